@@ -1,0 +1,20 @@
+"""The four states that a label cell can have.
+
+A label table says more than yes or no: CheXpert's labeller can be uncertain, and most
+cells are simply not mentioned. The store keeps that; targets are made at training time.
+"""
+
+from typing import Final
+
+POSITIVE: Final = 1
+NEGATIVE: Final = 0
+UNCERTAIN: Final = -1
+ABSENT: Final = -2
+
+#: int8 code -> name in the catalog's `labels.state` column.
+STATE_NAMES: Final[dict[int, str]] = {
+    POSITIVE: "positive",
+    NEGATIVE: "negative",
+    UNCERTAIN: "uncertain",
+    ABSENT: "absent",
+}

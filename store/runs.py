@@ -1,0 +1,125 @@
+"""Entering runs and their metrics into the catalog."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from .errors import ConfigurationError
+from .feature_store import FeatureStore
+
+__all__ = ["MetricValue", "Run", "add_metrics", "find_run", "record_run"]
+
+
+@dataclass(frozen=True)
+class MetricValue:
+    """One row of `metrics`; `finding` None for figures over all findings."""
+
+    task: int
+    split: str
+    finding: str | None
+    metric: str
+    value: float
+    ci_low: float | None = None
+    ci_high: float | None = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One row of `runs`; `config` is JSON text, `started_at` is in UTC."""
+
+    run_id: str
+    fingerprint: str
+    scenario: str
+    method: str
+    seed: int
+    config: str
+    started_at: datetime
+    seconds: float
+    status: str
+
+
+_METRICS_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()), ("task", pa.int32()), ("split", pa.string()),
+        ("finding", pa.string()), ("metric", pa.string()), ("value", pa.float64()),
+        ("ci_low", pa.float64()), ("ci_high", pa.float64()),
+    ]
+)  # fmt: skip
+
+
+def _metrics_table(run_id: str, metrics: Sequence[MetricValue]) -> pa.Table:
+    rows: list[Mapping[str, object]] = [
+        {"run_id": run_id, **vars(metric)} for metric in metrics
+    ]
+    return pa.Table.from_pylist(rows, _METRICS_SCHEMA)
+
+
+def record_run(
+    store: FeatureStore,
+    run: Run,
+    metrics: Sequence[MetricValue],
+    predictions: pa.Table | None = None,
+) -> None:
+    """Enter a run with all its figures in one transaction.
+
+    Args:
+        store: Where to.
+        run: The run.
+        metrics: Its figures.
+        predictions: Columns `task, image_id, finding, score, probability`.
+    """
+    with store.catalog.write() as connection:
+        connection.execute(
+            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            list(vars(run).values()),
+        )
+        connection.register("incoming_metrics", _metrics_table(run.run_id, metrics))
+        connection.execute("INSERT INTO metrics SELECT * FROM incoming_metrics")
+        if predictions is not None:
+            connection.register("incoming_predictions", predictions)
+            connection.execute(
+                """INSERT INTO predictions SELECT ?, task, image_id, finding, score,
+                probability FROM incoming_predictions""",
+                [run.run_id],
+            )
+
+
+def add_metrics(
+    store: FeatureStore, run_id: str, metrics: Sequence[MetricValue]
+) -> None:
+    """Enter further figures of a run, replacing those of the same splits."""
+    splits = sorted({metric.split for metric in metrics})
+    with store.catalog.write() as connection:
+        connection.execute(
+            "DELETE FROM metrics WHERE run_id = ? AND list_contains(?, split)",
+            [run_id, splits],
+        )
+        connection.register("incoming_metrics", _metrics_table(run_id, metrics))
+        connection.execute("INSERT INTO metrics SELECT * FROM incoming_metrics")
+
+
+def find_run(store: FeatureStore, name: str) -> Run:
+    """Find a run by its id, the beginning of it, or ``latest``.
+
+    Raises:
+        ConfigurationError: No run, or more than one, is meant.
+    """
+    rows = store.sql(
+        "SELECT * FROM runs WHERE status = 'finished' ORDER BY started_at"
+    ).fetchall()
+    runs = [Run(*row) for row in rows]
+    fitting = (
+        runs[-1:]
+        if name == "latest"
+        else [run for run in runs if run.run_id.startswith(name)]
+    )
+    if len(fitting) == 1:
+        return fitting[0]
+    known = ", ".join(run.run_id for run in runs[-5:]) or "none"
+    raise ConfigurationError(
+        f"'{name}' means {len(fitting)} runs of {store.path}; the newest are: {known}",
+        '`retune-cli sql "SELECT run_id, scenario, started_at FROM runs"` lists '
+        "them; `latest` is the newest.",
+    )

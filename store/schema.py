@@ -1,0 +1,80 @@
+"""The catalog's tables. They are public: users query them in SQL (see FORMAT.md)."""
+
+from collections.abc import Iterable, Sequence
+
+__all__ = ["CREATE_TABLES", "label_matrix_sql", "quoted"]
+
+_TABLES = {
+    "datasets": """
+        dataset VARCHAR, layout VARCHAR, root VARCHAR, ingested_at TIMESTAMP,
+        split_seed INTEGER, n_images BIGINT, warnings VARCHAR[]""",
+    "dataset_findings": "dataset VARCHAR, finding VARCHAR, position INTEGER",
+    "images": """
+        image_id VARCHAR, dataset VARCHAR, path VARCHAR, patient_id VARCHAR,
+        study_id VARCHAR, view VARCHAR, sex VARCHAR, age FLOAT, split VARCHAR,
+        official_split VARCHAR, content_digest VARCHAR, size_bytes BIGINT,
+        mtime_ns BIGINT""",
+    "labels": "image_id VARCHAR, finding VARCHAR, state VARCHAR",
+    "descriptions": """
+        description_id VARCHAR, set_name VARCHAR, finding VARCHAR, polarity VARCHAR,
+        text VARCHAR, text_digest VARCHAR, generator VARCHAR, model VARCHAR,
+        created_at VARCHAR, instruction_digest VARCHAR, reviewed BOOLEAN,
+        edited BOOLEAN, source VARCHAR""",
+    "encoders": """
+        fingerprint VARCHAR, backbone VARCHAR, precision VARCHAR, dim INTEGER,
+        dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",
+    "encoder_sources": "source_digest VARCHAR, fingerprint VARCHAR",
+    "shards": """
+        shard_id VARCHAR, fingerprint VARCHAR, modality VARCHAR, path VARCHAR,
+        n_rows BIGINT, dim INTEGER, dtype VARCHAR, bytes BIGINT, added_at TIMESTAMP""",
+    "features": """
+        fingerprint VARCHAR, modality VARCHAR, item_id VARCHAR, shard_id VARCHAR,
+        "row" INTEGER""",
+    "failures": """
+        image_id VARCHAR, path VARCHAR, stage VARCHAR, error VARCHAR,
+        attempt INTEGER, "at" TIMESTAMP, content_digest VARCHAR""",
+    "runs": """
+        run_id VARCHAR, fingerprint VARCHAR, scenario VARCHAR, method VARCHAR,
+        seed INTEGER, config VARCHAR, started_at TIMESTAMP, seconds DOUBLE,
+        status VARCHAR""",
+    "metrics": """
+        run_id VARCHAR, task INTEGER, split VARCHAR, finding VARCHAR,
+        metric VARCHAR, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE""",
+    "predictions": """
+        run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
+        score FLOAT, probability FLOAT""",
+}
+
+#: Statements that make an empty catalog of format version 1.
+CREATE_TABLES: Sequence[str] = [
+    f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
+    for name, columns in _TABLES.items()
+]
+
+
+def quoted(name: str) -> str:
+    """A name as a SQL identifier.
+
+    >>> quoted('a b')
+    '"a b"'
+    """
+    return '"' + name.replace('"', '""') + '"'
+
+
+def label_matrix_sql(findings: Iterable[str]) -> str:
+    """The view `label_matrix`: a row per image, a column per finding.
+
+    A cell is 1 (positive), 0 (negative), -1 (uncertain) or NULL (not mentioned).
+    """
+    columns = [
+        f"max(CASE WHEN finding = '{literal}' THEN CASE state WHEN 'positive' THEN 1 "
+        f"WHEN 'negative' THEN 0 WHEN 'uncertain' THEN -1 END END)::TINYINT "
+        f"AS {quoted(name)}"
+        for name in findings
+        for literal in [name.replace("'", "''")]
+    ]
+    chosen = ", ".join(["image_id", *columns])
+    return (
+        f"CREATE OR REPLACE VIEW label_matrix AS SELECT {chosen} FROM labels "
+        "GROUP BY image_id"
+    )

@@ -1,0 +1,161 @@
+"""Reading vectors out of shards: into one array, or row by row inside SQL."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import h5py
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from duckdb.func import PythonUDFType
+from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
+
+from .errors import FingerprintMismatchError, StoreCorruptError
+from .read_plan import ShardRead, plan_reads
+from .shards import ShardHeader, Vectors, map_embedding, read_header
+
+__all__ = ["VectorReader", "register_vector_function", "vector_function_name"]
+
+
+class VectorReader:
+    """Reads rows of shards, keeping each shard mapped once it was touched.
+
+    Args:
+        root: The store's folder.
+        paths: shard_id -> path relative to `root`.
+    """
+
+    def __init__(self, root: Path, paths: Mapping[str, str]) -> None:
+        self._root = root
+        self._paths = paths
+        self._headers: dict[str, ShardHeader] = {}
+        self._maps: dict[str, Vectors] = {}
+
+    def header(self, shard_id: str) -> ShardHeader:
+        """The header of a shard.
+
+        Raises:
+            StoreCorruptError: The catalog names a shard that is gone or damaged.
+        """
+        if shard_id not in self._headers:
+            if shard_id not in self._paths:
+                raise StoreCorruptError(
+                    f"the catalog has no shard {shard_id}", "Run `retune-cli repair`."
+                )
+            path = self._root / self._paths[shard_id]
+            if not path.is_file():
+                raise StoreCorruptError(
+                    f"shard {path} is missing",
+                    "Run `retune-cli repair`; the next `embed` encodes its rows again.",
+                )
+            self._headers[shard_id] = read_header(path)
+        return self._headers[shard_id]
+
+    def mapped(self, shard_id: str) -> Vectors:
+        """The vectors of a shard as a read-only map, shape (n, D)."""
+        if shard_id not in self._maps:
+            self._maps[shard_id] = map_embedding(self.header(shard_id))
+        return self._maps[shard_id]
+
+    def gather(
+        self,
+        shard_ids: Sequence[str],
+        shards: npt.NDArray[np.integer],
+        rows: npt.NDArray[np.integer],
+        out: Vectors | None = None,
+    ) -> Vectors:
+        """Copy N vectors into one array, in the order asked for.
+
+        Args:
+            shard_ids: The distinct shards.
+            shards: Index into `shard_ids` for each wanted vector, shape (N,).
+            rows: Row in that shard, shape (N,).
+            out: Array to fill, shape (N, D); made in the shards' own type if None.
+
+        Returns:
+            `out`, shape (N, D).
+
+        Raises:
+            StoreCorruptError: A shard is missing, damaged or shorter than asked.
+            FingerprintMismatchError: The shards come from different encoders.
+        """
+        plan = list(plan_reads(shards, rows))
+        headers = [self.header(shard_ids[read.shard]) for read in plan]
+        if len({header.fingerprint for header in headers}) > 1:
+            raise FingerprintMismatchError(
+                "vectors of different encoders cannot be put into one array: "
+                + ", ".join(sorted({header.fingerprint for header in headers})),
+                "Choose one with --fingerprint or --backbone.",
+            )
+        if out is None:
+            shape = (len(rows), headers[0].dim if headers else 0)
+            out = np.empty(shape, dtype=headers[0].dtype if headers else np.float16)
+        for read, header in zip(plan, headers, strict=True):
+            if int(read.rows.max()) >= header.n_rows:
+                raise StoreCorruptError(
+                    f"shard {header.path} has {header.n_rows} rows; the catalog "
+                    f"asks for row {int(read.rows.max())}",
+                    "Run `retune-cli repair`.",
+                )
+            self._copy(read, header, out)
+        return out
+
+    def _copy(self, read: ShardRead, header: ShardHeader, out: Vectors) -> None:
+        if not read.contiguous:
+            out[read.positions] = self.mapped(header.shard_id)[read.rows]
+            return
+        source = slice(int(read.rows[0]), int(read.rows[-1]) + 1)
+        target = slice(int(read.positions[0]), int(read.positions[-1]) + 1)
+        if out.dtype != header.dtype or header.shard_id in self._maps:
+            out[target] = self.mapped(header.shard_id)[source]
+            return
+        # HDF5 reads a contiguous block straight into place, without page faults.
+        with h5py.File(header.path, "r", locking=False) as file:
+            file["embedding"].read_direct(out, source, target)
+
+
+def vector_function_name(dim: int) -> str:
+    """Name of the SQL function that fetches vectors of D values.
+
+    >>> vector_function_name(512)
+    'shard_vector_512'
+    """
+    return f"shard_vector_{dim}"
+
+
+def register_vector_function(
+    connection: duckdb.DuckDBPyConnection, reader: VectorReader, dim: int
+) -> None:
+    """Give a connection ``shard_vector_D(shard_id, row) -> FLOAT[D]``.
+
+    DuckDB calls it with one batch of rows at a time and only for rows that survive the
+    filter, so vectors never enter the catalog. It hands float32 to DuckDB, which
+    refuses float16 from Arrow.
+    """
+    connection.create_function(
+        vector_function_name(dim),
+        _vector_function(reader, dim),
+        [VARCHAR, INTEGER],
+        DuckDBPyType(f"FLOAT[{dim}]"),
+        type=PythonUDFType.ARROW,
+    )
+
+
+def _vector_function(reader: VectorReader, dim: int) -> Callable[..., Any]:
+    def shard_vector(shard: pa.Array, row: pa.Array) -> pa.Array:
+        encoded = pc.dictionary_encode(shard)
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        out = np.empty((len(shard), dim), dtype=np.float32)
+        reader.gather(
+            encoded.dictionary.to_pylist(),
+            encoded.indices.to_numpy(zero_copy_only=False),
+            row.to_numpy(zero_copy_only=False),
+            out,
+        )
+        return pa.FixedSizeListArray.from_arrays(pa.array(out.reshape(-1)), dim)
+
+    return shard_vector
