@@ -7,7 +7,7 @@ waits and tries again.
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from .errors import (
 )
 from .schema import CREATE_TABLES, label_matrix_sql
 
-__all__ = ["CATALOG_NAME", "Catalog"]
+__all__ = ["CATALOG_NAME", "Catalog", "scalar"]
 
 CATALOG_NAME = "catalog.duckdb"
 _FIRST_WAIT_SECONDS = 0.002
@@ -158,6 +158,16 @@ class Catalog:
             "If the catalog is damaged, move it away and run `retune-cli repair`: the "
             "shards bring their vectors back; ingest the labels again.",
         )
+
+
+def scalar(
+    connection: duckdb.DuckDBPyConnection,
+    query: str,
+    parameters: Sequence[object] = (),
+) -> int:
+    """The single whole number that a statement answers with."""
+    # All rows are fetched because DuckDB holds a result open until its end is seen.
+    return int(connection.execute(query, list(parameters)).fetchall()[0][0])
 
 
 def _is_held(error: duckdb.Error) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from .catalog import CATALOG_NAME, Catalog
+from .catalog import CATALOG_NAME, Catalog, scalar
 from .errors import (
     QueryError,
     StoreCorruptError,
@@ -172,14 +172,15 @@ class FeatureStore:
         """
         with self.catalog.read() as connection:
             plan, files = inspect(self.path, connection)
-            missing = connection.execute(
+            dropped_rows = scalar(
+                connection,
                 "SELECT count(*) FROM features WHERE list_contains(?, shard_id)",
                 [list(plan.drop)],
-            ).fetchone()
+            )
         report = ReconcileReport(
             adopted_shards=len(plan.adopt),
             dropped_shards=len(plan.drop),
-            dropped_rows=int(missing[0]) if missing else 0,
+            dropped_rows=dropped_rows,
             temporary_files=len(plan.temporary),
         )
         for shard_id, path in sorted(files.items()):

@@ -26,10 +26,7 @@ __all__ = [
 ]
 
 _CODES = {name: code for code, name in STATE_NAMES.items()}
-_IMAGE_COLUMNS = (
-    "image_id, dataset, path, patient_id, study_id, view, sex, age, split, "
-    "official_split"
-)
+_IMAGE_COLUMNS = "image_id, dataset, path, patient_id, study_id, view, sex, age, split"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from .catalog import scalar
 from .errors import StoreCorruptError
 from .fingerprint import EncoderSpec
 from .shards import TEMPORARY_PREFIX, ShardHeader, read_keys, verify_shard
@@ -164,12 +165,12 @@ def _set_aside(root: Path, path: Path) -> None:
 
 
 def _drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
-    counted = connection.execute(
-        "SELECT count(*) FROM features WHERE shard_id = ?", [shard_id]
-    ).fetchone()
+    n_rows = scalar(
+        connection, "SELECT count(*) FROM features WHERE shard_id = ?", [shard_id]
+    )
     connection.execute("DELETE FROM features WHERE shard_id = ?", [shard_id])
     connection.execute("DELETE FROM shards WHERE shard_id = ?", [shard_id])
-    return int(counted[0]) if counted else 0
+    return n_rows
 
 
 def insert_encoder(
@@ -207,7 +208,8 @@ def insert_shard(
             utc_now(),
         ],
     )  # fmt: skip
-    counted = connection.execute(
+    n_rows = scalar(
+        connection,
         """INSERT INTO features
         SELECT ?, ?, item_id, ?, "row" FROM incoming_features WHERE NOT EXISTS (
             FROM features WHERE features.item_id = incoming_features.item_id
@@ -216,6 +218,6 @@ def insert_shard(
             header.fingerprint, header.modality, header.shard_id,
             header.fingerprint, header.modality,
         ],
-    ).fetchone()  # fmt: skip
+    )  # fmt: skip
     connection.unregister("incoming_features")
-    return int(counted[0]) if counted else 0
+    return n_rows

@@ -12,8 +12,7 @@ _TABLES = {
     "images": """
         image_id VARCHAR, dataset VARCHAR, path VARCHAR, patient_id VARCHAR,
         study_id VARCHAR, view VARCHAR, sex VARCHAR, age FLOAT, split VARCHAR,
-        official_split VARCHAR, content_digest VARCHAR, size_bytes BIGINT,
-        mtime_ns BIGINT""",
+        content_digest VARCHAR, size_bytes BIGINT, mtime_ns BIGINT""",
     "labels": "image_id VARCHAR, finding VARCHAR, state VARCHAR",
     "descriptions": """
         description_id VARCHAR, set_name VARCHAR, finding VARCHAR, polarity VARCHAR,

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from .catalog import Catalog
+from .catalog import Catalog, scalar
 from .errors import ConfigurationError, StoreBusyError
 from .fingerprint import EncoderSpec
 from .label_states import STATE_NAMES
@@ -115,10 +115,10 @@ class StoreWriter:
         with self._catalog.write() as connection:
             known = connection.execute(
                 "SELECT root FROM datasets WHERE dataset = ?", [dataset]
-            ).fetchone()
-            if known and known[0] != str(root) and not moved:
+            ).fetchall()
+            if known and known[0][0] != str(root) and not moved:
                 raise ConfigurationError(
-                    f"the store already has a dataset '{dataset}' from {known[0]}",
+                    f"the store already has a dataset '{dataset}' from {known[0][0]}",
                     "Give this one another name (--dataset NAME), or say that it is "
                     "the same one in a new place (--moved).",
                 )
@@ -139,12 +139,12 @@ class StoreWriter:
         with self._catalog.write() as connection:
             connection.register("incoming_descriptions", descriptions)
             columns = ", ".join(descriptions.column_names)
-            counted = connection.execute(
+            return scalar(
+                connection,
                 f"""INSERT INTO descriptions BY NAME SELECT {columns}
                 FROM incoming_descriptions
-                ANTI JOIN descriptions USING (description_id)"""
-            ).fetchone()
-        return int(counted[0]) if counted else 0
+                ANTI JOIN descriptions USING (description_id)""",
+            )
 
     def add_encoder(self, spec: EncoderSpec, source_digest: str, device: str) -> None:
         """Enter an encoder, and that this source of weights leads to it."""
@@ -224,19 +224,21 @@ def _replace_images(
     connection.execute(
         """CREATE TEMP TABLE merged_images AS
         SELECT new.image_id, new.dataset, new.path, new.patient_id, new.study_id,
-            new.view, new.sex, new.age, new.split, new.official_split,
+            new.view, new.sex, new.age, new.split,
             old.content_digest, old.size_bytes, old.mtime_ns
         FROM incoming_images AS new
         LEFT JOIN images AS old ON old.image_id = new.image_id"""
     )
-    counted = connection.execute(
-        """SELECT
-            (SELECT count(*) FROM incoming_images ANTI JOIN images USING (image_id)),
-            (SELECT count(*) FROM images ANTI JOIN incoming_images USING (image_id)
-             WHERE dataset = ?)""",
+    added = scalar(
+        connection,
+        "SELECT count(*) FROM incoming_images ANTI JOIN images USING (image_id)",
+    )
+    removed = scalar(
+        connection,
+        """SELECT count(*) FROM images ANTI JOIN incoming_images USING (image_id)
+        WHERE dataset = ?""",
         [dataset],
-    ).fetchone()
-    added, removed = counted or (0, 0)
+    )
     connection.execute(
         """DELETE FROM labels WHERE image_id IN
         (SELECT image_id FROM images WHERE dataset = ?)""",
@@ -245,7 +247,7 @@ def _replace_images(
     connection.execute("DELETE FROM images WHERE dataset = ?", [dataset])
     connection.execute("INSERT INTO images SELECT * FROM merged_images")
     connection.execute("DROP TABLE merged_images")
-    return DatasetChange(len(images), int(added), int(removed), n_findings)
+    return DatasetChange(len(images), added, removed, n_findings)
 
 
 def _replace_labels(

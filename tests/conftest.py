@@ -26,7 +26,9 @@ def real_data() -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests did not see a real radiograph."""
     if _real_data_folder() is None:
-        marked = [r for r in terminalreporter.getreports("skipped") if "real" in r.keywords]
+        marked = [
+            r for r in terminalreporter.getreports("skipped") if "real" in r.keywords
+        ]
         terminalreporter.write_line(
             f"real X-rays absent: {len(marked)} tests did not run (RETUNE_REAL_DATA)"
         )

@@ -1,0 +1,102 @@
+"""`retune-cli embed`: the one-time stage."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DatasetsOption, JsonOption, QuietOption, StoreOption, split_names
+from .printing import print_json, print_line, progress_bar, remark
+
+__all__ = ["embed_command"]
+
+
+def embed_command(
+    backbone: Annotated[
+        str,
+        typer.Option(
+            "--backbone",
+            help="mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME or "
+            "MODEL:PRETRAINED of open_clip.",
+        ),
+    ] = "mini",
+    store: StoreOption = Path("feature-store"),
+    datasets: DatasetsOption = None,
+    descriptions: Annotated[
+        str,
+        typer.Option("--descriptions", help="Sets or YAML files, separated by commas."),
+    ] = "default",
+    device: Annotated[
+        str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
+    ] = "auto",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", help="Arithmetic: float32, bfloat16 or float16."),
+    ] = "float32",
+    dtype: Annotated[
+        str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")
+    ] = "float16",
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Images in a forward pass.")
+    ] = 64,
+    workers: Annotated[
+        int, typer.Option("--workers", min=0, help="Decoding threads [all cores].")
+    ] = 0,
+    retry_failed: Annotated[
+        bool,
+        typer.Option("--retry-failed", help="Read undecodable files once more."),
+    ] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Encode every image and description that has no vector yet.
+
+    Stop it whenever you like: what is encoded is kept, and the next call does the rest.
+    Queries and training work meanwhile.
+
+    Example: retune-cli embed --backbone biomedclip --device cuda
+    """
+    from retune.pipeline.encode.embed import EmbedOptions, embed
+    from retune.store import FeatureStore
+    from retune.store.errors import ConfigurationError
+
+    if dtype not in ("float16", "float32"):
+        raise ConfigurationError(
+            f"vectors cannot be stored as '{dtype}'", "Use float16 or float32."
+        )
+    chosen = EmbedOptions(
+        backbone=backbone,
+        precision=precision,
+        output_dtype=dtype,
+        device=device,
+        batch_size=batch_size,
+        datasets=split_names(datasets),
+        description_sets=split_names(descriptions) or (),
+        retry_failed=retry_failed,
+        **({"workers": workers} if workers else {}),
+    )
+    feature_store = FeatureStore(store)
+    with progress_bar(quiet=quiet) as show:
+        summary = embed(feature_store, chosen, show)
+    if json:
+        print_json(vars(summary))
+        return
+    rate = (
+        summary.images_encoded / summary.image_seconds if summary.image_seconds else 0
+    )
+    speed = f" at {rate:.0f} images/s (limit: {summary.limiting_stage})" if rate else ""
+    print_line(
+        f"encoder {summary.fingerprint} ({backbone}): {summary.images_encoded:,} images "
+        f"encoded{speed}, {summary.images_skipped:,} already done, "
+        f"{summary.images_matched:,} with known content, "
+        f"{summary.descriptions_encoded:,} descriptions encoded"
+    )
+    failed = summary.images_failed + summary.images_refused
+    if failed:
+        print_line(
+            f"{failed:,} images could not be used "
+            f"({summary.images_refused:,} of them known from before): "
+            'retune-cli sql "SELECT path, stage, error FROM failures"'
+        )
+    flag = "" if store == Path("feature-store") else f" --store {store}"
+    remark(f"Next: retune-cli train --scenario label{flag}", quiet=quiet)

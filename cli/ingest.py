@@ -1,0 +1,133 @@
+"""`retune-cli ingest`: label tables become rows of the catalog."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import JsonOption, QuietOption, StoreOption, split_names
+from .printing import print_json, print_line, print_table, remark
+
+__all__ = ["ingest_command"]
+
+_COLUMN = "Layout table: the column with the "
+
+
+def ingest_command(
+    root: Annotated[Path, typer.Argument(help="Folder with label table and images.")],
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--layout", help="chexpert, nih or table; recognised if left out."
+        ),
+    ] = None,
+    store: StoreOption = Path("feature-store"),
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Name in the store [layout's name].")
+    ] = None,
+    split_seed: Annotated[
+        int, typer.Option("--split-seed", help="Seed of the patient-disjoint splits.")
+    ] = 0,
+    moved: Annotated[
+        bool, typer.Option("--moved", help="The dataset now lies in another folder.")
+    ] = False,
+    file: Annotated[
+        str | None, typer.Option("--file", help="The label table, if ROOT has several.")
+    ] = None,
+    path_column: Annotated[
+        str | None, typer.Option("--path-column", help=_COLUMN + "image path [path].")
+    ] = None,
+    patient_column: Annotated[
+        str | None,
+        typer.Option("--patient-column", help=_COLUMN + "patient id [patient_id]."),
+    ] = None,
+    study_column: Annotated[
+        str | None, typer.Option("--study-column", help=_COLUMN + "study id.")
+    ] = None,
+    view_column: Annotated[
+        str | None, typer.Option("--view-column", help=_COLUMN + "view (PA, AP, …).")
+    ] = None,
+    sex_column: Annotated[
+        str | None, typer.Option("--sex-column", help=_COLUMN + "sex.")
+    ] = None,
+    age_column: Annotated[
+        str | None, typer.Option("--age-column", help=_COLUMN + "age in years.")
+    ] = None,
+    split_column: Annotated[
+        str | None, typer.Option("--split-column", help=_COLUMN + "official split.")
+    ] = None,
+    findings: Annotated[
+        str | None,
+        typer.Option("--findings", help="Layout table: the finding columns."),
+    ] = None,
+    patient_is_image: Annotated[
+        bool,
+        typer.Option(
+            "--patient-is-image",
+            help="Layout table: there are no patient ids; each image is a patient.",
+        ),
+    ] = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Read a dataset's label table. No image is opened, so this takes seconds.
+
+    Repeating it is safe: rows follow the table, vectors of unchanged images stay.
+
+    Example: retune-cli ingest /data/CheXpert-v1.0-small --layout chexpert
+    """
+    from retune.pipeline.datasets.ingest import read_dataset
+    from retune.pipeline.datasets.label_table import TableOptions
+    from retune.store import FeatureStore
+
+    options = TableOptions(
+        file=file,
+        path_column=path_column,
+        patient_column=patient_column,
+        study_column=study_column,
+        view_column=view_column,
+        sex_column=sex_column,
+        age_column=age_column,
+        split_column=split_column,
+        finding_columns=split_names(findings),
+        patient_is_image=patient_is_image,
+    )
+    plan = read_dataset(
+        root, layout, dataset=dataset, options=options, split_seed=split_seed
+    )
+    for warning in plan.warnings:
+        remark(f"Note: {warning}", quiet=quiet)
+    feature_store = FeatureStore.create(store)
+    with feature_store.writer("ingest") as writer:
+        change = writer.replace_dataset(
+            plan.images,
+            plan.findings,
+            plan.states,
+            dataset=plan.dataset,
+            layout=plan.layout,
+            root=plan.root,
+            split_seed=split_seed,
+            warnings=plan.warnings,
+            moved=moved,
+        )
+    if json:
+        print_json({"dataset": plan.dataset, "layout": plan.layout, **vars(change)})
+        return
+    print_line(
+        f"{plan.dataset}: {change.n_images:,} images ({change.added:,} new, "
+        f"{change.removed:,} no longer in the table), {change.n_findings} findings, "
+        f"read as {plan.layout}"
+    )
+    print_table(
+        ("split", "patients", "images"),
+        feature_store.sql(
+            """SELECT split, count(DISTINCT patient_id), count(*) FROM images
+            WHERE dataset = ? GROUP BY split ORDER BY count(*) DESC""",
+            [plan.dataset],
+        ).fetchall(),
+    )
+    remark("Next: retune-cli embed" + _store_flag(store), quiet=quiet)
+
+
+def _store_flag(store: Path) -> str:
+    return "" if store == Path("feature-store") else f" --store {store}"

@@ -1,0 +1,54 @@
+"""The command `retune-cli`: its verbs in the order of use."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from .boundary import run_guarded
+from .care import repair_command, verify_command
+from .demo import demo_command
+from .embed import embed_command
+from .ingest import ingest_command
+from .predict import predict_command
+from .query import sql_command, status_command
+from .train import evaluate_command, train_command
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="retune-cli",
+    help="Encode chest X-rays once, then train adaptors on them in seconds. "
+    "Research software, not a medical device.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+@app.callback()
+def _root(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    del debug  # read from the arguments in `main`, before anything can fail
+
+
+for _name, _command in {
+    "demo": demo_command,
+    "ingest": ingest_command,
+    "embed": embed_command,
+    "train": train_command,
+    "evaluate": evaluate_command,
+    "predict": predict_command,
+    "sql": sql_command,
+    "status": status_command,
+    "verify": verify_command,
+    "repair": repair_command,
+}.items():
+    app.command(_name)(_command)
+
+
+def main() -> None:
+    """Run the command line and leave with its exit code."""
+    sys.exit(run_guarded(app, debug="--debug" in sys.argv[1:]))

@@ -1,0 +1,54 @@
+"""Options that several commands share, spelled once."""
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+__all__ = [
+    "BackboneOption",
+    "DatasetsOption",
+    "FingerprintOption",
+    "JsonOption",
+    "QuietOption",
+    "StoreOption",
+    "split_names",
+]
+
+StoreOption: TypeAlias = Annotated[
+    Path,
+    typer.Option("--store", envvar="RETUNE_STORE", help="Folder of the feature store."),
+]
+JsonOption: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Print JSON instead of a table.")
+]
+QuietOption: TypeAlias = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress bar, no remarks.")
+]
+BackboneOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--backbone", help="Use the vectors of this backbone."),
+]
+FingerprintOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--fingerprint", help="Use the vectors of this encoder (first digits suffice)."
+    ),
+]
+DatasetsOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--datasets", help="Only these datasets, separated by commas."),
+]
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """Names separated by commas.
+
+    >>> split_names("nih, chexpert")
+    ('nih', 'chexpert')
+    >>> split_names(None) is None
+    True
+    """
+    if text is None:
+        return None
+    return tuple(name.strip() for name in text.split(",") if name.strip())

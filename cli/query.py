@@ -1,0 +1,102 @@
+"""`retune-cli sql` and `status`: looking at a store."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import JsonOption, StoreOption
+from .printing import print_json, print_line, print_table
+
+__all__ = ["sql_command", "status_command"]
+
+
+def sql_command(
+    query: Annotated[str, typer.Argument(help="One SQL statement; - reads stdin.")],
+    store: StoreOption = Path("feature-store"),
+    json: Annotated[
+        bool, typer.Option("--json", help="Print a list of objects.")
+    ] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Let the statement change the catalog.")
+    ] = False,
+    rows: Annotated[
+        int, typer.Option("--rows", min=1, help="Rows of the table to show.")
+    ] = 50,
+) -> None:
+    """Query the store in SQL (DuckDB).
+
+    Tables: datasets images labels descriptions encoders shards features failures runs
+    metrics predictions. Views: image_features and text_features (with the column
+    embedding FLOAT[D]), label_matrix (a column per finding).
+
+    Example: retune-cli sql "SELECT view, count(*) FROM images GROUP BY view"
+    """
+    from retune.store import FeatureStore
+
+    text = sys.stdin.read() if query == "-" else query
+    relation = FeatureStore(store).sql(text, write=write)
+    if json:
+        names = relation.columns
+        print_json([dict(zip(names, row, strict=True)) for row in relation.fetchall()])
+        return
+    relation.show(max_rows=rows, max_width=200)
+
+
+def status_command(
+    store: StoreOption = Path("feature-store"),
+    json: JsonOption = False,
+) -> None:
+    """Say what is in a store: datasets, encoders, failures, runs.
+
+    Example: retune-cli status
+    """
+    from retune.store import FeatureStore
+
+    feature_store = FeatureStore(store)
+    parts = {name: feature_store.sql(query) for name, query in _STATUS_QUERIES.items()}
+    if json:
+        print_json(
+            {
+                name: [
+                    dict(zip(part.columns, row, strict=True)) for row in part.fetchall()
+                ]
+                for name, part in parts.items()
+            }
+        )
+        return
+    print_line(f"feature store {feature_store.path}")
+    for name, part in parts.items():
+        rows = part.fetchall()
+        print_line()
+        print_line(name if rows else f"{name}: none")
+        if rows:
+            print_table(part.columns, rows)
+
+
+_STATUS_QUERIES = {
+    "datasets": """SELECT dataset, layout, count(*) AS images,
+            count(DISTINCT patient_id) AS patients,
+            count(*) FILTER (split = 'train') AS train,
+            count(*) FILTER (split = 'validation') AS validation,
+            count(*) FILTER (split = 'test') AS test, any_value(root) AS root
+        FROM images JOIN datasets USING (dataset) GROUP BY ALL ORDER BY dataset""",
+    "encoders": """SELECT fingerprint, backbone, precision, dim,
+            count(item_id) FILTER (modality = 'image') AS image_vectors,
+            count(item_id) FILTER (modality = 'text') AS text_vectors
+        FROM encoders LEFT JOIN features USING (fingerprint)
+        GROUP BY ALL ORDER BY any_value(added_at)""",
+    "labels": """SELECT finding, count(*) FILTER (state = 'positive') AS positive,
+            count(*) FILTER (state = 'negative') AS negative,
+            count(*) FILTER (state = 'uncertain') AS uncertain,
+            count(*) FILTER (state = 'absent') AS not_mentioned
+        FROM labels GROUP BY finding ORDER BY positive DESC, finding""",
+    "images that could not be used": """SELECT stage, error,
+            count(DISTINCT image_id) AS images
+        FROM failures GROUP BY ALL ORDER BY images DESC, error LIMIT 10""",
+    "runs": """SELECT run_id, scenario, method, seed, round(seconds, 2) AS seconds,
+            (SELECT round(value, 4) FROM metrics WHERE metrics.run_id = runs.run_id
+             AND metric = 'final_auroc' AND finding IS NULL LIMIT 1) AS final_auroc
+        FROM runs ORDER BY started_at DESC LIMIT 10""",
+}

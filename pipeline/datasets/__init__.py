@@ -1,0 +1,1 @@
+"""Label tables, as they lie on disk, become samples and label states."""

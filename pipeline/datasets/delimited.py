@@ -1,0 +1,245 @@
+"""CSV files as text: every cell a string, every complaint with its file and line.
+
+pyarrow parses (223,414 rows of CheXpert in a fraction of a second); Python's own `csv`
+module looks for the line to name once something is wrong. Types are never guessed:
+guessing would turn the age ``058Y`` of one file and the ``58`` of the next into columns
+of different types, and a patient ``00012`` into ``12``.
+"""
+
+import csv
+import io
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import NoReturn
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+from retune.store.errors import DatasetError
+
+__all__ = ["Places", "TextTable", "join_places", "read_csv", "read_header"]
+
+#: Row numbers (0 = first row below the header) -> "FILE, line N" for each of them.
+Places = Callable[[Sequence[int]], list[str]]
+
+_UTF8_HINT = "Save the table as UTF-8."
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A label table whose cells are still the text of the file.
+
+    Attributes:
+        file: Where it was read from.
+        cells: One string column per named column of the file; no nulls, blank is
+            ``""``. Columns without a name (a data frame's index) are left out.
+        places: Says where a row stands in the file.
+    """
+
+    file: Path
+    cells: pa.Table
+    places: Places
+
+    def column(self, name: str) -> pa.StringArray:
+        """The cells of one column, in one chunk."""
+        return self.cells.column(name).combine_chunks()
+
+    def require(self, names: Sequence[str]) -> None:
+        """Check that the table has these columns.
+
+        Raises:
+            DatasetError: One is missing; the message says what is there instead.
+        """
+        found = self.cells.column_names
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise DatasetError(
+                f"{self.file}, line 1: no column {_quoted(missing)};"
+                f" the columns are {_quoted(found)}",
+                "Check that this is the file you mean and that its first line names"
+                " the columns.",
+            )
+
+
+def read_csv(file: Path) -> TextTable:
+    """Read a comma-separated file: UTF-8 with or without BOM, any line ends, quotes.
+
+    Raises:
+        DatasetError: The file cannot be opened, is empty, has no rows, is not UTF-8, or
+            a row cannot be read: a field too many or too few, an unclosed quote.
+    """
+    content = _content(file)
+    text = _decode(file, content)
+    line, header = _header(file, text)
+    if '"' in text:
+        _check_quotes(file, text)
+    # pyarrow needs a name for every column; unnamed ones get a placeholder.
+    names = [name or f"\0{i}" for i, name in enumerate(header)]
+    try:
+        cells = pa_csv.read_csv(
+            pa.BufferReader(content),
+            read_options=pa_csv.ReadOptions(
+                column_names=names, skip_rows=line - 1, skip_rows_after_names=1
+            ),
+            parse_options=pa_csv.ParseOptions(newlines_in_values='"' in text),
+            convert_options=pa_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=[name for name in header if name],
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        _explain(file, text, error)
+    if cells.num_rows == 0:
+        raise _no_rows(file)
+    return TextTable(file, cells, partial(_csv_places, file))
+
+
+def read_header(file: Path) -> list[str]:
+    """The column names of a CSV file, without reading the rest of it.
+
+    Raises:
+        DatasetError: The file cannot be opened, is empty or is not UTF-8.
+    """
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(1 << 16)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    first_lines = b"".join(start.splitlines(keepends=True)[:-1]) or start
+    return _header(file, _decode(file, first_lines))[1]
+
+
+def join_places(tables: Sequence[TextTable]) -> Places:
+    """The places of rows of several tables that were laid end to end."""
+
+    def places(rows: Sequence[int]) -> list[str]:
+        found: dict[int, str] = {}
+        start = 0
+        for table in tables:
+            end = start + table.cells.num_rows
+            here = [row for row in rows if start <= row < end]
+            local = [row - start for row in here]
+            found.update(zip(here, table.places(local), strict=True))
+            start = end
+        return [found[row] for row in rows]
+
+    return places
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _decode(file: Path, content: bytes) -> str:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
+        byte = content[error.start]
+        raise DatasetError(
+            f"{file}, line {line}: the byte 0x{byte:02x} is not UTF-8", _UTF8_HINT
+        ) from error
+    if not text.strip():
+        raise DatasetError(f"{file} is empty", "Download or export the table again.")
+    return text
+
+
+def _header(file: Path, text: str) -> tuple[int, list[str]]:
+    """The line on which the header stands, and its names without outer blanks."""
+    line, record = next(_records(file, text))
+    names = [name.strip() for name in record]
+    if not any(names):
+        raise DatasetError(
+            f"{file}, line {line}: no column has a name",
+            "The first line must name the columns.",
+        )
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise DatasetError(
+            f"{file}, line {line}: two columns are called {_quoted(twice)}",
+            "Give every column its own name.",
+        )
+    return line, names
+
+
+def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Every record that is not a blank line, with the line on which it begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            record = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DatasetError(
+                f"{file}, line {line}: cannot read this row: {error}",
+                'Close every quote; write a quote inside a quoted field as "".',
+            ) from error
+        if record:
+            yield line, record
+
+
+def _check_quotes(file: Path, text: str) -> None:
+    """Raise where quotes do not pair up.
+
+    A lenient parser reads an unclosed quote to the end of the file and so loses every
+    row below it without a word.
+    """
+    try:
+        deque(csv.reader(io.StringIO(text, newline=""), strict=True), maxlen=0)
+    except csv.Error:
+        # Again, slowly, for the line on which the bad record begins.
+        deque(_records(file, text), maxlen=0)
+        raise
+
+
+def _explain(file: Path, text: str, error: pa.ArrowInvalid) -> NoReturn:
+    """Turn pyarrow's complaint into one that names the line."""
+    records = _records(file, text)
+    width = len(next(records)[1])
+    line = 0
+    for line, record in records:
+        if len(record) != width:
+            raise DatasetError(
+                f"{file}, line {line}: {len(record)} fields, not {width} as the header",
+                "Quote fields that contain commas, and complete cut-off rows.",
+            ) from error
+    if line == 0:
+        raise _no_rows(file) from error
+    raise DatasetError(
+        f"{file} cannot be parsed: {error}", "Export the table again as plain CSV."
+    ) from error
+
+
+def _csv_places(file: Path, rows: Sequence[int]) -> list[str]:
+    """Where rows stand in a CSV file; reads it again, so for messages only."""
+    records = _records(file, _decode(file, _content(file)))
+    next(records)  # the header
+    wanted, lines = set(rows), {}
+    for row, (line, _) in enumerate(records):
+        if row in wanted:
+            lines[row] = line
+    return [f"{file}, line {lines[row]}" for row in rows]
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def _unreadable(file: Path, error: OSError) -> DatasetError:
+    reason = error.strerror or str(error)
+    return DatasetError(f"cannot read {file}: {reason}", "Check its path and rights.")
+
+
+def _no_rows(file: Path) -> DatasetError:
+    return DatasetError(
+        f"{file} has column names but no rows", "Download or export the table again."
+    )

@@ -1,0 +1,1 @@
+"""Synthetic radiographs that show findings by their radiographic sign."""

@@ -1,0 +1,126 @@
+"""From attenuation to film: scatter, quanta, the film's curve, markers, collimation."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from .anatomy import Array, Grid, grid_of
+from .population import View
+from .tissue import upsample
+
+__all__ = ["Exposure", "expose", "sample_exposure"]
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """How one film was taken and developed.
+
+    Attributes:
+        turn: Radians by which the patient is turned in the film's plane.
+        zoom: Magnification of the anatomy.
+        move: Where the film shows the middle of the chest, parts of half a film.
+        scatter: Share of the local mean beam that arrives as scatter.
+        quanta: Quanta per pixel in the free beam.
+        lung: Grey of the dark lung, 0 … 1.
+        white: Grey of the densest part, 0 … 1.
+        sharpen: Strength of the edge enhancement.
+        collimated: Film covered by the shutters at left, top, right, bottom; parts.
+    """
+
+    turn: float
+    zoom: float
+    move: tuple[float, float]
+    scatter: float
+    quanta: float
+    lung: float
+    white: float
+    sharpen: float
+    collimated: tuple[float, float, float, float]
+
+
+def sample_exposure(rng: np.random.Generator, view: View) -> Exposure:
+    """Films in bed are turned more, scatter more, and are less well centred."""
+    bed = view.projection == "AP"
+    turned = rng.random() < (0.5 if bed else 0.2)
+    loose = 0.035 if bed else 0.02
+    shutters = np.where(rng.random(4) < 0.22, rng.uniform(0.01, 0.05, 4), 0.0)
+    return Exposure(
+        turn=float(rng.normal(0, 0.04)) if turned else 0.0,
+        zoom=float(rng.uniform(1.02, 1.20)),
+        move=(float(rng.normal(0, loose)), float(rng.normal(0.03, loose))),
+        scatter=float(rng.uniform(0.5, 0.9) if bed else rng.uniform(0.2, 0.5)),
+        quanta=float(np.exp(rng.uniform(np.log(1.5e4), np.log(8e4)))),
+        lung=float(rng.uniform(0.26, 0.44)),
+        white=float(rng.uniform(0.86, 0.96)),
+        sharpen=float(rng.uniform(0.3, 0.9)),
+        collimated=tuple(shutters.tolist()),
+    )
+
+
+def expose(
+    attenuation: Array, exposure: Exposure, rng: np.random.Generator
+) -> Array:
+    """Grey values 0 … 1 of the developed film; (R, R) float32."""
+    pixels = attenuation.shape[0]
+    beam = np.exp(-_turn(attenuation, exposure.turn))
+    small = np.array(Image.fromarray(beam).reduce(max(pixels // 16, 1)))
+    beam += upsample(small * np.float32(exposure.scatter), pixels)
+    np.maximum(beam, np.float32(1e-4), out=beam)
+    noise = rng.random((pixels, pixels + 1), dtype=np.float32)
+    # Neighbours share half of their noise, as a detector's blur makes them do.
+    grain = noise[:, 1:] + noise[:, :-1]
+    grain -= 1
+    grain *= np.float32(2.45 / exposure.quanta**0.5)
+    grain /= np.sqrt(beam)
+    np.log(beam, out=beam)
+    signal = grain - beam
+    return _develop(signal, exposure)
+
+
+def _turn(field: Array, turn: float) -> Array:
+    """The field turned about its middle; what comes from outside is free beam."""
+    if turn == 0.0:
+        return field
+    size = field.shape[0]
+    cos, sin, half = np.cos(turn), np.sin(turn), size / 2
+    matrix = (
+        cos, -sin, half * (1 - cos + sin),
+        sin, cos, half * (1 - sin - cos),
+    )
+    affine = Image.Transform.AFFINE
+    image = Image.fromarray(field)
+    return np.array(image.transform((size, size), affine, matrix, Image.Resampling.BILINEAR))
+
+
+def _develop(signal: Array, exposure: Exposure) -> Array:
+    """The film's curve: free beam black, lung and densest part at their greys.
+
+    A power of the log exposure between free beam and the densest part; its exponent
+    is what brings the lung to its grey, as an automatic exposure does.
+    """
+    pixels = signal.shape[0]
+    soft = signal[1:-1, 1:-1]
+    if exposure.sharpen > 0:
+        around = signal[:-2, 1:-1] + signal[2:, 1:-1] + signal[1:-1, :-2] + signal[1:-1, 2:]
+        around *= np.float32(-0.25)
+        around += soft
+        around *= np.float32(exposure.sharpen)
+        soft += around
+    free = -np.log1p(np.float32(exposure.scatter))
+    step = max(pixels // 48, 1)
+    lo = pixels // 8
+    ordered = np.sort(signal[lo:-lo:step, lo:-lo:step], axis=None)
+    low, high = ordered[len(ordered) // 10], ordered[len(ordered) * 97 // 100]
+    reach = max(high - free, 0.5)
+    middle = min(max((low - free) / reach, 0.1), 0.9)
+    power = np.log(exposure.lung / exposure.white) / np.log(middle)
+    signal -= free
+    signal *= np.float32(1 / reach)
+    np.clip(signal, 0.001, 1.2, out=signal)
+    np.power(signal, np.float32(power), out=signal)
+    signal *= np.float32(exposure.white)
+    # A shoulder: nothing is clipped white at once.
+    return np.minimum(signal, 1.0, out=signal)

@@ -1,0 +1,76 @@
+"""The lung's vessels: two trees that branch out of the hila and thin out.
+
+All branches of one generation are computed together; Pillow then draws them as short
+polylines at twice the film's resolution.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from .anatomy import Array, Chest, Grid
+
+__all__ = ["draw_vessels", "hila"]
+
+_GENERATIONS: Final = 4
+_STEPS: Final = 3
+
+# Directions of the main trunks of one lung, radians from outwards to downwards.
+_TRUNKS: Final = (-1.42, -1.1, -0.75, -0.35, 0.05, 0.40, 0.75, 1.05, 1.35)
+
+
+def hila(chest: Chest) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the vessels enter the right and the left lung; the left one is higher."""
+    y = chest.apex_y + 0.64
+    return (-0.155 + chest.shift, y + 0.02), (0.165 + chest.shift, y - 0.03)
+
+
+def draw_vessels(
+    chest: Chest, grid: Grid, rng: np.random.Generator, prominence: float = 1.0
+) -> Array:
+    """Share of the lung's depth that vessels fill; (R, R) float32, about 0 … 0.3.
+
+    Args:
+        chest: The anatomy.
+        grid: The film.
+        rng: Where the branching comes from.
+        prominence: 1 in health; more in congestion, where vessels widen.
+    """
+    fine = 2 * grid.pixels
+    image = Image.new("L", (fine, fine))
+    draw = ImageDraw.Draw(image)
+    unit = fine / 2 * grid.zoom
+    for side, hilum in zip((-1, 1), hila(chest), strict=True):
+        # Thin branches first, so that the thick ones cover where they begin.
+        for generation, lines in reversed(list(enumerate(_tree(side, hilum, rng)))):
+            width = max(round(0.024 * 0.62**generation * prominence**0.5 * unit), 1)
+            shade = min(int(110 * 0.80**generation * prominence), 255)
+            for line in grid.to_raster(lines, fine).reshape(len(lines), -1).tolist():
+                draw.line(line, fill=shade, width=width)
+    return np.asarray(image.reduce(2), dtype=np.float32) * np.float32(0.45 / 255)
+
+
+def _tree(
+    side: int, hilum: tuple[float, float], rng: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """Polylines of one lung, a generation at a time: (n, _STEPS + 1, 2)."""
+    angle = np.array(_TRUNKS) + rng.normal(0, 0.14, len(_TRUNKS))
+    start = np.tile(np.array(hilum), (angle.size, 1))
+    start += np.stack([np.full(angle.size, -side * 0.04), 0.06 * np.sin(angle)], axis=1)
+    length = rng.uniform(0.13, 0.24, angle.size)
+    for _ in range(_GENERATIONS):
+        bend = angle + rng.normal(0, 0.10, (_STEPS, angle.size)).cumsum(axis=0)
+        moves = np.stack([side * np.cos(bend), np.sin(bend)], axis=-1)
+        moves *= (length / _STEPS)[:, None]
+        path = np.concatenate([start[None], start + moves.cumsum(axis=0)])
+        yield path.transpose(1, 0, 2)
+        fork = rng.uniform(0.20, 0.55, angle.size)
+        other = fork * rng.uniform(0.3, 1.0, angle.size)
+        angle = np.concatenate([bend[-1] - fork, bend[-1] + other])
+        # Vessels keep towards the nearest wall instead of turning back.
+        angle = np.clip(angle, -1.55, 1.60)
+        start = np.tile(path[-1], (2, 1))
+        length = np.tile(length, 2) * rng.uniform(0.55, 0.95, angle.size)

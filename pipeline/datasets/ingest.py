@@ -1,0 +1,143 @@
+"""From a folder to rows that are ready to be stored: images, splits, label states."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from retune.store.errors import ConfigurationError, DatasetError
+
+from .label_table import LabelTable, TableOptions
+from .layouts import read_layout, recognise
+from .splits import assign_splits, resplit
+
+__all__ = ["PLAN_SCHEMA", "IngestPlan", "read_dataset"]
+
+#: The catalog's `images`, less the digest, which only reading the pixels can give.
+PLAN_SCHEMA: Final = pa.schema(
+    [
+        pa.field("image_id", pa.string(), nullable=False),
+        pa.field("dataset", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("patient_id", pa.string(), nullable=False),
+        pa.field("study_id", pa.string()),
+        pa.field("view", pa.string()),
+        pa.field("sex", pa.string()),
+        pa.field("age", pa.float32()),
+        pa.field("split", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class IngestPlan:
+    """What will be stored of one data set.
+
+    Attributes:
+        dataset: Its name in the store.
+        layout: The layout it was read as.
+        root: Absolute path that the image paths are relative to.
+        images: N rows of `PLAN_SCHEMA`.
+        findings: K names.
+        states: (N, K) int8 codes of `retune.store.label_states`.
+        warnings: What was odd but usable, each with its count.
+    """
+
+    dataset: str
+    layout: str
+    root: Path
+    images: pa.Table
+    findings: tuple[str, ...]
+    states: np.ndarray
+    warnings: tuple[str, ...]
+
+
+def read_dataset(
+    root: Path,
+    layout: str | None = None,
+    *,
+    dataset: str | None = None,
+    options: TableOptions | None = None,
+    split_seed: int = 0,
+    ignore_official_splits: bool = False,
+) -> IngestPlan:
+    """Read a data set's label tables and assign its splits. No image is opened.
+
+    Args:
+        root: Folder that holds the label tables and, below it, the images.
+        layout: A name in `LAYOUTS`; None to recognise it.
+        dataset: Name in the store; by default the layout's.
+        options: What to know about the table, if anything.
+        split_seed: Seed of the patient hash, where official splits leave a choice.
+        ignore_official_splits: Split all patients by hash.
+
+    Raises:
+        ConfigurationError: Unknown layout, option or an unusable data set name.
+        DatasetError: No such folder, an empty one, or tables that cannot be read.
+    """
+    root = _checked_root(root)
+    layout = layout or recognise(root)
+    dataset = _checked_name(layout if dataset is None else dataset)
+    table = read_layout(layout, root, options or TableOptions())
+    patients = _strings(table.images.column("patient_id"))
+    if ignore_official_splits:
+        split = resplit(patients, seed=split_seed)
+    else:
+        official = _strings(table.images.column("official_split"))
+        split = assign_splits(patients, official, seed=split_seed)
+    return IngestPlan(
+        dataset=dataset,
+        layout=layout,
+        root=root,
+        images=_planned_images(dataset, table, split),
+        findings=table.findings,
+        states=table.states,
+        warnings=table.warnings,
+    )
+
+
+def _checked_root(root: Path) -> Path:
+    hint = "Give the folder that holds the label table and the images."
+    if not root.exists():
+        raise DatasetError(f"there is no folder {root}", hint)
+    if not root.is_dir():
+        raise DatasetError(f"{root} is a file, not a folder", hint)
+    try:
+        empty = next(root.iterdir(), None) is None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(f"cannot list {root}: {reason}", hint) from error
+    if empty:
+        raise DatasetError(f"{root} is empty", hint)
+    return root.resolve()
+
+
+def _checked_name(dataset: str) -> str:
+    # The name is the first part of every image id, up to the first slash.
+    if not dataset.strip() or "/" in dataset or not dataset.isprintable():
+        raise ConfigurationError(
+            f"{dataset!r} cannot name a data set",
+            "Use letters, digits, '-' and '_', as in nih-320.",
+        )
+    return dataset
+
+
+def _strings(column: pa.ChunkedArray) -> np.ndarray:
+    """(N,) object array of str and None."""
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _planned_images(dataset: str, table: LabelTable, split: np.ndarray) -> pa.Table:
+    images = table.images
+    path = images.column("path")
+    columns = {
+        **{name: images.column(name) for name in images.column_names},
+        "image_id": pc.binary_join_element_wise(dataset, path, "/"),
+        "dataset": pa.repeat(pa.scalar(dataset, pa.string()), images.num_rows),
+        "split": pa.array(split.tolist(), pa.string()),
+    }
+    return pa.Table.from_arrays(
+        [columns[name] for name in PLAN_SCHEMA.names], schema=PLAN_SCHEMA
+    )

@@ -1,0 +1,1 @@
+"""Images and descriptions become embeddings in the feature store."""

@@ -1,0 +1,80 @@
+"""A frozen image-text model, ready to encode."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from retune.store import EncoderSpec
+from retune.store.fingerprint import DIGEST_BYTES
+
+from .preprocess import Preprocess
+
+__all__ = ["PRECISIONS", "Backbone", "weights_digest"]
+
+PRECISIONS: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """Digest of every tensor of a model: its name, type, shape and bytes.
+
+    >>> model = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = model.weight.data.fill_(1)
+    >>> len(weights_digest(model))
+    32
+    """
+    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        content = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(content.view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """An open_clip model with its preprocessing, its tokenizer and its identity.
+
+    Attributes:
+        model: The open_clip model, in evaluation mode, on `device`.
+        preprocess: Of the weights, not of a default.
+        tokenizer: Callable: sentences -> token ids, shape (B, context).
+        spec: What makes its vectors comparable.
+        device: Where it runs.
+    """
+
+    model: Any
+    preprocess: Preprocess
+    tokenizer: Any
+    spec: EncoderSpec
+    device: torch.device
+
+    def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Encode preprocessed pixels, shape (B, height, width, 3), into (B, D)."""
+        batch = self.preprocess.normalise(pixels, self.device)
+        with torch.inference_mode(), self._arithmetic():
+            return _to_numpy(self.model.encode_image(batch))
+
+    def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Encode sentences into shape (B, D); what exceeds the context is cut off."""
+        tokens = self.tokenizer(list(texts)).to(self.device)
+        with torch.inference_mode(), self._arithmetic():
+            return _to_numpy(self.model.encode_text(tokens))
+
+    def _arithmetic(self) -> torch.autocast:
+        dtype = PRECISIONS[self.spec.precision]
+        return torch.autocast(
+            self.device.type, dtype=dtype, enabled=dtype is not torch.float32
+        )
+
+
+def _to_numpy(vectors: torch.Tensor) -> npt.NDArray[np.float32]:
+    array: npt.NDArray[np.float32] = vectors.float().cpu().numpy()
+    return array

@@ -1,0 +1,78 @@
+"""open_clip's preprocessing, cut where the data is smallest.
+
+open_clip resizes, crops, converts to RGB, makes a float tensor and normalises, image by
+image. The same steps are done here, but workers stop at 8-bit pixels, and the batch is
+turned into normalised floats in one go on the device: a quarter of the bytes to move,
+and no arithmetic in the decoding workers. The result is the same numbers.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from retune.store.errors import BackboneError
+
+__all__ = ["Preprocess"]
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """The two halves of a backbone's preprocessing.
+
+    Attributes:
+        geometry: open_clip's transforms on pictures: resize, crop, convert to RGB.
+        mean: Per channel, shape (1, 3, 1, 1).
+        std: Per channel, shape (1, 3, 1, 1).
+    """
+
+    geometry: tuple[Any, ...]
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    @classmethod
+    def from_transform(cls, transform: Any) -> "Preprocess":
+        """Cut open_clip's evaluation transform before its ``ToTensor``.
+
+        Raises:
+            BackboneError: The transform is not of open_clip's usual form.
+        """
+        steps = list(getattr(transform, "transforms", []))
+        names = [type(step).__name__ for step in steps]
+        if names[-2:] != ["MaybeToTensor", "Normalize"]:
+            raise BackboneError(
+                f"this open_clip preprocesses in an unknown way: {names or transform}",
+                "Install an open_clip_torch version that retune names in its "
+                "requirements.",
+            )
+        normalize = steps[-1]
+        return cls(
+            geometry=tuple(steps[:-2]),
+            mean=torch.tensor(normalize.mean).view(1, 3, 1, 1),
+            std=torch.tensor(normalize.std).view(1, 3, 1, 1),
+        )
+
+    def to_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
+        """Resize and crop one picture; shape (height, width, 3), 0..255."""
+        for step in self.geometry:
+            image = step(image)
+        return np.asarray(image, dtype=np.uint8)
+
+    def normalise(
+        self, pixels: npt.NDArray[np.uint8], device: torch.device
+    ) -> torch.Tensor:
+        """Turn a batch into what the model expects.
+
+        Args:
+            pixels: Shape (B, height, width, 3), 0..255.
+            device: Where the model is.
+
+        Returns:
+            Shape (B, 3, height, width), float32, in channels-last memory order, which
+            is the order the pixels already have.
+        """
+        batch = torch.from_numpy(pixels).to(device, non_blocking=True)
+        floats = batch.permute(0, 3, 1, 2).to(torch.float32)
+        return floats.div_(255).sub_(self.mean.to(device)).div_(self.std.to(device))

@@ -1,0 +1,1 @@
+"""Incremental learning over cached features."""
