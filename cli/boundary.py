@@ -19,7 +19,7 @@ _RESUME = "Finished work is kept; run the same command again to go on."
 
 
 class _Signals:
-    """Turns SIGTERM into the interruption that Ctrl-C is, and remembers which it was."""
+    """Turns SIGTERM into what Ctrl-C is, and remembers which of them it was."""
 
     def __init__(self) -> None:
         self.terminated = False

@@ -86,8 +86,9 @@ def embed_command(
     )
     speed = f" at {rate:.0f} images/s (limit: {summary.limiting_stage})" if rate else ""
     print_line(
-        f"encoder {summary.fingerprint} ({backbone}): {summary.images_encoded:,} images "
-        f"encoded{speed}, {summary.images_skipped:,} already done, "
+        f"encoder {summary.fingerprint} ({backbone}): "
+        f"{summary.images_encoded:,} images encoded{speed}, "
+        f"{summary.images_skipped:,} already done, "
         f"{summary.images_matched:,} with known content, "
         f"{summary.descriptions_encoded:,} descriptions encoded"
     )

@@ -1,6 +1,7 @@
 """The command `retune-cli`: its verbs in the order of use."""
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -34,7 +35,7 @@ def _root(
     del debug  # read from the arguments in `main`, before anything can fail
 
 
-for _name, _command in {
+_COMMANDS: dict[str, Callable[..., None]] = {
     "demo": demo_command,
     "ingest": ingest_command,
     "embed": embed_command,
@@ -45,7 +46,8 @@ for _name, _command in {
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
-}.items():
+}
+for _name, _command in _COMMANDS.items():
     app.command(_name)(_command)
 
 

@@ -1,23 +1,30 @@
 """Vectors on disk, everything else in a DuckDB catalog, both queried in SQL.
 
 >>> from retune.store import FeatureStore  # FeatureStore("feature-store").sql("...")
+
+Names are loaded when they are first used: `retune-cli --help` needs the errors, not
+NumPy, DuckDB and Arrow.
 """
 
-from .errors import RetuneError
-from .feature_store import FeatureStore
-from .fingerprint import EncoderSpec, content_digest
-from .reading import (
-    DescriptionVectors,
-    EncoderRow,
-    LabelledImages,
-    choose_encoder,
-    read_descriptions,
-    read_labelled_images,
-    read_vectors,
-)
-from .reconcile import ReconcileReport
-from .runs import MetricValue, Run, add_metrics, find_run, record_run
-from .writer import DatasetChange, FileState, ItemFailure, StoreWriter
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import RetuneError
+    from .feature_store import FeatureStore
+    from .fingerprint import EncoderSpec, content_digest
+    from .reading import (
+        DescriptionVectors,
+        EncoderRow,
+        LabelledImages,
+        choose_encoder,
+        read_descriptions,
+        read_labelled_images,
+        read_vectors,
+    )
+    from .reconcile import ReconcileReport
+    from .runs import MetricValue, Run, add_metrics, find_run, record_run
+    from .writer import DatasetChange, FileState, ItemFailure, StoreWriter
 
 __all__ = [
     "DatasetChange",
@@ -42,3 +49,34 @@ __all__ = [
     "read_vectors",
     "record_run",
 ]
+
+_HOMES = {
+    "errors": ("RetuneError",),
+    "feature_store": ("FeatureStore",),
+    "fingerprint": ("EncoderSpec", "content_digest"),
+    "reading": (
+        "DescriptionVectors",
+        "EncoderRow",
+        "LabelledImages",
+        "choose_encoder",
+        "read_descriptions",
+        "read_labelled_images",
+        "read_vectors",
+    ),
+    "reconcile": ("ReconcileReport",),
+    "runs": ("MetricValue", "Run", "add_metrics", "find_run", "record_run"),
+    "writer": ("DatasetChange", "FileState", "ItemFailure", "StoreWriter"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -10,6 +10,8 @@ POSITIVE: Final = 1
 NEGATIVE: Final = 0
 UNCERTAIN: Final = -1
 ABSENT: Final = -2
+#: In arrays only: the image's dataset does not label this finding at all.
+UNLABELLED: Final = -3
 
 #: int8 code -> name in the catalog's `labels.state` column.
 STATE_NAMES: Final[dict[int, str]] = {

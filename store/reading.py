@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from .errors import ConfigurationError, QueryError
 from .feature_store import FeatureStore
-from .label_states import ABSENT, STATE_NAMES
+from .label_states import STATE_NAMES, UNLABELLED
 from .shards import Vectors
 from .vectors import VectorReader
 
@@ -48,8 +48,8 @@ class LabelledImages:
     Attributes:
         images: The catalog's columns of the images, N rows.
         findings: K canonical names.
-        states: Label states, shape (N, K), int8; `ABSENT` where the image's dataset
-            does not label the finding.
+        states: Label states, shape (N, K), int8; `UNLABELLED` where the image's
+            dataset does not label the finding.
         embedding: As the backbone returned it, shape (N, D), float16 or float32.
     """
 
@@ -255,7 +255,7 @@ def _read_states(
         f"""SELECT place, column_place, (CASE state {cases} END)::TINYINT AS code
         FROM labels JOIN chosen USING (image_id) JOIN chosen_findings USING (finding)"""
     ).fetchnumpy()
-    states = np.full((n_images, len(findings)), ABSENT, dtype=np.int8)
+    states = np.full((n_images, len(findings)), UNLABELLED, dtype=np.int8)
     states[cells["place"], cells["column_place"]] = cells["code"]
     return findings, states
 

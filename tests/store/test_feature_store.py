@@ -28,7 +28,7 @@ from retune.store.errors import (
     StoreVersionError,
     StoreWriteError,
 )
-from retune.store.label_states import ABSENT, STATE_NAMES
+from retune.store.label_states import ABSENT, STATE_NAMES, UNLABELLED
 from store_samples import (
     FINDINGS,
     add_vectors,
@@ -225,7 +225,7 @@ def test_reading_arrays_for_training(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.embedding, vectors(10).astype("f2")[2:6])
 
 
-def test_a_finding_that_a_dataset_does_not_label_is_absent(tmp_path: Path) -> None:
+def test_a_finding_that_a_dataset_does_not_label_is_unlabelled(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "s")
     names = images_table(4, "e")["image_id"].to_pylist()
     with store.writer("test") as writer:
@@ -236,7 +236,7 @@ def test_a_finding_that_a_dataset_does_not_label_is_absent(tmp_path: Path) -> No
         add_vectors(store, names, writer=writer, seed=1)
     read = read_labelled_images(store, encoder().fingerprint)
     assert set(read.findings) == {*FINDINGS, "Hernia"}
-    assert (read.states[:10, read.findings.index("Hernia")] == ABSENT).all()
+    assert (read.states[:10, read.findings.index("Hernia")] == UNLABELLED).all()
     only = read_labelled_images(store, encoder().fingerprint, datasets=["e"])
     assert only.findings == ("Hernia",)
 

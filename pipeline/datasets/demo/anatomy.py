@@ -21,6 +21,7 @@ __all__ = [
     "cardiothoracic_ratio",
     "diaphragm",
     "grid_of",
+    "heart_box",
     "heart_ellipses",
     "lung_borders",
     "sample_chest",
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 Array = NDArray[np.float32]
+
+_HEART_ASPECT: Final = 0.64
 
 _BODY_STREAM: Final = 2
 _FILM_STREAM: Final = 3
@@ -102,7 +105,7 @@ class Chest:
     knob: float  # size of the aortic knob
     rib_phase: float
     rib_drop: float  # obliquity of the posterior ribs
-    clavicle_y: float
+    clavicle_y: float  # of its inner end, below the apex
     arms_down: bool  # in bed the arms lie beside the trunk
     gas: float  # size of the gastric bubble, 0 = none
 
@@ -160,7 +163,7 @@ def sample_chest(seed: int, patient: Patient, age: int, study: int, view: View) 
     long_lung = body.uniform(0.0, 0.10) + 0.03 * male - 0.08 * (fat - 0.5)
     breath = film.uniform(-0.10, 0.0) - (0.12 if in_bed else 0.0)
     dome = 0.40 + long_lung + breath
-    breast = 0.0 if male else body.uniform(1.5, 3.5) + 3.0 * fat
+    breast = 0.0 if male else body.uniform(0.8, 2.4) + 2.4 * fat
     ratio = body.uniform(0.385, 0.455) + film.uniform(-0.005, 0.005)
     return Chest(
         male=male,
@@ -171,19 +174,19 @@ def sample_chest(seed: int, patient: Patient, age: int, study: int, view: View) 
         dome_y=(dome, dome + body.uniform(0.02, 0.07)),
         dome_drop=body.uniform(0.17, 0.25) - (0.03 if in_bed else 0.0),
         ratio=ratio * (film.uniform(1.03, 1.07) if in_bed else 1.0),
-        heart_right=body.uniform(0.26, 0.33),
+        heart_right=body.uniform(0.25, 0.32),
         heart_tilt=body.uniform(0.55, 0.80) - 0.15 * fat - (0.10 if in_bed else 0.0),
         shift=film.uniform(-0.012, 0.012),
         wall=0.07 + 0.02 * male + 0.16 * fat**1.5 + body.uniform(0.0, 0.03),
-        depth_cm=19.0 + 2.0 * male + 6.0 * fat,
-        inner_cm=14.0 + 2.0 * male + body.uniform(-0.5, 1.5),
-        shoulder_y=-0.62 + body.uniform(-0.06, 0.06) - (0.06 if in_bed else 0.0),
+        depth_cm=20.0 + 2.0 * male + 5.0 * fat,
+        inner_cm=15.0 + 2.0 * male + body.uniform(-0.5, 1.5),
+        shoulder_y=-0.70 + body.uniform(-0.06, 0.06) - (0.06 if in_bed else 0.0),
         breast_cm=breast,
         breast_y=dome + 0.12 + body.uniform(-0.10, 0.06),
         knob=body.uniform(0.75, 1.0) + 0.35 * older,
         rib_phase=body.uniform(0.0, 1.0),
         rib_drop=body.uniform(0.17, 0.27) - (0.06 if in_bed else 0.0),
-        clavicle_y=-0.60 + body.uniform(-0.04, 0.04) - (0.05 if in_bed else 0.0),
+        clavicle_y=0.17 + body.uniform(-0.03, 0.03) - (0.06 if in_bed else 0.0),
         arms_down=in_bed,
         gas=film.uniform(0.5, 1.0) if film.random() < 0.75 else 0.0,
     )
@@ -219,7 +222,7 @@ def lung_borders(chest: Chest, y: Array) -> tuple[Array, Array]:
     wide = chest.half_width * (1 - 0.05 * np.square(t - 0.72))
     lateral = chest.apex_x + (wide - chest.apex_x) * bulge
     inner = np.sqrt(1 - np.square(1 - np.clip(t / 0.22, 0, 1)))
-    medial = chest.apex_x - (chest.apex_x - 0.05) * inner
+    medial = chest.apex_x - (chest.apex_x - 0.02) * inner
     return medial.astype(np.float32), lateral.astype(np.float32)
 
 
@@ -231,10 +234,10 @@ def diaphragm(chest: Chest, x: Array) -> Array:
     """
     u = np.abs(x) / chest.half_width
     top = np.where(x < 0, chest.dome_y[0], chest.dome_y[1])
-    outer = np.clip((u - 0.48) / 0.535, 0, 1)
+    outer = np.clip((u - 0.42) / 0.60, 0, 1)
     inner = np.clip((0.48 - u) / 0.48, 0, 1)
-    fall = 1 - np.sqrt(np.maximum(1 - np.square(outer), 0))
-    curve = top + chest.dome_drop * fall + 0.05 * np.square(inner)
+    fall = 0.55 * (1 - np.sqrt(1 - np.square(outer))) + 0.45 * np.square(outer)
+    curve = top + chest.dome_drop * fall + 0.02 * np.square(inner)
     return curve.astype(np.float32)
 
 
@@ -246,13 +249,25 @@ def heart_ellipses(chest: Chest) -> tuple[Ellipse, Ellipse]:
     """
     width = chest.ratio * 2 * chest.half_width
     right = chest.heart_right * width
-    a, b, tilt = 0.61 * width, 0.43 * width, chest.heart_tilt
-    reach_x = float(np.hypot(a * np.cos(tilt), b * np.sin(tilt)))
+    tilt, reach_x = chest.heart_tilt, 0.46 * width
+    a = reach_x / float(np.hypot(np.cos(tilt), _HEART_ASPECT * np.sin(tilt)))
+    b = _HEART_ASPECT * a
     reach_y = float(np.hypot(a * np.sin(tilt), b * np.cos(tilt)))
     floor = max(chest.dome_y) + 0.09
     x = width - right - reach_x + chest.shift
     ventricles = Ellipse(x, floor - reach_y, a, b, tilt)
-    atrium_a = 0.36 * width
+    atrium_a = 0.30 * width
     x = atrium_a - right + chest.shift
-    atrium = Ellipse(x, chest.dome_y[0] - 0.12, atrium_a, 0.50 * width, -0.2)
+    atrium = Ellipse(x, chest.dome_y[0] - 0.12, atrium_a, 0.50 * width, 0.0)
     return ventricles, atrium
+
+
+def heart_box(chest: Chest) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom of what `heart_ellipses` cover."""
+    sides = []
+    for e in heart_ellipses(chest):
+        reach_x = float(np.hypot(e.a * np.cos(e.tilt), e.b * np.sin(e.tilt)))
+        reach_y = float(np.hypot(e.a * np.sin(e.tilt), e.b * np.cos(e.tilt)))
+        sides.append((e.x - reach_x, e.y - reach_y, e.x + reach_x, e.y + reach_y))
+    (l1, t1, r1, b1), (l2, t2, r2, b2) = sides
+    return min(l1, l2), min(t1, t2), max(r1, r2), max(b1, b2)

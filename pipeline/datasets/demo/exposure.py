@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from .anatomy import Array, Grid, grid_of
@@ -12,6 +13,11 @@ from .population import View
 from .tissue import upsample
 
 __all__ = ["Exposure", "expose", "sample_exposure"]
+
+
+_MOST_SCATTER: Final = 0.06
+_CURVE_BINS: Final = 2048
+_CURVE_REACH: Final = 4.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Exposure:
         quanta: Quanta per pixel in the free beam.
         lung: Grey of the dark lung, 0 … 1.
         white: Grey of the densest part, 0 … 1.
+        gamma: Steepness of the film's curve.
         sharpen: Strength of the edge enhancement.
         collimated: Film covered by the shutters at left, top, right, bottom; parts.
     """
@@ -37,6 +44,7 @@ class Exposure:
     quanta: float
     lung: float
     white: float
+    gamma: float
     sharpen: float
     collimated: tuple[float, float, float, float]
 
@@ -52,9 +60,10 @@ def sample_exposure(rng: np.random.Generator, view: View) -> Exposure:
         zoom=float(rng.uniform(1.02, 1.20)),
         move=(float(rng.normal(0, loose)), float(rng.normal(0.03, loose))),
         scatter=float(rng.uniform(0.5, 0.9) if bed else rng.uniform(0.2, 0.5)),
-        quanta=float(np.exp(rng.uniform(np.log(1.5e4), np.log(8e4)))),
-        lung=float(rng.uniform(0.26, 0.44)),
-        white=float(rng.uniform(0.86, 0.96)),
+        quanta=float(np.exp(rng.uniform(np.log(6e4), np.log(4e5)))),
+        lung=float(rng.uniform(0.34, 0.50)),
+        white=float(rng.uniform(0.92, 1.0)),
+        gamma=float(rng.uniform(1.7, 2.4)),
         sharpen=float(rng.uniform(0.3, 0.9)),
         collimated=tuple(shutters.tolist()),
     )
@@ -65,8 +74,10 @@ def expose(
 ) -> Array:
     """Grey values 0 … 1 of the developed film; (R, R) float32."""
     pixels = attenuation.shape[0]
-    beam = np.exp(-_turn(attenuation, exposure.turn))
+    beam = np.exp(-attenuation)
     small = np.array(Image.fromarray(beam).reduce(max(pixels // 16, 1)))
+    # Only what passed through the patient is scattered.
+    np.minimum(small, np.float32(_MOST_SCATTER), out=small)
     beam += upsample(small * np.float32(exposure.scatter), pixels)
     np.maximum(beam, np.float32(1e-4), out=beam)
     noise = rng.random((pixels, pixels + 1), dtype=np.float32)
@@ -80,22 +91,18 @@ def expose(
     return _develop(signal, exposure)
 
 
-def _turn(field: Array, turn: float) -> Array:
-    """The field turned about its middle; what comes from outside is free beam."""
+def turn_film(film: Image.Image, turn: float) -> Image.Image:
+    """The film turned about its middle; the corners that it leaves are black."""
     if turn == 0.0:
-        return field
-    size = field.shape[0]
+        return film
+    size = film.width
     cos, sin, half = np.cos(turn), np.sin(turn), size / 2
-    matrix = (
-        cos, -sin, half * (1 - cos + sin),
-        sin, cos, half * (1 - sin - cos),
-    )
-    affine = Image.Transform.AFFINE
-    image = Image.fromarray(field)
-    return np.array(image.transform((size, size), affine, matrix, Image.Resampling.BILINEAR))
+    matrix = (cos, -sin, half * (1 - cos + sin), sin, cos, half * (1 - sin - cos))
+    affine, smooth = Image.Transform.AFFINE, Image.Resampling.BILINEAR
+    return film.transform(film.size, affine, matrix, smooth)
 
 
-def _develop(signal: Array, exposure: Exposure) -> Array:
+def _develop(signal: Array, exposure: Exposure) -> NDArray[np.uint8]:
     """The film's curve: free beam black, lung and densest part at their greys.
 
     A power of the log exposure between free beam and the densest part; its exponent
@@ -109,18 +116,24 @@ def _develop(signal: Array, exposure: Exposure) -> Array:
         around += soft
         around *= np.float32(exposure.sharpen)
         soft += around
-    free = -np.log1p(np.float32(exposure.scatter))
-    step = max(pixels // 48, 1)
-    lo = pixels // 8
-    ordered = np.sort(signal[lo:-lo:step, lo:-lo:step], axis=None)
-    low, high = ordered[len(ordered) // 10], ordered[len(ordered) * 97 // 100]
-    reach = max(high - free, 0.5)
-    middle = min(max((low - free) / reach, 0.1), 0.9)
-    power = np.log(exposure.lung / exposure.white) / np.log(middle)
-    signal -= free
-    signal *= np.float32(1 / reach)
-    np.clip(signal, 0.001, 1.2, out=signal)
-    np.power(signal, np.float32(power), out=signal)
-    signal *= np.float32(exposure.white)
-    # A shoulder: nothing is clipped white at once.
-    return np.minimum(signal, 1.0, out=signal)
+    lowest = -np.log1p(np.float32(_MOST_SCATTER * exposure.scatter))
+    step, rim = max(pixels // 48, 1), pixels // 8
+    lung = np.sort(signal[rim:-rim:step, rim:-rim:step], axis=None)
+    dark = max(float(lung[lung.size // 10] - lowest), 0.3)
+    scale = (_CURVE_BINS - 1) / (_CURVE_REACH * dark)
+    signal -= lowest
+    signal *= np.float32(scale)
+    np.clip(signal, 0, _CURVE_BINS - 1, out=signal)
+    return np.take(_curve(exposure), signal.astype(np.int64))
+
+
+def _curve(exposure: Exposure) -> NDArray[np.uint8]:
+    """Grey of each exposure from free beam to `_CURVE_REACH` times the dark lung's.
+
+    Toe and shoulder of a photographic film: 1 - exp(-s**gamma), scaled so that the
+    dark lung has its grey.
+    """
+    signal = np.linspace(0, _CURVE_REACH, _CURVE_BINS)
+    dark = -np.log(1 - exposure.lung / exposure.white)
+    grey = exposure.white * (1 - np.exp(-dark * signal**exposure.gamma))
+    return np.round(255 * grey).astype(np.uint8)

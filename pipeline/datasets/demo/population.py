@@ -23,7 +23,6 @@ __all__ = [
     "Study",
     "View",
     "draw_patient",
-    "film_signs",
     "patients",
 ]
 
@@ -56,7 +55,7 @@ class Sign:
         finding: One of `DRAWN_FINDINGS`.
         severity: `MILD`, `MODERATE` or `SEVERE`.
         side: The patient's side; 0 where the sign is bilateral or has no side.
-        height: Where in the lung, 0 = apex, 1 = base; only focal signs use it.
+        height: Where in the lung, 0 = apex, 1 = base; only consolidation uses it.
     """
 
     finding: str
@@ -140,15 +139,6 @@ def draw_patient(seed: int, number: int) -> Patient:
     return Patient(number, sex, build, tuple(studies))
 
 
-def film_signs(signs: tuple[Sign, ...], finding: str) -> tuple[Sign, ...]:
-    """Those signs that belong to one finding.
-
-    >>> film_signs((Sign("Edema", MILD),), "Cardiomegaly")
-    ()
-    """
-    return tuple(sign for sign in signs if sign.finding == finding)
-
-
 def _older(age: int) -> float:
     """0 at 40 years and below, 1 at 80 and above."""
     return min(max((age - 40) / 40, 0.0), 1.0)
@@ -184,8 +174,7 @@ def _study_signs(rng: np.random.Generator, heart: int) -> tuple[Sign, ...]:
     signs += [Sign("Pleural Effusion", _severity(rng), side) for side in effusion]
     if rng.random() < (0.38 if effusion else 0.15):
         side = effusion[0] if effusion and rng.random() < 0.8 else _one_side(rng)
-        height = float(rng.uniform(0.62, 0.84))
-        signs.append(Sign("Atelectasis", _severity(rng), side, height))
+        signs.append(Sign("Atelectasis", _severity(rng), side))
     return tuple(signs)
 
 

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .anatomy import Array, Chest, Grid, diaphragm, lung_borders, smoothstep
+from .anatomy import Array, Chest, Grid, lung_borders, smoothstep
 from .tissue import upsample
 
 __all__ = ["draw_skeleton"]
@@ -40,33 +40,37 @@ def _profile(width: float, rim: float) -> Array:
 
 
 def _put_ribs(bone: Array, chest: Chest, grid: Grid, rng: np.random.Generator) -> None:
-    """Posterior ribs fall gently outwards, anterior ribs steeply inwards."""
-    side = chest.half_width + 0.08
-    part = grid.box(-side, chest.apex_y - 0.12, side, max(chest.dome_y) + 0.45)
-    columns, y = grid.x[:, part[1]], grid.y[part[0]]
-    x = np.abs(columns)
+    """Posterior ribs fall gently outwards, anterior ribs steeply inwards.
+
+    Both sides of the cage are alike, so one half is computed and shown twice.
+    """
+    side = chest.half_width + 0.04
+    part = grid.box(-side, chest.apex_y - 0.12, side, max(chest.dome_y) + 0.40)
+    y = grid.y[part[0]]
+    x = (np.arange(side / grid.pixel + 2, dtype=np.float32) * grid.pixel)[None, :]
+    x = x.astype(np.float32)
     _, lateral = lung_borders(chest, y)
     u = x / (lateral + np.float32(0.02))
     # Near the side wall the beam runs along the ribs and meets more of them.
-    path = 1 / np.sqrt(np.maximum(np.float32(1.03) - u * u, np.float32(0.2)))
+    path = 1 / np.sqrt(np.maximum(np.float32(1.03) - u * u, np.float32(0.45)))
     path *= np.clip((1 - u) * (lateral * np.float32(0.5 / grid.pixel)) + 0.5, 0, 1)
-    path *= smoothstep(chest.apex_y - 0.10, chest.apex_y + 0.04, y)
-    low = np.maximum(y - diaphragm(chest, columns), 0)
-    path *= np.maximum(1 - np.float32(2.5) * low, np.float32(0.25))
+    shown = smoothstep(chest.apex_y - 0.10, chest.apex_y + 0.04, y)
+    path *= shown * (1 - 0.7 * smoothstep(0.05, 0.45, y - min(chest.dome_y)))
     v = x / np.float32(chest.half_width)
     fall = v * v * v / np.float32(_SPACING)
-    drop = chest.rib_drop + 0.10 * smoothstep(-0.6, 0.5, y)
+    drop = chest.rib_drop + 0.06 * smoothstep(-0.6, 0.5, y)
     count = (y - chest.apex_y) / _SPACING + chest.rib_phase
     back = count - drop * fall - v * np.float32(0.02 / _SPACING)
-    front = 0.42 * np.maximum(1.05 - v, 0) ** 1.35 / _SPACING
-    plate = _lookup(back, _profile(0.24, 0.50), rng, 0.25)
+    front = 0.34 * np.maximum(1.05 - v, 0) ** 1.35 / _SPACING
+    plate = _lookup(back, _profile(0.24, 0.50), rng, 0.29)
     plate *= smoothstep(0.10, 0.22, x)
-    thin = _lookup(count * 0.94 - front, _profile(0.30, 0.35), rng, 0.14)
+    thin = _lookup(count * 0.94 - front, _profile(0.30, 0.35), rng, 0.12)
     thin *= smoothstep(0.30, 0.55, v)
     thin *= smoothstep(-0.62, -0.45, y)
     plate += thin
     plate *= path
-    bone[part] += plate
+    mirror = np.round(np.abs(grid.x[0, part[1]]) / grid.pixel).astype(np.int64)
+    bone[part] += np.take(plate, mirror, axis=1)
 
 
 def _lookup(
@@ -81,10 +85,11 @@ def _lookup(
 
 def _put_clavicles(bone: Array, chest: Chest, grid: Grid) -> None:
     """Two S-shaped tubes from the breastbone to the shoulders."""
-    part = grid.box(-0.95, chest.clavicle_y - 0.28, 0.95, chest.clavicle_y + 0.12)
+    inner = chest.apex_y + chest.clavicle_y
+    part = grid.box(-0.95, inner - 0.25, 0.95, inner + 0.12)
     x, y = np.abs(grid.x[:, part[1]]), grid.y[part[0]]
     run = np.clip((x - 0.09) / 0.80, 0, 1)
-    line = chest.clavicle_y + 0.03 - 0.19 * run**0.8 + 0.035 * np.sin(6.0 * run)
+    line = inner + 0.02 - 0.17 * run**0.9 + 0.025 * np.sin(6.0 * run)
     slope = np.gradient(line[0], grid.pixel).astype(np.float32)
     half = 0.028 + 0.012 * np.square(run - 0.5) * 4
     off = np.abs(y - line) / (np.sqrt(1 + slope * slope) * half)
@@ -109,7 +114,7 @@ def _put_spine(bone: Array, chest: Chest, grid: Grid) -> None:
     pedicle = np.exp(-across - np.square((body - 0.22) / 0.10))
     spinous = np.exp(-np.square(x / 0.012) - np.square((body - 0.3) / 0.12))
     fade = 1 - 0.5 * smoothstep(-0.4, 0.2, y)
-    bone[part] += band * (0.24 * disc * fade + 0.10 * pedicle * fade + 0.09 * spinous)
+    bone[part] += band * (0.24 * disc * fade + 0.10 * pedicle * fade + 0.05 * spinous)
 
 
 def _shoulder_girdle(chest: Chest, grid: Grid, rng: np.random.Generator) -> Array:

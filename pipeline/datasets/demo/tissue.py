@@ -16,6 +16,7 @@ from .anatomy import (
     Ellipse,
     Grid,
     diaphragm,
+    heart_box,
     heart_ellipses,
     lung_borders,
     smoothstep,
@@ -121,10 +122,10 @@ def _trunk(chest: Chest, grid: Grid) -> Array:
     x, y = np.abs(grid.x), grid.y
     _, lateral = lung_borders(chest, y)
     half = lateral + chest.wall + 0.05 * smoothstep(0.1, 0.9, y)
-    torso = chest.depth_cm * np.sqrt(np.maximum(1 - (x / half) ** 5, 0))
+    torso = chest.depth_cm * np.sqrt(np.maximum(1 - (x / half) ** 7, 0))
     torso *= smoothstep(chest.apex_y - 0.35, chest.apex_y + 0.20, y)
-    neck_half = 0.235 + 0.03 * chest.male + 0.30 * smoothstep(-1.05, -0.70, y)
-    neck = 13.0 * np.sqrt(np.maximum(1 - np.square(x / neck_half), 0))
+    neck_half = 0.235 + 0.03 * chest.male + 0.34 * smoothstep(-1.15, -0.60, y)
+    neck = 14.0 * np.maximum(1 - np.square(x / neck_half), 0) ** 0.8
     neck *= 1 - smoothstep(-0.65, -0.2, y)
     limbs = _arms(chest, x, y, half)
     return np.sqrt(torso * torso + limbs * limbs + neck * neck)
@@ -132,13 +133,13 @@ def _trunk(chest: Chest, grid: Grid) -> Array:
 
 def _arms(chest: Chest, x: Array, y: Array, torso_half: Array) -> Array:
     """Shoulders; then arms beside the trunk, or raised away from it."""
-    slope = chest.shoulder_y - 0.38 * (1 - smoothstep(0.10, 1.0, x))
-    shoulder = 14.0 * np.sqrt(np.clip((y - slope) / 0.38, 0, 1))
-    shoulder *= smoothstep(0.0, 0.75, x)
+    slope = chest.shoulder_y - 0.36 * (1 - smoothstep(0.10, 0.95, x))
+    shoulder = 23.0 * np.sqrt(np.clip((y - slope) / 0.30, 0, 1))
+    shoulder *= 0.5 + 0.5 * smoothstep(0.45, 0.85, x)
     if chest.arms_down:
         shoulder *= 1 - smoothstep(-0.30, 0.15, y)
         off = (x - (torso_half + 0.17)) / 0.15
-        arm = 10.0 * np.sqrt(np.maximum(1 - off * off, 0)) * smoothstep(-0.5, 0.1, y)
+        arm = 13.0 * np.sqrt(np.maximum(1 - off * off, 0)) * smoothstep(-0.5, 0.1, y)
         return np.maximum(shoulder, arm)
     fold = 0.18 + 0.70 * (x - torso_half)
     return np.asarray(shoulder * np.sqrt(np.clip((fold - y) / 0.60, 0, 1)))
@@ -165,20 +166,27 @@ def _abdomen(chest: Chest, grid: Grid) -> Array:
 
 def _lungs(chest: Chest, grid: Grid) -> Array:
     """Centimetres of lung, with what lies behind the domes of the diaphragm."""
-    x = np.abs(grid.x)
-    medial, lateral = lung_borders(chest, grid.y)
+    side, floor = chest.half_width + 0.02, max(chest.dome_y) + chest.dome_drop
+    part = grid.box(-side, chest.apex_y - 0.02, side, floor + 0.1)
+    columns, y = grid.x[:, part[1]], grid.y[part[0]]
+    medial, lateral = lung_borders(chest, y)
     width = np.maximum(lateral - medial, np.float32(1e-3))
-    u = (x - medial) / width
-    air = np.sqrt(np.maximum(1 - u * u, 0))
-    air *= np.clip(u * (width / np.float32(0.05)), 0, 1)
-    deep = 0.30 + 0.70 * smoothstep(chest.apex_y - 0.03, chest.apex_y + 0.38, grid.y)
+    u = (np.abs(columns) - medial) / width
+    air = 1 - u * u
+    np.sqrt(np.maximum(air, 0, out=air), out=air)
+    # Behind the heart the lung's medial border is blurred: it wraps round the spine.
+    ramp = width / (0.05 + 0.14 * smoothstep(-0.3, 0.1, y))
+    air *= np.clip(u * ramp, 0, 1)
+    deep = 0.40 + 0.60 * smoothstep(chest.apex_y - 0.03, chest.apex_y + 0.30, y)
     air *= np.float32(chest.inner_cm) * deep
-    below = grid.y - diaphragm(chest, grid.x)
+    below = y - diaphragm(chest, columns)
     edge = np.clip(0.5 - below * np.float32(0.4 / grid.pixel), 0, 1)
     # The lung reaches down behind the dome: the shade fades, it does not stop.
     recess = np.clip(0.22 - below * np.float32(1.3), 0, 0.22)
-    air *= np.maximum(edge, recess)
-    return air
+    air *= np.maximum(edge, recess, out=edge)
+    lungs = np.zeros((grid.pixels, grid.pixels), np.float32)
+    lungs[part] = air
+    return lungs
 
 
 def _put_heart(air: Array, chest: Chest, grid: Grid) -> None:
@@ -186,20 +194,23 @@ def _put_heart(air: Array, chest: Chest, grid: Grid) -> None:
 
     The vessels are a band with the aortic knob and the pulmonary bay on its left side.
     """
-    reach = chest.half_width
-    part = grid.box(-reach, -1.2, reach, 0.9)
+    solid = np.zeros_like(air)
+    left, top, right, bottom = heart_box(chest)
+    part = grid.box(left, top, right, bottom)
+    solid[part] = heart_chord(chest, grid.x[:, part[1]], grid.y[part[0]])
+    part = grid.box(-0.35, -1.2, 0.35, 0.9)
     x, y = grid.x[:, part[1]], grid.y[part[0]]
-    solid = heart_chord(chest, x, y)
     arch = chest.apex_y + 0.43
     down = smoothstep(arch + 0.05, arch + 0.40, y)
-    right = 0.098 + 0.02 * chest.older + 0.06 * down
     knob = np.exp(-np.square((y - arch) / 0.085)) * np.float32(0.060 * chest.knob)
-    left = 0.086 + knob + 0.10 * down
-    off = (x - np.float32(chest.shift * 0.8)) / np.where(x < 0, right, left)
+    inner = 1 / (0.098 + 0.02 * chest.older + 0.02 * down)
+    outer = 1 / (0.086 + knob + 0.10 * down)
+    off = x - np.float32(chest.shift * 0.8)
+    off = off * np.where(off < 0, inner, outer)
     band = np.sqrt(np.maximum(1 - off * off, 0)) * np.float32(_MEDIASTINUM_CM)
-    np.maximum(solid, band, out=solid)
-    np.subtract(air[part], solid, out=air[part])
-    np.maximum(air[part], 0, out=air[part])
+    np.maximum(solid[part], band, out=solid[part])
+    air -= solid
+    np.maximum(air, 0, out=air)
 
 
 def _put_airways(soft: Array, chest: Chest, grid: Grid) -> None:

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from .anatomy import Array, Chest, Grid
+from .tissue import upsample
 
 __all__ = ["draw_vessels", "hila"]
 
 _GENERATIONS: Final = 4
-_STEPS: Final = 3
+_STEPS: Final = 2
 
 # Directions of the main trunks of one lung, radians from outwards to downwards.
 _TRUNKS: Final = (-1.42, -1.1, -0.75, -0.35, 0.05, 0.40, 0.75, 1.05, 1.35)
@@ -46,8 +47,8 @@ def draw_vessels(
     for side, hilum in zip((-1, 1), hila(chest), strict=True):
         # Thin branches first, so that the thick ones cover where they begin.
         for generation, lines in reversed(list(enumerate(_tree(side, hilum, rng)))):
-            width = max(round(0.024 * 0.62**generation * prominence**0.5 * unit), 1)
-            shade = min(int(110 * 0.80**generation * prominence), 255)
+            width = max(round(0.022 * 0.62**generation * prominence**0.5 * unit), 1)
+            shade = min(int(58 * 0.90**generation * prominence), 255)
             for line in grid.to_raster(lines, fine).reshape(len(lines), -1).tolist():
                 draw.line(line, fill=shade, width=width)
     return np.asarray(image.reduce(2), dtype=np.float32) * np.float32(0.45 / 255)
@@ -60,9 +61,9 @@ def _tree(
     angle = np.array(_TRUNKS) + rng.normal(0, 0.14, len(_TRUNKS))
     start = np.tile(np.array(hilum), (angle.size, 1))
     start += np.stack([np.full(angle.size, -side * 0.04), 0.06 * np.sin(angle)], axis=1)
-    length = rng.uniform(0.13, 0.24, angle.size)
+    length = rng.uniform(0.10, 0.20, angle.size)
     for _ in range(_GENERATIONS):
-        bend = angle + rng.normal(0, 0.10, (_STEPS, angle.size)).cumsum(axis=0)
+        bend = angle + rng.normal(0, 0.16, (_STEPS, angle.size)).cumsum(axis=0)
         moves = np.stack([side * np.cos(bend), np.sin(bend)], axis=-1)
         moves *= (length / _STEPS)[:, None]
         path = np.concatenate([start[None], start + moves.cumsum(axis=0)])
@@ -74,3 +75,18 @@ def _tree(
         angle = np.clip(angle, -1.55, 1.60)
         start = np.tile(path[-1], (2, 1))
         length = np.tile(length, 2) * rng.uniform(0.55, 0.95, angle.size)
+
+
+def parenchyma(chest: Chest, coarse: Grid, rng: np.random.Generator) -> Array:
+    """What small vessels add where they cannot be told apart; (C, C) float32.
+
+    Mottle at two scales, and the denser roots of the lungs.
+    """
+    pixels = coarse.pixels
+    fine = rng.standard_normal((pixels, pixels), dtype=np.float32)
+    wide = rng.standard_normal((pixels // 4, pixels // 4), dtype=np.float32)
+    haze = 0.030 * fine + 0.035 * upsample(wide, pixels)
+    for x, y in hila(chest):
+        far = np.square((coarse.x - x) / 0.10) + np.square((coarse.y - y) / 0.17)
+        haze += np.float32(0.24) * np.exp(-far)
+    return haze

@@ -1,0 +1,104 @@
+"""Adaptors: small modules D → D on top of frozen embeddings."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from retune.store.errors import ConfigurationError
+from torch import Tensor, nn
+
+__all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adaptors"]
+
+
+class ResidualAdaptor(nn.Module):
+    """``x + mlp(x)`` that starts exactly at the identity.
+
+    The last layer starts at zero, so that training starts from the zero-shot model and
+    moves away from it only as far as the data ask.
+
+    Args:
+        dim: D.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.mlp = _mlp(dim)
+        last = self.mlp[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt vectors, shape (n, D)."""
+        adapted: Tensor = x + self.mlp(x)
+        return adapted
+
+
+def _mlp(dim: int) -> nn.Sequential:
+    """The reference's adaptor: D → 2D → ReLU → D."""
+    return nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+
+def _linear(dim: int) -> nn.Module:
+    return nn.Linear(dim, dim)
+
+
+def _identity(dim: int) -> nn.Module:
+    del dim
+    return nn.Identity()
+
+
+#: Name -> maker of an adaptor for dimension D. Add an entry to add a kind.
+ADAPTORS: dict[str, Callable[[int], nn.Module]] = {
+    "identity": _identity,
+    "linear": _linear,
+    "mlp": _mlp,
+    "residual": ResidualAdaptor,
+}
+
+#: Placement -> whether the image side and the text side have an adaptor of their own.
+PLACEMENTS: Mapping[str, tuple[bool, bool]] = {
+    "image": (True, False),
+    "text": (False, True),
+    "both": (True, True),
+    "shared": (True, True),
+}
+
+
+class Adaptors(nn.Module):
+    """The image adaptor and the text adaptor; with ``shared`` they are one module."""
+
+    def __init__(self, image: nn.Module, text: nn.Module) -> None:
+        super().__init__()
+        self.image = image
+        self.text = text
+
+
+def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
+    """Make adaptors with weights drawn from a seed.
+
+    Args:
+        kind: A name in `ADAPTORS`.
+        placement: A name in `PLACEMENTS`.
+        dim: D.
+        seed: Of the initial weights; torch's own generator is left as it was.
+
+    Raises:
+        ConfigurationError: A name is unknown.
+    """
+    for option, name, known in (
+        ("adaptor", kind, list(ADAPTORS)),
+        ("placement", placement, list(PLACEMENTS)),
+    ):
+        if name not in known:
+            raise ConfigurationError(
+                f"unknown --{option} {name}", f"Use one of {', '.join(known)}."
+            )
+    make = ADAPTORS[kind]
+    on_image, on_text = PLACEMENTS[placement]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        image = make(dim) if on_image else nn.Identity()
+        if placement == "shared":
+            return Adaptors(image, image)
+        text = make(dim) if on_text else nn.Identity()
+    return Adaptors(image, text)

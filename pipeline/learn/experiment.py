@@ -1,0 +1,346 @@
+"""One run: learn a scenario, evaluate after each task, compare with the bounds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from retune.store import MetricValue
+from retune.store.errors import ConfigurationError, TrainingError
+
+from ..progress import Progress, ProgressCallback, silent
+from .evaluation import Evaluation, evaluate_scores, metric_values
+from .features import Features, Prompts
+from .incremental import summarise
+from .metrics import auroc, tune_thresholds
+from .model import AdaptedModel
+from .saved_model import Prediction, predict
+from .scenarios import Scenario, Task, Visible, merge_tasks, plan_scenario
+from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
+from .training import TrainConfig, Trainer, build_model, untrained
+
+__all__ = [
+    "Experiment",
+    "ExperimentConfig",
+    "run_experiment",
+    "select_findings",
+    "usable_findings",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """What a run is.
+
+    Attributes:
+        scenario: One of `SCENARIOS`.
+        train: How adaptors are trained.
+        preset: The name that `train` came from, for the record.
+        method: How tasks are learned; ``finetune`` is RE-tune's sequential training.
+        findings: Only these, and they must be usable; None: all that are.
+        order: Findings in the order of their tasks; None: as they are listed.
+        n_tasks: Parts of the ``data`` scenario.
+        visible: ``current`` or ``cumulative``.
+        uncertain: Policy for uncertain labels.
+        blank: Policy for findings not mentioned.
+        with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    scenario: str
+    train: TrainConfig = field(default_factory=TrainConfig)
+    preset: str = "default"
+    method: str = "finetune"
+    findings: tuple[str, ...] | None = None
+    order: tuple[str, ...] | None = None
+    n_tasks: int = 5
+    visible: Visible = "current"
+    uncertain: UncertainPolicy = "ignore"
+    blank: BlankPolicy = "negative"
+    with_bounds: bool = True
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run gave; K findings, T tasks.
+
+    Attributes:
+        config: What the run was.
+        findings: K names.
+        scenario: The tasks.
+        difference: Test AUROC of s⁺ − s⁻ after each task, shape (T+1, K); row 0 is
+            zero-shot. NaN for findings with one class in the test split.
+        positive: The same of s⁺ alone, the reference's score.
+        final: Evaluation on the test split after the last task.
+        bounds: Name -> test AUROC, shape (K,).
+        summary: Incremental figures by name.
+        metrics: All figures as rows for the catalog.
+        dropped: Finding -> why it was not trained.
+        excluded: Finding -> why it has no figure.
+        thresholds: Tuned on validation, shape (K,).
+        model: After the last task.
+        prediction: Of the final model for all N images.
+    """
+
+    config: ExperimentConfig
+    findings: tuple[str, ...]
+    scenario: Scenario
+    difference: Floats
+    positive: Floats
+    final: Evaluation
+    bounds: Mapping[str, Floats]
+    summary: Mapping[str, float]
+    metrics: tuple[MetricValue, ...]
+    dropped: Mapping[str, str]
+    excluded: Mapping[str, str]
+    thresholds: Floats
+    model: AdaptedModel
+    prediction: Prediction
+
+
+def usable_findings(features: Features, targets: Targets) -> dict[str, str]:
+    """Which findings cannot be trained, and why.
+
+    Returns:
+        Finding -> reason, for those without both classes among the training rows.
+    """
+    rows = features.rows("train")
+    observed = targets.observed[rows]
+    positives = ((targets.value[rows] > 0) & observed).sum(axis=0)
+    negatives = observed.sum(axis=0) - positives
+    reasons = {}
+    for name, n_positive, n_negative in zip(
+        features.findings, positives, negatives, strict=True
+    ):
+        if not n_positive or not n_negative:
+            reasons[name] = (
+                f"{n_positive} positive and {n_negative} negative training images"
+            )
+    return reasons
+
+
+def select_findings(
+    features: Features, prompts: Prompts, names: Sequence[str]
+) -> tuple[Features, Prompts]:
+    """Keep some findings, in the order given."""
+    columns = [features.findings.index(name) for name in names]
+    kept = Features(
+        features.image_id,
+        features.patient_id,
+        features.split,
+        features.embedding,
+        tuple(names),
+        features.states[:, columns],
+    )
+    place = np.full(len(features.findings), -1)
+    place[columns] = np.arange(len(columns))
+    finding = place[prompts.finding]
+    chosen = finding >= 0
+    return kept, Prompts(
+        prompts.embedding[chosen], finding[chosen], prompts.positive[chosen]
+    )
+
+
+def run_experiment(
+    features: Features,
+    prompts: Prompts,
+    config: ExperimentConfig,
+    progress: ProgressCallback = silent,
+) -> Experiment:
+    """Run a scenario and evaluate it.
+
+    Thresholds and early stopping use validation rows only; test rows are scored, never
+    used to choose.
+
+    Raises:
+        ConfigurationError: An option names something that does not exist.
+        TrainingError: The scenario cannot be run on these images.
+    """
+    _check_splits(features)
+    targets = make_targets(features.states, config.uncertain, config.blank)
+    dropped = usable_findings(features, targets)
+    names = _chosen_findings(features.findings, dropped, config)
+    features, prompts = select_findings(features, prompts, names)
+    prompts.check(features.findings)
+    targets = make_targets(features.states, config.uncertain, config.blank)
+    scenario = plan_scenario(
+        config.scenario,
+        targets,
+        features.patient_id,
+        features.rows("train"),
+        names,
+        order=[names.index(name) for name in config.order] if config.order else None,
+        n_tasks=config.n_tasks,
+        visible=config.visible,
+        seed=config.train.seed,
+    )
+    run = _Run(features, prompts, targets, config)
+    model, predictions = run.sequence(scenario.tasks, progress)
+    bounds = run.bounds(scenario) if config.with_bounds else {}
+    return _evaluate(run, scenario, model, predictions, bounds, dropped)
+
+
+def _check_splits(features: Features) -> None:
+    for split in ("train", "test"):
+        if not len(features.rows(split)):
+            raise TrainingError(
+                f"no image is in the {split} split",
+                "Check the split column, or split anew with --split-seed.",
+            )
+
+
+def _chosen_findings(
+    known: Sequence[str], dropped: Mapping[str, str], config: ExperimentConfig
+) -> list[str]:
+    asked = config.findings or config.order
+    if asked is None:
+        names = [name for name in known if name not in dropped]
+        if not names:
+            raise TrainingError(
+                "no finding has both positive and negative training images",
+                "Check labels with `retune-cli status`, or use --blank or --uncertain.",
+            )
+    else:
+        names = list(asked)
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"a finding stands twice in {', '.join(names)}")
+        for name in names:
+            if name in dropped:
+                raise TrainingError(
+                    f"'{name}' cannot be trained: it has {dropped[name]}",
+                    "Leave it out of --findings, or change --blank or --uncertain.",
+                )
+    if config.order and sorted(config.order) != sorted(names):
+        raise ConfigurationError(
+            f"--order must name the same findings as --findings: {', '.join(names)}"
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The images of a run, and how models are made and trained on them."""
+
+    features: Features
+    prompts: Prompts
+    targets: Targets
+    config: ExperimentConfig
+
+    def _model(self, train: TrainConfig) -> AdaptedModel:
+        dim = self.features.embedding.shape[1]
+        return build_model(train, self.prompts, len(self.features.findings), dim)
+
+    def sequence(
+        self, tasks: Sequence[Task], progress: ProgressCallback = silent
+    ) -> tuple[AdaptedModel, list[Prediction]]:
+        """Learn tasks in order; predictions before the first and after each."""
+        model = self._model(untrained(self.config.train))
+        predictions = [predict(model, self.features.embedding)]
+        if not tasks:
+            return model, predictions
+        device = torch.device(self.config.device)
+        model = self._model(self.config.train)
+        trainer = Trainer(model, self.features, self.targets, self.config.train, device)
+        for place, task in enumerate(tasks, start=1):
+            trainer.learn(task)
+            predictions.append(predict(model, self.features.embedding))
+            progress(Progress("tasks", place, len(tasks), task.name))
+        return model, predictions
+
+    def test_auroc(self, scores: npt.NDArray[np.floating]) -> Floats:
+        """AUROC of all images' scores on the test split, shape (K,)."""
+        rows = self.features.rows("test")
+        value, observed = self.targets.value[rows], self.targets.observed[rows]
+        found: Floats = auroc(scores[rows], value, observed)
+        return found
+
+    def bounds(self, scenario: Scenario) -> dict[str, Floats]:
+        """Test AUROC of what the scenario is held against."""
+        from .bounds import logistic_regression_scores
+
+        found = {}
+        every = plan_scenario(
+            "joint",
+            self.targets,
+            self.features.patient_id,
+            self.features.rows("train"),
+            self.features.findings,
+        )
+        if scenario.name != "joint":
+            found["joint"] = self._once(every.tasks[0])
+        if scenario.name in ("class", "label"):
+            merged = merge_tasks(scenario.tasks, len(self.features.image_id))
+            found["joint-observed"] = self._once(merged)
+        elif scenario.name == "data":
+            found["joint-observed"] = found["joint"]  # its parts are all cells
+        found["logistic regression"] = self.test_auroc(
+            logistic_regression_scores(self.features, self.targets)
+        )
+        return found
+
+    def _once(self, task: Task) -> Floats:
+        _, predictions = self.sequence([task])
+        return self.test_auroc(predictions[-1].difference)
+
+
+def _evaluate(
+    run: _Run,
+    scenario: Scenario,
+    model: AdaptedModel,
+    predictions: Sequence[Prediction],
+    bounds: Mapping[str, Floats],
+    dropped: Mapping[str, str],
+) -> Experiment:
+    features, targets = run.features, run.targets
+    validation = features.rows("validation")
+    last = predictions[-1]
+    thresholds = tune_thresholds(
+        last.probability[validation],
+        targets.value[validation],
+        targets.observed[validation],
+    )
+    difference = np.stack([run.test_auroc(one.difference) for one in predictions])
+    positive = np.stack([run.test_auroc(one.positive) for one in predictions])
+    final = evaluate_scores(
+        features,
+        targets,
+        features.rows("test"),
+        last,
+        thresholds,
+        run.config.train.seed,
+    )
+    summary = summarise(
+        difference,
+        scenario.introduced,
+        bounds.get("joint"),
+        bounds.get("joint-observed"),
+    )
+    excluded = {
+        name: "one class only in the test split"
+        for name, value in zip(features.findings, final.auroc, strict=True)
+        if np.isnan(value)
+    }
+    return Experiment(
+        config=run.config,
+        findings=features.findings,
+        scenario=scenario,
+        difference=difference,
+        positive=positive,
+        final=final,
+        bounds=bounds,
+        summary=summary,
+        metrics=tuple(
+            metric_values(
+                features, targets, predictions, positive, final, bounds, summary
+            )
+        ),
+        dropped=dropped,
+        excluded=excluded,
+        thresholds=thresholds,
+        model=model,
+        prediction=last,
+    )

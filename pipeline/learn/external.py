@@ -1,0 +1,133 @@
+"""A finished run on other images: another dataset, another hospital."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from retune.store import FeatureStore, add_metrics, find_run
+from retune.store.errors import ConfigurationError, TrainingError
+
+from .evaluation import Evaluation, evaluate_scores, evaluation_values
+from .features import SPLITS, Features
+from .from_store import load_features, run_folder
+from .saved_model import Prediction, load_model, predict
+from .targets import Targets, make_targets
+
+__all__ = ["ExternalEvaluation", "evaluate_run"]
+
+
+@dataclass(frozen=True)
+class ExternalEvaluation:
+    """Figures of a run on some images.
+
+    Attributes:
+        run_id: The run.
+        split: How the figures are filed in `metrics`, such as ``padchest/all``.
+        n_images: How many images.
+        findings: Findings that both the run and the images' labels know.
+        evaluation: Their figures.
+        not_evaluated: Finding of the run -> why it has no figure.
+    """
+
+    run_id: str
+    split: str
+    n_images: int
+    findings: tuple[str, ...]
+    evaluation: Evaluation
+    not_evaluated: dict[str, str]
+
+
+def evaluate_run(
+    store: FeatureStore,
+    name: str,
+    *,
+    datasets: Sequence[str] | None = None,
+    split: str = "test",
+    where: str | None = None,
+    uncertain: str = "ignore",
+    blank: str = "negative",
+) -> ExternalEvaluation:
+    """Evaluate a run and enter the figures into `metrics`.
+
+    Args:
+        store: With the run and with images encoded by the run's encoder.
+        name: Run id, the beginning of one, or ``latest``.
+        datasets: Only these; None for all.
+        split: ``train``, ``validation``, ``test`` or ``all``.
+        where: A SQL condition over `images`.
+        uncertain: Policy for uncertain labels.
+        blank: Policy for findings not mentioned.
+
+    Raises:
+        ConfigurationError: Run, dataset or split is unknown, or no image fits.
+        TrainingError: Run and images have no finding in common.
+    """
+    run = find_run(store, name)
+    saved = load_model(run_folder(store, run.run_id))
+    features, _ = load_features(store, run.fingerprint, datasets=datasets, where=where)
+    rows = _rows(features, split)
+    known = [name for name in saved.findings if name in features.findings]
+    if not known:
+        raise TrainingError(
+            f"run {run.run_id} knows {', '.join(saved.findings)}; the images are "
+            f"labelled for {', '.join(features.findings)}",
+            "Choose other --datasets.",
+        )
+    columns = [features.findings.index(name) for name in known]
+    outputs = [saved.findings.index(name) for name in known]
+    all_targets = make_targets(features.states, uncertain, blank)  # type: ignore[arg-type]  # checked inside
+    targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
+    scores = predict(saved.model, features.embedding)
+    prediction = Prediction(
+        scores.difference[:, outputs],
+        scores.positive[:, outputs],
+        scores.probability[:, outputs],
+    )
+    evaluation = evaluate_scores(
+        features, targets, rows, prediction, saved.thresholds[outputs], run.seed
+    )
+    label = f"{'+'.join(datasets) if datasets else 'store'}/{split}"
+    add_metrics(
+        store,
+        run.run_id,
+        list(
+            evaluation_values(known, evaluation, _last_task(store, run.run_id), label)
+        ),
+    )
+    reasons = {
+        name: "these images are not labelled for it"
+        for name in saved.findings
+        if name not in known
+    }
+    reasons |= {
+        name: "one class only among these images"
+        for name, value in zip(known, evaluation.auroc, strict=True)
+        if np.isnan(value)
+    }
+    return ExternalEvaluation(
+        run.run_id, label, len(rows), tuple(known), evaluation, reasons
+    )
+
+
+def _rows(
+    features: Features, split: str
+) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    if split == "all":
+        return np.arange(len(features.image_id))
+    if split not in SPLITS:
+        raise ConfigurationError(
+            f"unknown --split {split}", f"Use {', '.join(SPLITS)} or all."
+        )
+    rows = features.rows(split)
+    if not len(rows):
+        raise ConfigurationError(
+            f"none of these images is in the {split} split", "Use --split all."
+        )
+    return rows
+
+
+def _last_task(store: FeatureStore, run_id: str) -> int:
+    rows = store.sql(
+        "SELECT coalesce(max(task), 0) FROM metrics WHERE run_id = ?", [run_id]
+    ).fetchall()
+    return int(rows[0][0])

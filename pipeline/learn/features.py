@@ -1,0 +1,102 @@
+"""What learning starts from: cached vectors and label states, as arrays."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from retune.store.errors import TrainingError
+
+__all__ = ["Features", "Prompts"]
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Features:
+    """N images with frozen embeddings of size D and the states of K findings.
+
+    Attributes:
+        image_id: Shape (N,), str.
+        patient_id: Shape (N,), str; unique across datasets.
+        split: Shape (N,), ``train``, ``validation`` or ``test``.
+        embedding: Shape (N, D), float16 or float32, as the backbone returned it.
+        findings: K names.
+        states: Shape (N, K), int8 codes of `retune.store.label_states`.
+
+    Raises:
+        TrainingError: Shapes disagree, an embedding is not finite, or a patient stands
+            in two splits.
+    """
+
+    image_id: npt.NDArray[np.object_]
+    patient_id: npt.NDArray[np.object_]
+    split: npt.NDArray[np.object_]
+    embedding: npt.NDArray[np.floating]
+    findings: tuple[str, ...]
+    states: npt.NDArray[np.int8]
+
+    def __post_init__(self) -> None:
+        n_images = len(self.image_id)
+        shapes = {
+            "patient_id": (self.patient_id.shape, (n_images,)),
+            "split": (self.split.shape, (n_images,)),
+            "embedding": (self.embedding.shape[:1], (n_images,)),
+            "states": (self.states.shape, (n_images, len(self.findings))),
+        }
+        for name, (found, expected) in shapes.items():
+            if found != expected:
+                raise TrainingError(f"{name} has shape {found}, not {expected}")
+        if not np.isfinite(self.embedding).all():
+            raise TrainingError(
+                "some embeddings are not finite", "Run `retune-cli verify`."
+            )
+        unknown = sorted(set(self.split.tolist()) - set(SPLITS))
+        if unknown:
+            raise TrainingError(f"unknown splits: {', '.join(map(str, unknown))}")
+        self._check_patients()
+
+    def _check_patients(self) -> None:
+        """A patient on both sides would make every figure too good."""
+        patients, number = np.unique(self.patient_id.astype(str), return_inverse=True)
+        codes = np.searchsorted(sorted(SPLITS), self.split.astype(str))
+        seen = np.zeros((len(patients), len(SPLITS)), dtype=bool)
+        seen[number, codes] = True
+        both = patients[seen.sum(axis=1) > 1]
+        if len(both):
+            raise TrainingError(
+                f"{len(both)} patients stand in more than one split, such as {both[0]}",
+                "Correct the split column, or split anew with --split-seed.",
+            )
+
+    def rows(self, split: str) -> npt.NDArray[np.int64]:
+        """Indices of the images of one split."""
+        return np.flatnonzero(self.split == split)
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """P encoded descriptions of K findings.
+
+    Attributes:
+        embedding: Shape (P, D), float32.
+        finding: Index of the finding that each describes, shape (P,), int64.
+        positive: Whether it asserts the finding, shape (P,), bool.
+    """
+
+    embedding: npt.NDArray[np.float32]
+    finding: npt.NDArray[np.int64]
+    positive: npt.NDArray[np.bool_]
+
+    def check(self, findings: tuple[str, ...]) -> None:
+        """Each finding needs a description of each polarity.
+
+        Raises:
+            TrainingError: One is lacking; the message names the finding.
+        """
+        for index, name in enumerate(findings):
+            for polarity, wanted in (("positive", True), ("negative", False)):
+                if not ((self.finding == index) & (self.positive == wanted)).any():
+                    raise TrainingError(
+                        f"'{name}' has no {polarity} description",
+                        "Encode a set that has both: retune-cli embed --descriptions.",
+                    )
