@@ -37,8 +37,11 @@ def embed_command(
         str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")
     ] = "float16",
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Images in a forward pass.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            "--batch-size", min=1, help="Images in a forward pass [32, on CUDA 256]."
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option("--workers", min=0, help="Decoding threads [all cores].")
     ] = 0,

@@ -78,17 +78,19 @@ def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback"]:
     from tqdm import tqdm
 
     bar: tqdm[Any] | None = None
+    stage = ""
 
     def show(progress: "Progress") -> None:
-        nonlocal bar
+        nonlocal bar, stage
         if quiet:
             return
         if progress.total == 0:
             remark(f"{progress.stage} …")
             return
-        if bar is None or bar.desc != f"{progress.stage}: ":
+        if bar is None or stage != progress.stage:
             if bar is not None:
                 bar.close()
+            stage = progress.stage
             bar = tqdm(
                 desc=progress.stage,
                 total=progress.total,

@@ -9,7 +9,7 @@ _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def _real_data_folder() -> Path | None:
-    """The folder with `nih-320`, `nih-64` and `nih-1024`, or None where it is absent."""
+    """The folder with `nih-320`, `nih-64` and `nih-1024`, or None."""
     folder = Path(os.environ.get("RETUNE_REAL_DATA", _SHARED))
     return folder if (folder / "nih-320" / "images").is_dir() else None
 

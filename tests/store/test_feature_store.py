@@ -90,7 +90,7 @@ def test_embeddings_are_read_only_for_rows_that_survive_the_filter(
         shards: np.ndarray,
         rows: np.ndarray,
         out: np.ndarray | None = None,
-    ) -> np.ndarray:  # noqa: E501 - the signature it stands in for
+    ) -> np.ndarray:
         gathered.append(len(rows))
         return original(self, ids, shards, rows, out)
 
@@ -325,11 +325,10 @@ def test_re_ingest_follows_the_table_and_keeps_what_is_known(tmp_path: Path) -> 
         "SELECT count(*), count(content_digest) FROM images"
     ).fetchall() == [(10, 8)]
     assert store.sql("SELECT count(*) FROM labels").fetchall() == [(20,)]
-    names = {code: name for code, name in STATE_NAMES.items()}
     first = store.sql(
         "SELECT state FROM labels WHERE image_id = 'd/0002.png' AND finding = 'Edema'"
     ).fetchall()
-    assert first == [(names[int(states(12, 1)[2, 0])],)]
+    assert first == [(STATE_NAMES[int(states(12, 1)[2, 0])],)]
 
 
 def test_a_dataset_is_not_overwritten_by_another_of_its_name(tmp_path: Path) -> None:
@@ -400,7 +399,8 @@ def test_a_writer_in_another_process_makes_a_reader_wait(tmp_path: Path) -> None
     store = filled_store(tmp_path / "s")
     path = str(tmp_path / "s" / "catalog.duckdb")
     holder = _python(
-        f"import duckdb; c = duckdb.connect({path!r}); print('open', flush=True); input()"
+        f"import duckdb; c = duckdb.connect({path!r}); "
+        "print('open', flush=True); input()"
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "open\n"
@@ -415,11 +415,7 @@ def test_a_writer_in_another_process_makes_a_reader_wait(tmp_path: Path) -> None
 def test_one_process_cannot_read_lazily_and_write(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "s")
     connection = store.connect()
-    with (
-        pytest.raises(StoreBusyError, match="another mode") as caught,
-        store.writer("t"),
-    ):
-        FileState("x", "y", 1, 1)
+    with pytest.raises(StoreBusyError, match="another mode") as caught:
         store.sql("CREATE TABLE t (a INT)", write=True)
     assert "connect()" in caught.value.hint
     connection.close()
@@ -440,13 +436,13 @@ def test_a_full_disk_while_committing_is_a_write_error(
     def full(*_: object) -> None:
         raise duckdb.IOException("No space left on device")
 
-    with (
-        pytest.raises(StoreWriteError, match="No space left"),
-        store.writer("test") as writer,
-    ):
-        writer.publish(encoder(), "image", digests(["late"]), vectors(1))
-        monkeypatch.setattr("retune.store.writer.insert_shard", full)
-        writer.commit()
+    def publish_on_a_full_disk() -> None:
+        with store.writer("test") as writer:
+            writer.publish(encoder(), "image", digests(["late"]), vectors(1))
+            monkeypatch.setattr("retune.store.writer.insert_shard", full)
+
+    with pytest.raises(StoreWriteError, match="No space left"):
+        publish_on_a_full_disk()
     monkeypatch.undo()
     assert store.sql("SELECT count(*) FROM features").fetchall() == [(10,)]
     with store.writer("next"):  # what was published is adopted

@@ -9,76 +9,25 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .grid import Array
 from .population import Patient, View
 
 __all__ = [
-    "Array",
     "Chest",
     "Ellipse",
-    "Grid",
     "cardiothoracic_ratio",
     "diaphragm",
-    "grid_of",
     "heart_box",
     "heart_ellipses",
     "lung_borders",
     "sample_chest",
-    "smoothstep",
 ]
-
-Array = NDArray[np.float32]
 
 _HEART_ASPECT: Final = 0.64
 
 _BODY_STREAM: Final = 2
 _FILM_STREAM: Final = 3
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Pixel centres of one film in film units; rows and columns broadcast.
-
-    Attributes:
-        x: (1, R) float32.
-        y: (R, 1) float32.
-        pixel: Width of one pixel.
-        zoom: How much larger than life the anatomy is shown.
-        move: Where the film shows the point (0, 0), in parts of half a film.
-    """
-
-    x: Array
-    y: Array
-    pixel: float
-    zoom: float
-    move: tuple[float, float]
-
-    @property
-    def pixels(self) -> int:
-        """Rows, and columns, of the film."""
-        return self.x.size
-
-    def coarse(self, factor: int) -> "Grid":
-        """The same view with `factor` times fewer rows and columns."""
-        return grid_of(max(self.pixels // factor, 8), self.zoom, self.move)
-
-    def box(
-        self, left: float, top: float, right: float, bottom: float
-    ) -> tuple[slice, slice]:
-        """Rows and columns inside a rectangle of film units.
-
-        Drawing a small structure only there is what keeps a film cheap.
-        """
-        rows = np.searchsorted(self.y[:, 0], (top, bottom)).tolist()
-        columns = np.searchsorted(self.x[0], (left, right)).tolist()
-        return slice(*rows), slice(*columns)
-
-    def to_raster(
-        self, points: NDArray[np.float64], pixels: int
-    ) -> NDArray[np.float64]:
-        """Film units (…, 2) to pixel positions of a raster of `pixels` × `pixels`."""
-        return np.asarray((points * self.zoom + self.move + 1) * (pixels / 2))
 
 
 @dataclass(frozen=True)
@@ -106,8 +55,12 @@ class Chest:
     rib_phase: float
     rib_drop: float  # obliquity of the posterior ribs
     clavicle_y: float  # of its inner end, below the apex
-    arms_down: bool  # in bed the arms lie beside the trunk
+    in_bed: bool  # then the arms lie beside the trunk
     gas: float  # size of the gastric bubble, 0 = none
+
+    def dome_at(self, side: int) -> float:
+        """Height of the hemidiaphragm of the right (-1) or the left (+1) side."""
+        return self.dome_y[0 if side < 0 else 1]
 
 
 @dataclass(frozen=True)
@@ -121,31 +74,9 @@ class Ellipse:
     tilt: float
 
 
-def grid_of(
-    pixels: int, zoom: float = 1.0, move: tuple[float, float] = (0.0, 0.0)
-) -> Grid:
-    """A film of `pixels` × `pixels`.
-
-    >>> grid_of(4).x.tolist()
-    [[-0.75, -0.25, 0.25, 0.75]]
-    """
-    centre = (np.arange(pixels) + 0.5) * (2 / pixels) - 1
-    x = ((centre - move[0]) / zoom).astype(np.float32)[None, :]
-    y = ((centre - move[1]) / zoom).astype(np.float32)[:, None]
-    return Grid(x, y, 2 / (pixels * zoom), zoom, move)
-
-
-def smoothstep(low: float, high: float, at: Array) -> Array:
-    """0 below `low`, 1 above `high`, a smooth cubic between; float32 like `at`.
-
-    >>> smoothstep(0.0, 1.0, np.float32([-1, 0.5, 2])).tolist()
-    [0.0, 0.5, 1.0]
-    """
-    t = np.clip((at - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
-    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
-
-
-def sample_chest(seed: int, patient: Patient, age: int, study: int, view: View) -> Chest:
+def sample_chest(
+    seed: int, patient: Patient, age: int, study: int, view: View
+) -> Chest:
     """The chest of a healthy heart and clear lungs, as one film shows it.
 
     What belongs to the person comes from (seed, patient), what belongs to the moment,
@@ -187,7 +118,7 @@ def sample_chest(seed: int, patient: Patient, age: int, study: int, view: View) 
         rib_phase=body.uniform(0.0, 1.0),
         rib_drop=body.uniform(0.17, 0.27) - (0.06 if in_bed else 0.0),
         clavicle_y=0.17 + body.uniform(-0.03, 0.03) - (0.06 if in_bed else 0.0),
-        arms_down=in_bed,
+        in_bed=in_bed,
         gas=film.uniform(0.5, 1.0) if film.random() < 0.75 else 0.0,
     )
 
@@ -237,8 +168,10 @@ def diaphragm(chest: Chest, x: Array) -> Array:
     outer = np.clip((u - 0.42) / 0.60, 0, 1)
     inner = np.clip((0.48 - u) / 0.48, 0, 1)
     fall = 0.55 * (1 - np.sqrt(1 - np.square(outer))) + 0.45 * np.square(outer)
-    curve = top + chest.dome_drop * fall + 0.02 * np.square(inner)
-    return curve.astype(np.float32)
+    curve: Array = (top + chest.dome_drop * fall + 0.02 * np.square(inner)).astype(
+        np.float32
+    )
+    return curve
 
 
 def heart_ellipses(chest: Chest) -> tuple[Ellipse, Ellipse]:

@@ -1,16 +1,18 @@
 """A contact sheet: each finding by severity, beside normal films."""
 
 from dataclasses import replace
+from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
 from .film import draw_film
-from .population import DRAWN_FINDINGS, Patient, Sign, Study, draw_patient
+from .population import DRAWN_FINDINGS, Patient, Side, Sign, Study, draw_patient
 
 __all__ = ["contact_sheet"]
 
-_FILM = 240
-_LABEL = 22
+_FILM: Final = 240
+_LABEL: Final = 22
+_SIDED: Final = frozenset({"Consolidation", "Atelectasis", "Pleural Effusion"})
 
 
 def contact_sheet(n_per_finding: int = 4, seed: int = 0) -> Image.Image:
@@ -40,13 +42,12 @@ def contact_sheet(n_per_finding: int = 4, seed: int = 0) -> Image.Image:
     return sheet
 
 
-def _posed(person: Patient, finding: str, severity: int, side: int) -> Study:
+def _posed(person: Patient, finding: str, severity: int, side: Side) -> Study:
     """The person's first study with one sign, or none, instead of its own."""
     study = person.studies[0]
     if finding == "Normal":
         return replace(study, signs=())
-    placed = side if finding in _SIDED else 0
-    return replace(study, signs=(Sign(finding, severity, placed, 0.3 + 0.15 * severity),))
-
-
-_SIDED = frozenset({"Consolidation", "Atelectasis", "Pleural Effusion"})
+    placed: Side = side if finding in _SIDED else 0
+    return replace(
+        study, signs=(Sign(finding, severity, placed, 0.3 + 0.15 * severity),)
+    )

@@ -1,23 +1,22 @@
 """One film from start to end: anatomy, signs, attenuation, exposure, markers."""
 
-from typing import Final
-
 import numpy as np
 from PIL import Image
 
-from .anatomy import Chest, grid_of, sample_chest
+from .anatomy import Chest, sample_chest
 from .exposure import expose, sample_exposure, turn_film
 from .findings import apply, prominence, reshape
+from .grid import Array, Grid, grid_of
 from .markers import put_collimation, put_markers
 from .population import Patient, Study, View
 from .skeleton import draw_skeleton
 from .tissue import draw_tissue
 from .vessels import draw_vessels, parenchyma
 
-__all__ = ["draw_film", "film_chest"]
+__all__ = ["draw_film", "film_attenuation", "film_chest"]
 
 # One stream for each stage: a sign never changes what another stage draws.
-_SHAPE, _BONE, _VESSEL, _SIGN, _EXPOSURE, _GRAIN = range(10, 16)
+_SHAPE, _BONE, _VESSEL, _SIGN, _EXPOSURE, _GRAIN, _LETTERS = range(10, 17)
 
 
 def film_chest(seed: int, patient: Patient, study: Study, view: View) -> Chest:
@@ -25,6 +24,27 @@ def film_chest(seed: int, patient: Patient, study: Study, view: View) -> Chest:
     chest = sample_chest(seed, patient, study.age, study.number, view)
     rng = np.random.default_rng([_SHAPE, seed, patient.number])
     return reshape(chest, study.signs, rng)
+
+
+def film_attenuation(
+    seed: int, patient: Patient, study: Study, view: View, grid: Grid
+) -> Array:
+    """What the beam of one film meets: -log of its transmitted share; (R, R) float32.
+
+    The same patient, study and view with other signs differ by the signs alone.
+    """
+
+    def stream(stage: int) -> np.random.Generator:
+        return _stream(stage, seed, patient, study, view)
+
+    chest = film_chest(seed, patient, study, view)
+    bones, vessels = stream(_BONE), stream(_VESSEL)
+    tissue = draw_tissue(chest, grid, bones)
+    tissue.bone = draw_skeleton(chest, grid, bones)
+    tissue.marks += draw_vessels(chest, grid, vessels, prominence(study.signs))
+    tissue.haze += parenchyma(chest, tissue.coarse, vessels)
+    apply(tissue, chest, study.signs, stream(_SIGN))
+    return tissue.attenuation()
 
 
 def draw_film(
@@ -36,21 +56,21 @@ def draw_film(
     """
 
     def stream(stage: int) -> np.random.Generator:
-        return np.random.default_rng(
-            [stage, seed, patient.number, study.number, view.number]
-        )
+        return _stream(stage, seed, patient, study, view)
 
     exposure = sample_exposure(stream(_EXPOSURE), view)
     grid = grid_of(size, exposure.zoom, exposure.move)
-    chest = film_chest(seed, patient, study, view)
-    tissue = draw_tissue(chest, grid)
-    tissue.bone = draw_skeleton(chest, grid, stream(_BONE))
-    vessels = stream(_VESSEL)
-    tissue.marks += draw_vessels(chest, grid, vessels, prominence(study.signs))
-    tissue.haze += parenchyma(chest, tissue.coarse, vessels)
-    apply(tissue, chest, study.signs, stream(_SIGN))
-    film = Image.fromarray(expose(tissue.attenuation(), exposure, stream(_GRAIN)))
+    attenuation = film_attenuation(seed, patient, study, view, grid)
+    film = Image.fromarray(expose(attenuation, exposure, stream(_GRAIN)))
     put_collimation(film, exposure.collimated)
     film = turn_film(film, exposure.turn)
-    put_markers(film, view, stream(_EXPOSURE + 10))
+    put_markers(film, view, stream(_LETTERS))
     return film
+
+
+def _stream(
+    stage: int, seed: int, patient: Patient, study: Study, view: View
+) -> np.random.Generator:
+    return np.random.default_rng(
+        [stage, seed, patient.number, study.number, view.number]
+    )

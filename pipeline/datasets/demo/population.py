@@ -188,9 +188,7 @@ def _effusion_sides(
     return (_one_side(rng),) if rng.random() < 0.13 else ()
 
 
-def _study_views(
-    rng: np.random.Generator, signs: tuple[Sign, ...]
-) -> tuple[View, ...]:
+def _study_views(rng: np.random.Generator, signs: tuple[Sign, ...]) -> tuple[View, ...]:
     """Sicker patients are filmed in bed, from the front; some films are repeated."""
     burden = sum(sign.severity for sign in signs)
     in_bed = rng.random() < min(0.25 + 0.10 * burden, 0.85)

@@ -11,19 +11,30 @@ from typing import Final
 import numpy as np
 from PIL import Image, ImageDraw
 
-from .anatomy import Array, Chest, Grid, lung_borders, smoothstep
-from .tissue import upsample
+from .anatomy import Chest, lung_borders
+from .grid import Array, Grid, smoothstep
 
-__all__ = ["draw_skeleton"]
+__all__ = ["draw_skeleton", "shoulder_girdle"]
 
 _PROFILE_BINS: Final = 128
 _RIBS: Final = 14
 _SPACING: Final = 0.128
 
+# Outlines relative to the blade's upper inner corner.
+_BLADE: Final = (
+    (0.0, 0.08),
+    (-0.02, 0.22),
+    (0.05, 0.58),
+    (0.09, 0.61),
+    (0.16, 0.38),
+    (0.24, 0.15),
+)
+_RIDGE: Final = ((-0.01, 0.14), (0.16, 0.07), (0.32, -0.01))
+
 
 def draw_skeleton(chest: Chest, grid: Grid, rng: np.random.Generator) -> Array:
-    """Extra attenuation of all bone; (R, R) float32, no unit."""
-    bone = upsample(_shoulder_girdle(chest, grid, rng), grid.pixels)
+    """Extra attenuation of ribs, clavicles and spine; (R, R) float32, no unit."""
+    bone = np.zeros((grid.pixels, grid.pixels), np.float32)
     _put_ribs(bone, chest, grid, rng)
     _put_clavicles(bone, chest, grid)
     _put_spine(bone, chest, grid)
@@ -117,22 +128,23 @@ def _put_spine(bone: Array, chest: Chest, grid: Grid) -> None:
     bone[part] += band * (0.24 * disc * fade + 0.10 * pedicle * fade + 0.05 * spinous)
 
 
-def _shoulder_girdle(chest: Chest, grid: Grid, rng: np.random.Generator) -> Array:
-    """Shoulder blades and upper arms at half the film's resolution.
+def shoulder_girdle(chest: Chest, grid: Grid, rng: np.random.Generator) -> Array:
+    """Extra attenuation of shoulder blades and upper arms; (C, C) float32.
 
     On a PA film the shoulders are rolled forward, so that the blades leave the lungs;
-    in bed they are not. The coarse raster softens the outlines.
+    in bed they are not. They are drawn larger than the coarse grid, then softened.
     """
-    pixels = max(grid.pixels // 2, 16)
+    pixels = 2 * grid.pixels
     image = Image.new("L", (pixels, pixels))
     draw = ImageDraw.Draw(image)
-    edge = chest.half_width + (-0.06 if chest.arms_down else 0.10)
+    edge = chest.half_width + (-0.06 if chest.in_bed else 0.10)
     edge += rng.uniform(-0.03, 0.03)
-    top, lean = chest.shoulder_y, 0.03 if chest.arms_down else 0.35
+    top, lean = chest.shoulder_y, 0.03 if chest.in_bed else 0.35
     thick = max(round(pixels * 0.008), 1)
-    blade = np.array(_BLADE) + (edge, top)
-    ridge = np.array(_RIDGE) + (edge, top)
-    head = np.array((edge + 0.33, top + 0.13))
+    corner = np.array((edge, top))
+    blade = corner + _BLADE
+    ridge = corner + _RIDGE
+    head = corner + np.array((0.33, 0.13))
     shaft = head + np.array([(0.03, 0.05), (0.03 + lean, 1.2)])
     for side in (-1, 1):
 
@@ -146,11 +158,4 @@ def _shoulder_girdle(chest: Chest, grid: Grid, rng: np.random.Generator) -> Arra
         x, y = place(head)
         r = pixels * 0.047
         draw.ellipse((x - r, y - r, x + r, y + r), fill=75, outline=110, width=thick)
-    return np.asarray(image, dtype=np.float32) * np.float32(0.4 / 110)
-
-
-# Outlines relative to the blade's upper inner corner.
-_BLADE: Final = (
-    (0.0, 0.08), (-0.02, 0.22), (0.05, 0.58), (0.09, 0.61), (0.16, 0.38), (0.24, 0.15),
-)
-_RIDGE: Final = ((-0.01, 0.14), (0.16, 0.07), (0.32, -0.01))
+    return np.asarray(image.reduce(2), dtype=np.float32) * np.float32(0.4 / 110)

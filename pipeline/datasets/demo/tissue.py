@@ -8,19 +8,17 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from .anatomy import (
-    Array,
     Chest,
     Ellipse,
-    Grid,
     diaphragm,
     heart_box,
     heart_ellipses,
     lung_borders,
-    smoothstep,
 )
+from .grid import Array, Grid, smoothstep, upsample
+from .skeleton import shoulder_girdle
 
 __all__ = [
     "ATTENUATION_PER_CM",
@@ -29,7 +27,6 @@ __all__ = [
     "draw_tissue",
     "ellipsoid",
     "heart_chord",
-    "upsample",
 ]
 
 #: Water at about 70 keV, the mean energy of a 120 kVp beam behind a chest.
@@ -39,7 +36,7 @@ ATTENUATION_PER_CM: Final = 0.19
 HEALTHY_DENSITY: Final = 0.24
 
 _HEART_CM: Final = 11.5
-_MEDIASTINUM_CM: Final = 11.5
+_MEDIASTINUM_CM: Final = 13.0
 _COARSE: Final = 4
 
 
@@ -79,10 +76,11 @@ class Tissue:
         return total
 
 
-def draw_tissue(chest: Chest, grid: Grid) -> Tissue:
-    """The healthy soft tissue of a chest with inflated lungs and no bone or vessel."""
+def draw_tissue(chest: Chest, grid: Grid, rng: np.random.Generator) -> Tissue:
+    """A healthy chest without ribs or vessels, its lungs inflated."""
     coarse = grid.coarse(_COARSE)
     smooth = _trunk(chest, coarse) + _breasts(chest, coarse) + _abdomen(chest, coarse)
+    smooth += shoulder_girdle(chest, coarse, rng) * np.float32(1 / ATTENUATION_PER_CM)
     soft = upsample(smooth, grid.pixels)
     air = _lungs(chest, grid)
     _put_heart(air, chest, grid)
@@ -93,12 +91,6 @@ def draw_tissue(chest: Chest, grid: Grid) -> Tissue:
     return Tissue(grid, coarse, soft, air, haze, zero, zero.copy())
 
 
-def upsample(field: Array, pixels: int) -> Array:
-    """A smooth field enlarged to (pixels, pixels), float32."""
-    image = Image.fromarray(np.ascontiguousarray(field, dtype=np.float32))
-    return np.array(image.resize((pixels, pixels), Image.Resampling.BILINEAR))
-
-
 def ellipsoid(x: Array, y: Array, ellipse: Ellipse) -> Array:
     """Chord through an ellipsoid: 1 in its middle, 0 from its border on, float32."""
     cos, sin = np.cos(ellipse.tilt), np.sin(ellipse.tilt)
@@ -106,7 +98,8 @@ def ellipsoid(x: Array, y: Array, ellipse: Ellipse) -> Array:
     along = dx * np.float32(cos / ellipse.a) + dy * np.float32(sin / ellipse.a)
     across = dy * np.float32(cos / ellipse.b) - dx * np.float32(sin / ellipse.b)
     inside = 1 - along * along - across * across
-    return np.sqrt(np.maximum(inside, 0, out=inside), out=inside)
+    chord: Array = np.sqrt(np.maximum(inside, 0, out=inside), out=inside)
+    return chord
 
 
 def heart_chord(chest: Chest, x: Array, y: Array) -> Array:
@@ -114,7 +107,7 @@ def heart_chord(chest: Chest, x: Array, y: Array) -> Array:
     ventricles, atrium = heart_ellipses(chest)
     chord = np.maximum(ellipsoid(x, y, ventricles), ellipsoid(x, y, atrium))
     large = chest.ratio * chest.half_width / (0.43 * 0.66)
-    return chord * np.float32(_HEART_CM * min(large, 1.25))
+    return chord * np.float32(_HEART_CM * min(large, 1.12))
 
 
 def _trunk(chest: Chest, grid: Grid) -> Array:
@@ -123,26 +116,28 @@ def _trunk(chest: Chest, grid: Grid) -> Array:
     _, lateral = lung_borders(chest, y)
     half = lateral + chest.wall + 0.05 * smoothstep(0.1, 0.9, y)
     torso = chest.depth_cm * np.sqrt(np.maximum(1 - (x / half) ** 7, 0))
-    torso *= smoothstep(chest.apex_y - 0.35, chest.apex_y + 0.20, y)
-    neck_half = 0.235 + 0.03 * chest.male + 0.34 * smoothstep(-1.15, -0.60, y)
+    torso *= smoothstep(chest.apex_y - 0.16, chest.apex_y + 0.18, y)
+    neck_half = 0.235 + 0.03 * chest.male + 0.30 * smoothstep(-1.15, -0.65, y)
     neck = 14.0 * np.maximum(1 - np.square(x / neck_half), 0) ** 0.8
     neck *= 1 - smoothstep(-0.65, -0.2, y)
     limbs = _arms(chest, x, y, half)
-    return np.sqrt(torso * torso + limbs * limbs + neck * neck)
+    union: Array = np.sqrt(torso * torso + limbs * limbs + neck * neck)
+    return union
 
 
 def _arms(chest: Chest, x: Array, y: Array, torso_half: Array) -> Array:
     """Shoulders; then arms beside the trunk, or raised away from it."""
     slope = chest.shoulder_y - 0.36 * (1 - smoothstep(0.10, 0.95, x))
     shoulder = 23.0 * np.sqrt(np.clip((y - slope) / 0.30, 0, 1))
-    shoulder *= 0.5 + 0.5 * smoothstep(0.45, 0.85, x)
-    if chest.arms_down:
+    shoulder *= 0.62 + 0.38 * smoothstep(0.45, 0.85, x)
+    if chest.in_bed:
         shoulder *= 1 - smoothstep(-0.30, 0.15, y)
         off = (x - (torso_half + 0.17)) / 0.15
         arm = 13.0 * np.sqrt(np.maximum(1 - off * off, 0)) * smoothstep(-0.5, 0.1, y)
         return np.maximum(shoulder, arm)
     fold = 0.18 + 0.70 * (x - torso_half)
-    return np.asarray(shoulder * np.sqrt(np.clip((fold - y) / 0.60, 0, 1)))
+    raised: Array = shoulder * np.sqrt(np.clip((fold - y) / 0.60, 0, 1))
+    return raised
 
 
 def _breasts(chest: Chest, grid: Grid) -> Array:
@@ -161,7 +156,8 @@ def _abdomen(chest: Chest, grid: Grid) -> Array:
     """The belly is thicker and denser than the airless chest."""
     grow = smoothstep(min(chest.dome_y) - 0.05, min(chest.dome_y) + 0.5, grid.y)
     across = np.maximum(1 - np.square(grid.x / (chest.half_width + chest.wall)), 0)
-    return grow * across * np.float32(3.0)
+    belly: Array = grow * across * np.float32(3.0)
+    return belly
 
 
 def _lungs(chest: Chest, grid: Grid) -> Array:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from .anatomy import Array, Chest, Grid
-from .tissue import upsample
+from .anatomy import Chest
+from .grid import Array, Grid, upsample
 
 __all__ = ["draw_vessels", "hila"]
 
@@ -20,7 +20,7 @@ _GENERATIONS: Final = 4
 _STEPS: Final = 2
 
 # Directions of the main trunks of one lung, radians from outwards to downwards.
-_TRUNKS: Final = (-1.42, -1.1, -0.75, -0.35, 0.05, 0.40, 0.75, 1.05, 1.35)
+_TRUNKS: Final = (-1.40, -1.0, -0.5, 0.0, 0.45, 0.90, 1.30)
 
 
 def hila(chest: Chest) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -44,24 +44,25 @@ def draw_vessels(
     image = Image.new("L", (fine, fine))
     draw = ImageDraw.Draw(image)
     unit = fine / 2 * grid.zoom
-    for side, hilum in zip((-1, 1), hila(chest), strict=True):
-        # Thin branches first, so that the thick ones cover where they begin.
-        for generation, lines in reversed(list(enumerate(_tree(side, hilum, rng)))):
-            width = max(round(0.022 * 0.62**generation * prominence**0.5 * unit), 1)
-            shade = min(int(58 * 0.90**generation * prominence), 255)
-            for line in grid.to_raster(lines, fine).reshape(len(lines), -1).tolist():
-                draw.line(line, fill=shade, width=width)
+    # Thin branches first, so that the thick ones cover where they begin.
+    for generation, lines in reversed(list(enumerate(_tree(hila(chest), rng)))):
+        width = max(round(0.022 * 0.62**generation * prominence**0.5 * unit), 1)
+        shade = min(int(58 * 0.90**generation * prominence), 255)
+        for line in grid.to_raster(lines, fine).reshape(len(lines), -1).tolist():
+            draw.line(line, fill=shade, width=width)
     return np.asarray(image.reduce(2), dtype=np.float32) * np.float32(0.45 / 255)
 
 
 def _tree(
-    side: int, hilum: tuple[float, float], rng: np.random.Generator
+    roots: tuple[tuple[float, float], tuple[float, float]], rng: np.random.Generator
 ) -> Iterator[NDArray[np.float64]]:
-    """Polylines of one lung, a generation at a time: (n, _STEPS + 1, 2)."""
-    angle = np.array(_TRUNKS) + rng.normal(0, 0.14, len(_TRUNKS))
-    start = np.tile(np.array(hilum), (angle.size, 1))
-    start += np.stack([np.full(angle.size, -side * 0.04), 0.06 * np.sin(angle)], axis=1)
-    length = rng.uniform(0.10, 0.20, angle.size)
+    """Polylines of both lungs, a generation at a time: (n, _STEPS + 1, 2)."""
+    count = len(_TRUNKS)
+    side = np.repeat((-1.0, 1.0), count)
+    angle = np.tile(_TRUNKS, 2) + rng.normal(0, 0.16, 2 * count)
+    start = np.repeat(roots, count, axis=0)
+    start += np.stack([-0.04 * side, 0.06 * np.sin(angle)], axis=1)
+    length = rng.uniform(0.10, 0.20, 2 * count)
     for _ in range(_GENERATIONS):
         bend = angle + rng.normal(0, 0.16, (_STEPS, angle.size)).cumsum(axis=0)
         moves = np.stack([side * np.cos(bend), np.sin(bend)], axis=-1)
@@ -72,9 +73,10 @@ def _tree(
         other = fork * rng.uniform(0.3, 1.0, angle.size)
         angle = np.concatenate([bend[-1] - fork, bend[-1] + other])
         # Vessels keep towards the nearest wall instead of turning back.
-        angle = np.clip(angle, -1.55, 1.60)
-        start = np.tile(path[-1], (2, 1))
-        length = np.tile(length, 2) * rng.uniform(0.55, 0.95, angle.size)
+        angle = np.minimum(np.maximum(angle, -1.55), 1.60)
+        start = np.concatenate([path[-1], path[-1]])
+        side = np.concatenate([side, side])
+        length = np.concatenate([length, length]) * rng.uniform(0.55, 0.95, angle.size)
 
 
 def parenchyma(chest: Chest, coarse: Grid, rng: np.random.Generator) -> Array:
