@@ -16,7 +16,6 @@ from .population import Patient, View
 __all__ = [
     "Chest",
     "Ellipse",
-    "cardiothoracic_ratio",
     "diaphragm",
     "heart_box",
     "heart_ellipses",
@@ -24,6 +23,7 @@ __all__ = [
     "sample_chest",
 ]
 
+# Short axis / long axis of the ventricles' shadow.
 _HEART_ASPECT: Final = 0.64
 
 _BODY_STREAM: Final = 2
@@ -32,7 +32,11 @@ _FILM_STREAM: Final = 3
 
 @dataclass(frozen=True)
 class Chest:
-    """Everything that places the anatomy of one film; lengths in film units."""
+    """Everything that places the anatomy of one film; lengths in film units.
+
+    `ratio` is the cardiothoracic ratio; a heart is called enlarged where it exceeds
+    0.5 (Danzer, American Journal of the Medical Sciences, 1919).
+    """
 
     male: bool
     older: float  # 0 = 40 years, 1 = 80 years
@@ -41,7 +45,7 @@ class Chest:
     apex_x: float  # distance of the lung apex from the midline
     dome_y: tuple[float, float]  # of the right and the left hemidiaphragm
     dome_drop: float  # from the dome to the costophrenic angle
-    ratio: float  # heart width / thoracic width
+    ratio: float  # heart width / inner thoracic width
     heart_right: float  # share of the heart's width right of the midline
     heart_tilt: float  # radians
     shift: float  # of heart, mediastinum and trachea, towards +x
@@ -121,15 +125,6 @@ def sample_chest(
         in_bed=in_bed,
         gas=film.uniform(0.5, 1.0) if film.random() < 0.75 else 0.0,
     )
-
-
-def cardiothoracic_ratio(chest: Chest) -> float:
-    """Heart width / inner thoracic width, as drawn.
-
-    Radiographers call a heart enlarged where this exceeds 0.5 on a PA film (Danzer,
-    1919).
-    """
-    return chest.ratio
 
 
 def lung_borders(chest: Chest, y: Array) -> tuple[Array, Array]:

@@ -10,8 +10,7 @@ from PIL import Image
 from .grid import Array, upsample
 from .population import View
 
-__all__ = ["Exposure", "expose", "sample_exposure"]
-
+__all__ = ["Exposure", "expose", "sample_exposure", "turn_film"]
 
 # Scatter comes from the patient: beside the trunk the free beam adds none.
 _MOST_SCATTER: Final = 0.06
@@ -25,7 +24,7 @@ class Exposure:
     """How one film was taken and developed.
 
     Attributes:
-        turn: Radians by which the patient is turned in the film's plane.
+        turn: Radians by which the film is turned in its own plane.
         zoom: Magnification of the anatomy.
         move: Where the film shows the middle of the chest, parts of half a film.
         scatter: Share of the local mean beam that arrives as scatter.

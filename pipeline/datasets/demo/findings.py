@@ -34,10 +34,7 @@ _FOCUS_FILL: Final = (0.46, 0.60, 0.72)
 
 
 def reshape(chest: Chest, signs: Sequence[Sign], rng: np.random.Generator) -> Chest:
-    """The chest as large hearts and lost lung volume make it.
-
-    The mediastinum moves towards the lung that lost volume, away from none.
-    """
+    """The chest as a large heart and lost lung volume make it."""
     for sign in signs:
         grade = sign.severity - 1
         if sign.finding == "Cardiomegaly":
