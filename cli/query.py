@@ -38,8 +38,7 @@ def sql_command(
     text = sys.stdin.read() if query == "-" else query
     relation = FeatureStore(store).sql(text, write=write)
     if json:
-        names = relation.columns
-        print_json([dict(zip(names, row, strict=True)) for row in relation.fetchall()])
+        print_json(relation.to_arrow_table().to_pylist())
         return
     relation.show(max_rows=rows, max_width=200)
 
@@ -58,12 +57,7 @@ def status_command(
     parts = {name: feature_store.sql(query) for name, query in _STATUS_QUERIES.items()}
     if json:
         print_json(
-            {
-                name: [
-                    dict(zip(part.columns, row, strict=True)) for row in part.fetchall()
-                ]
-                for name, part in parts.items()
-            }
+            {name: part.to_arrow_table().to_pylist() for name, part in parts.items()}
         )
         return
     print_line(f"feature store {feature_store.path}")

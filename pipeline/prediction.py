@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from retune.store import EncoderSpec, FeatureStore, find_run
 from retune.store.errors import FingerprintMismatchError
 

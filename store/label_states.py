@@ -6,6 +6,15 @@ cells are simply not mentioned. The store keeps that; targets are made at traini
 
 from typing import Final
 
+__all__ = [
+    "ABSENT",
+    "NEGATIVE",
+    "POSITIVE",
+    "STATE_NAMES",
+    "UNCERTAIN",
+    "UNLABELLED",
+]
+
 POSITIVE: Final = 1
 NEGATIVE: Final = 0
 UNCERTAIN: Final = -1

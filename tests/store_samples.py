@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from retune.store import EncoderSpec, FeatureStore, FileState, content_digest
 
 FINDINGS = ("Edema", "Mass")

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
+
 from retune.store.errors import DatasetError
 
 __all__ = ["Places", "TextTable", "join_places", "read_csv", "read_header"]

@@ -12,6 +12,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from retune.store.errors import DatasetError
 
 from ..findings import FINDINGS, NO_FINDING, spelling_key

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from retune.store.errors import ConfigurationError, DatasetError
 
 from .label_table import LabelTable, TableOptions

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from retune.store.errors import DatasetError
 from retune.store.label_states import STATE_NAMES
 

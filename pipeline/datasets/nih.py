@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
 from retune.store.errors import DatasetError
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE
 

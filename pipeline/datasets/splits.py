@@ -8,6 +8,7 @@ import hashlib
 from typing import Final
 
 import numpy as np
+
 from retune.store.errors import ConfigurationError, DatasetError
 
 __all__ = ["SPLITS", "assign_splits", "hash_fraction", "resplit"]

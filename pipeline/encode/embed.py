@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
 from retune.store import FeatureStore, ItemFailure, StoreWriter
 from retune.store.work import (
     count_dataset_findings,

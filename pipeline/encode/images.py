@@ -5,6 +5,7 @@ import io
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+
 from retune.store.errors import ImageError
 
 __all__ = ["MAX_PIXELS", "decode_image", "to_8_bit"]

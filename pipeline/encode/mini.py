@@ -16,6 +16,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
+
 from retune.store.errors import BackboneError
 
 __all__ = ["build_mini"]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+
 from retune.store.errors import BackboneError
 
 __all__ = ["Preprocess"]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
 from retune.store import FileState, ItemFailure, content_digest
 from retune.store.errors import ImageError
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
 from retune.store import EncoderSpec, FileState, ItemFailure, StoreWriter
 
 __all__ = ["ShardSink", "storable"]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+
 from retune.store import ItemFailure
 
 from .reading_images import ImageItem

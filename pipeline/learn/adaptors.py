@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping
 
 import torch
-from retune.store.errors import ConfigurationError
 from torch import Tensor, nn
+
+from retune.store.errors import ConfigurationError
 
 __all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adaptors"]
 

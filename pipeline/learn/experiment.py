@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from retune.store import MetricValue
 from retune.store.errors import ConfigurationError, TrainingError
 
@@ -18,7 +19,13 @@ from .model import AdaptedModel
 from .saved_model import Prediction, predict
 from .scenarios import Scenario, Task, Visible, merge_tasks, plan_scenario
 from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
-from .training import TrainConfig, Trainer, build_model, untrained
+from .training import (
+    TrainConfig,
+    Trainer,
+    build_model,
+    few_threads,
+    untrained,
+)
 
 __all__ = [
     "Experiment",
@@ -179,9 +186,10 @@ def run_experiment(
         seed=config.train.seed,
     )
     run = _Run(features, prompts, targets, config)
-    model, predictions = run.sequence(scenario.tasks, progress)
-    bounds = run.bounds(scenario) if config.with_bounds else {}
-    return _evaluate(run, scenario, model, predictions, bounds, dropped)
+    with few_threads(config.train.batch_size, features.embedding.shape):
+        model, predictions = run.sequence(scenario.tasks, progress)
+        bounds = run.bounds(scenario) if config.with_bounds else {}
+        return _evaluate(run, scenario, model, predictions, bounds, dropped)
 
 
 def _check_splits(features: Features) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
 from retune.store import FeatureStore, add_metrics, find_run
 from retune.store.errors import ConfigurationError, TrainingError
 

@@ -69,9 +69,9 @@ def _delong_one(score: Floats, positive: Mask) -> tuple[float, float, float, flo
     of_negatives = 1 - (ranks[m:] - midranks(below)) / m
     area = float(of_positives.mean())
     if min(m, n) > 1:
-        variance = float(of_positives.var(ddof=1)) / m + float(
-            of_negatives.var(ddof=1)
-        ) / n
+        variance = (
+            float(of_positives.var(ddof=1)) / m + float(of_negatives.var(ddof=1)) / n
+        )
     else:
         variance = area * (1 - area) / min(m, n)
     if not 0 < area < 1:

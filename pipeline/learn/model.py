@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 import torch
-from retune.store.errors import ConfigurationError
 from torch import Tensor, nn
 from torch.nn import functional
+
+from retune.store.errors import ConfigurationError
 
 from .adaptors import Adaptors
 from .features import Prompts

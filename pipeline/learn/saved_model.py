@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from retune.store.errors import TrainingError
-from retune.store.shards import write_atomically
 from safetensors import SafetensorError
 from safetensors.torch import load, save
+
+from retune.store.errors import TrainingError
+from retune.store.shards import write_atomically
 
 from .features import Prompts
 from .model import AdaptedModel

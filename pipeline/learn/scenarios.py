@@ -11,6 +11,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+
 from retune.store.errors import ConfigurationError, TrainingError
 
 from .targets import Targets

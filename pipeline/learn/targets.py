@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+
 from retune.store.errors import ConfigurationError
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE, UNCERTAIN
 

@@ -10,9 +10,19 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+from store_samples import (
+    FINDINGS,
+    add_vectors,
+    digests,
+    encoder,
+    filled_store,
+    images_table,
+    states,
+    vectors,
+)
+
 from retune.store import (
     FeatureStore,
-    FileState,
     ItemFailure,
     choose_encoder,
     read_descriptions,
@@ -29,16 +39,6 @@ from retune.store.errors import (
     StoreWriteError,
 )
 from retune.store.label_states import ABSENT, STATE_NAMES, UNLABELLED
-from store_samples import (
-    FINDINGS,
-    add_vectors,
-    digests,
-    encoder,
-    filled_store,
-    images_table,
-    states,
-    vectors,
-)
 
 
 def test_sql_gives_arrow_pandas_and_numpy(tmp_path: Path) -> None:

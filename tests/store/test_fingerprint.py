@@ -1,8 +1,9 @@
 """The fingerprint changes with whatever changes vectors, and with nothing else."""
 
 import pytest
-from retune.store import EncoderSpec
 from store_samples import encoder
+
+from retune.store import EncoderSpec
 
 
 @pytest.mark.parametrize(

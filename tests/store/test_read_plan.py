@@ -3,6 +3,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+
 from retune.store.read_plan import plan_reads
 
 _requests = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 30)), max_size=60)

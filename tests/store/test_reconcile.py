@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from store_samples import digests, encoder, filled_store, vectors
+
 from retune.store import FeatureStore, read_vectors
 from retune.store.reconcile import plan_reconcile
 from retune.store.shards import publish_shard, read_header
-from store_samples import digests, encoder, filled_store, vectors
 
 _names = st.lists(st.sampled_from("abcdefgh"), unique=True)
 

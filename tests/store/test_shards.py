@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from store_samples import digests, encoder, vectors
+
 from retune.store import shards
 from retune.store.errors import StoreCorruptError, StoreError, StoreWriteError
 from retune.store.shards import ShardHeader
-from store_samples import digests, encoder, vectors
 
 
 def _keys(n: int) -> np.ndarray:

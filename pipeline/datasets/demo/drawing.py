@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+
 from retune.store.errors import PipelineError
 
 from .film import draw_film

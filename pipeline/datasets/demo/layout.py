@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
+
 from retune.store.errors import ConfigurationError, PipelineError
 
 from .drawing import Film, FilmJob, draw_jobs

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import yaml
+
 from retune.store.errors import ConfigurationError
 
 from ...findings import NO_FINDING, spelling_key

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from retune.pipeline.datasets.cells import (
     LABEL_TOKENS,
     ages,

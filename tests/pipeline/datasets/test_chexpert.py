@@ -9,6 +9,7 @@ from reference_labels import (
     CHEXPERT_LABELS,
     chexpert_row,
 )
+
 from retune.pipeline.datasets.chexpert import read_chexpert
 from retune.pipeline.datasets.label_table import TableOptions
 from retune.store.errors import DatasetError

@@ -5,6 +5,7 @@ import datetime as dt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from retune.pipeline.datasets.columnar import parquet_columns, read_parquet
 from retune.store.errors import DatasetError
 

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from retune.pipeline.datasets.delimited import join_places, read_csv, read_header
 from retune.store.errors import DatasetError
 

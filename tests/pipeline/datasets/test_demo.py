@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+
 from retune.pipeline.datasets.demo import contact_sheet, drawing, layout, write_demo
 from retune.pipeline.datasets.demo.anatomy import Chest, diaphragm, lung_borders
 from retune.pipeline.datasets.demo.film import draw_film, film_attenuation, film_chest

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+
 from retune.pipeline.datasets.hospital_table import read_hospital_table
 from retune.pipeline.datasets.label_table import TableOptions
 from retune.store.errors import DatasetError

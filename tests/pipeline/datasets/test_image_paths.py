@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from retune.pipeline.datasets.image_paths import check_paths, tidy_paths
 from retune.store.errors import DatasetError
 

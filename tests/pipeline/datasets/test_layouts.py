@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from reference_labels import CHEXPERT_HEADER, NIH_HEADER, chexpert_row, nih_row
+
 from retune.pipeline.datasets.label_table import (
     IMAGE_SCHEMA,
     LabelTable,

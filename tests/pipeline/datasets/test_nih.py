@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from reference_labels import NIH_FINDINGS, NIH_HEADER, nih_row, nih_rows
+
 from retune.pipeline.datasets.label_table import TableOptions
 from retune.pipeline.datasets.nih import read_nih
 from retune.store.errors import DatasetError

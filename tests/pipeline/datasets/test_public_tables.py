@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.compute as pc
 import pytest
 from reference_labels import chexpert_rows, nih_rows
+
 from retune.pipeline.datasets.label_table import LabelTable, TableOptions
 from retune.pipeline.datasets.layouts import read_layout
 from retune.pipeline.datasets.splits import assign_splits

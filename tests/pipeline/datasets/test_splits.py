@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from retune.pipeline.datasets.splits import assign_splits, hash_fraction, resplit
 from retune.store.errors import ConfigurationError, DatasetError
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from image_samples import TINY_CONFIG, write_tiny_backbone
 from PIL import Image
+
 from retune.pipeline.encode.backbone import Backbone
 from retune.pipeline.encode.backbones import load_backbone, source_of
 from retune.store.errors import BackboneError, ConfigurationError

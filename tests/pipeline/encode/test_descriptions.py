@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from retune.pipeline.encode import descriptions
 from retune.pipeline.encode.descriptions import (
     Description,

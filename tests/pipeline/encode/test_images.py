@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+
 from retune.pipeline.encode import images
 from retune.pipeline.encode.images import decode_image, to_8_bit
 from retune.store.errors import ImageError

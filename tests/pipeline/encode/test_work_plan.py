@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
 from retune.pipeline.encode.work_plan import FileStatus, file_statuses, plan_images
 
 

@@ -134,7 +134,7 @@ def test_merging_tasks_keeps_exactly_the_cells_that_were_seen(
 
 
 def test_more_parts_than_patients_is_an_error_that_says_so() -> None:
-    with pytest.raises(TrainingError, match="30 training patients .* 31 tasks") as e:
+    with pytest.raises(TrainingError, match=r"30 training patients .* 31 tasks") as e:
         _plan("data", n_tasks=31)
     assert "--tasks" in e.value.hint
     assert len(patient_parts(_PATIENTS, _ROWS, 30, 0)) == 30

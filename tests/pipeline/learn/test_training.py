@@ -135,7 +135,9 @@ def test_the_reference_preset_is_the_papers() -> None:
     assert (reference.adaptor, reference.placement) == ("mlp", "both")
     assert (reference.learning_rate, reference.weight_decay) == (1e-4, 0.0)
     assert (reference.batch_size, reference.epochs, reference.seed) == (6144, 10, 27)
-    assert not (reference.learn_scale or reference.learn_bias or reference.patience)
+    assert not reference.learn_scale
+    assert not reference.learn_bias
+    assert not reference.patience
     assert reference.scale == 1
 
 
