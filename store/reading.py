@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from .errors import ConfigurationError, QueryError
 from .feature_store import FeatureStore
 from .label_states import STATE_NAMES, UNLABELLED
-from .shards import Vectors
+from .shards import KEY_DTYPE, Vectors
 from .vectors import VectorReader
 
 __all__ = [
@@ -140,20 +140,51 @@ def _gather(
 
 def read_vectors(
     store: FeatureStore, fingerprint: str, modality: str = "image"
-) -> tuple[pa.Array, Vectors]:
+) -> tuple[npt.NDArray[np.bytes_], Vectors]:
     """All vectors of one encoder in the order of the shards, at disk speed.
 
+    Shards of which every row counts, which is nearly all of them, are read whole and
+    bring their own keys; the catalog is asked row by row only about the others.
+
     Returns:
-        The items' content digests, length N, and their vectors, shape (N, D).
+        The items' content digests, shape (N,), 32 bytes each, and their vectors, shape
+        (N, D).
+
+    Raises:
+        StoreCorruptError: A shard is missing or damaged.
     """
     with store.catalog.read() as connection:
-        table = connection.sql(
-            """SELECT item_id, shard_id, "row" FROM features
-            WHERE fingerprint = ? AND modality = ? ORDER BY shard_id, "row" """,
-            params=[fingerprint, modality],
-        ).to_arrow_table()
-        vectors = _gather(store, connection, table)
-    return table["item_id"].combine_chunks(), vectors
+        shards = connection.execute(
+            """SELECT shard_id, path, n_rows, count(*) AS n_used
+            FROM shards JOIN features USING (shard_id)
+            WHERE shards.fingerprint = ? AND shards.modality = ?
+            GROUP BY ALL ORDER BY shard_id""",
+            [fingerprint, modality],
+        ).fetchall()
+        used_rows = {
+            shard_id: connection.execute(
+                """SELECT "row" FROM features WHERE shard_id = ? ORDER BY "row" """,
+                [shard_id],
+            ).fetchnumpy()["row"]
+            for shard_id, _, n_rows, n_used in shards
+            if n_used < n_rows
+        }
+    if not shards:
+        return np.empty(0, dtype=KEY_DTYPE), np.empty((0, 0), dtype=np.float16)
+    reader = VectorReader(store.path, {one: path for one, path, *_ in shards})
+    keys, vectors = reader.whole(
+        [shard_id for shard_id, *_ in shards], [n_rows for _, _, n_rows, _ in shards]
+    )
+    if used_rows:
+        starts = np.cumsum([0, *(n_rows for _, _, n_rows, _ in shards)])
+        kept = np.concatenate(
+            [
+                start + used_rows.get(shard_id, np.arange(n_rows))
+                for start, (shard_id, _, n_rows, _) in zip(starts, shards, strict=False)
+            ]
+        )
+        keys, vectors = keys[kept], vectors[kept]
+    return keys, vectors
 
 
 def read_labelled_images(

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["CREATE_TABLES", "label_matrix_sql", "quoted"]
+__all__ = ["CREATE_TABLES", "TABLE_NAMES", "label_matrix_sql", "quoted"]
 
 _TABLES = {
     "datasets": """
@@ -43,6 +43,8 @@ _TABLES = {
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
         score FLOAT, probability FLOAT""",
 }
+
+TABLE_NAMES: Sequence[str] = tuple(_TABLES)
 
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [

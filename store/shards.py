@@ -188,7 +188,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(path.parent)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
@@ -220,6 +220,16 @@ def _opened(path: Path) -> Iterator[h5py.File]:
         raise StoreCorruptError(
             f"shard {path} cannot be read: {error}", _REPAIR_HINT
         ) from error
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder and what leads to it for the owner only.
+
+    `Path.mkdir(parents=True)` would give its mode to the last folder alone.
+    """
+    if not folder.is_dir():
+        _make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def read_header(path: Path) -> ShardHeader:

@@ -1,11 +1,12 @@
 """Reading vectors out of shards: into one array, or row by row inside SQL."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import h5py
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -14,10 +15,20 @@ from duckdb.func import PythonUDFType
 from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
 
 from .errors import FingerprintMismatchError, StoreCorruptError
-from .read_plan import ShardRead, plan_reads
-from .shards import ShardHeader, Vectors, map_embedding, read_header
+from .read_plan import plan_reads
+from .shards import (
+    ShardHeader,
+    Vectors,
+    map_embedding,
+    read_header,
+    read_keys,
+)
 
 __all__ = ["VectorReader", "register_vector_function", "vector_function_name"]
+
+
+#: Threads that read shards; more than a few only wait for memory.
+_READERS = min(4, os.cpu_count() or 1)
 
 
 class VectorReader:
@@ -100,21 +111,60 @@ class VectorReader:
                     f"asks for row {int(read.rows.max())}",
                     "Run `retune-cli repair`.",
                 )
-            self._copy(read, header, out)
+            if read.contiguous and out.dtype == header.dtype:
+                block = out[int(read.positions[0]) : int(read.positions[-1]) + 1]
+                self._copy(header, int(read.rows[0]), block)
+            else:
+                out[read.positions] = self.mapped(header.shard_id)[read.rows]
         return out
 
-    def _copy(self, read: ShardRead, header: ShardHeader, out: Vectors) -> None:
-        if not read.contiguous:
-            out[read.positions] = self.mapped(header.shard_id)[read.rows]
-            return
-        source = slice(int(read.rows[0]), int(read.rows[-1]) + 1)
-        target = slice(int(read.positions[0]), int(read.positions[-1]) + 1)
-        if out.dtype != header.dtype or header.shard_id in self._maps:
-            out[target] = self.mapped(header.shard_id)[source]
-            return
-        # HDF5 reads a contiguous block straight into place, without page faults.
-        with h5py.File(header.path, "r", locking=False) as file:
-            file["embedding"].read_direct(out, source, target)
+    def whole(self, shard_ids: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], Vectors]:
+        """Read shards from end to end, several at a time.
+
+        Returns:
+            Their keys, shape (N,), and their vectors, shape (N, D), in this order.
+
+        Raises:
+            StoreCorruptError: A shard is missing or damaged.
+        """
+        headers = [self.header(shard_id) for shard_id in shard_ids]
+        ends = np.cumsum([header.n_rows for header in headers])
+        out = np.empty((int(ends[-1]), headers[0].dim), dtype=headers[0].dtype)
+        with ThreadPoolExecutor(_READERS) as pool:
+            copies = [
+                pool.submit(self._copy, header, 0, out[end - header.n_rows : end])
+                for header, end in zip(headers, ends, strict=True)
+            ]
+            keys = np.concatenate([read_keys(header.path) for header in headers])
+            for copy in copies:
+                copy.result()
+        return keys, out
+
+    @staticmethod
+    def _copy(header: ShardHeader, first_row: int, block: Vectors) -> None:
+        """Read a block of rows straight into place.
+
+        The vectors of a shard are one plain block of the file, so the operating system
+        can read them without HDF5, without Python's lock and without page faults.
+        """
+        first_byte = first_row * header.dim * block.itemsize
+        try:
+            _read_into(block.data, header.path, header.offset_bytes + first_byte)
+        except (OSError, EOFError) as error:
+            raise StoreCorruptError(
+                f"vectors of {header.path} cannot be read: {error}",
+                "Run `retune-cli repair`; the next `embed` encodes its rows again.",
+            ) from error
+
+
+def _read_into(target: memoryview, path: Path, offset: int) -> None:
+    left = target.cast("B")
+    with path.open("rb", buffering=0) as file:
+        while left:
+            n_read = os.preadv(file.fileno(), [left], offset)
+            if not n_read:
+                raise EOFError("the file is cut short")
+            left, offset = left[n_read:], offset + n_read
 
 
 def vector_function_name(dim: int) -> str:

@@ -21,9 +21,9 @@ from retune.store.work import (
 
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
-from .allocator import keep_freed_memory
 from .backbones import BackboneSource, load_backbone, source_of
 from .descriptions import load_descriptions
+from .processor import keep_freed_memory, let_threads_sleep
 from .reading_images import ImageItem, ReadImage, read_batches, read_image
 from .shard_sink import ShardSink, storable
 from .work_plan import ImagePlan, file_statuses, plan_images
@@ -184,6 +184,7 @@ def _load(
     writer: StoreWriter, source: BackboneSource, options: EmbedOptions
 ) -> "Backbone":
     keep_freed_memory()
+    let_threads_sleep()
     backbone = load_backbone(
         source,
         precision=options.precision,

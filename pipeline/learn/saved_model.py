@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -111,8 +112,32 @@ def save_model(folder: Path, saved: SavedModel) -> None:
 
 
 def _check_version(folder: Path, version: int) -> None:
+    if version < 1:
+        raise ValueError(f"format_version is {version}")
     if version > _FORMAT_VERSION:
         raise TrainingError(f"{folder} was written by a newer retune", "Update retune.")
+
+
+def _check_parts(described: dict[str, Any], prompts: torch.Tensor) -> None:
+    """Refuse a description whose parts do not fit each other or the weights.
+
+    Raises:
+        ValueError: Says which part.
+    """
+    findings, dim = described["findings"], described["dim"]
+    if not findings or not all(isinstance(name, str) for name in findings):
+        raise ValueError("findings is no list of names")
+    if prompts.ndim != 2 or prompts.shape[1] != dim or not isinstance(dim, int):
+        raise ValueError(f"dim is {dim}, but prompts has shape {tuple(prompts.shape)}")
+    thresholds = np.array(described["thresholds"], dtype=np.float64)
+    if thresholds.shape != (len(findings),) or not np.isfinite(thresholds).all():
+        raise ValueError(f"thresholds are not {len(findings)} numbers")
+    rows = np.array(described["prompt_finding"])
+    if rows.shape != prompts.shape[:1] or rows.dtype.kind != "i":
+        raise ValueError(f"prompt_finding is not {len(prompts)} whole numbers")
+    # Every finding has descriptions of both polarities: rows 0..K-1 and K..2K-1.
+    if set(rows.tolist()) != set(range(2 * len(findings))):
+        raise ValueError("prompt_finding does not cover every finding twice")
 
 
 def load_model(folder: Path) -> SavedModel:
@@ -126,6 +151,7 @@ def load_model(folder: Path) -> SavedModel:
         described = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         weights = load((folder / _WEIGHTS).read_bytes())
         _check_version(folder, described["format_version"])
+        _check_parts(described, weights["prompts"])
         findings = tuple(described["findings"])
         config = TrainConfig(**described["config"])
         rows = np.array(described["prompt_finding"])

@@ -1,4 +1,4 @@
-"""The command line as people use it: output, exit codes, and words for every mistake."""
+"""The command line as people use it: output, exit codes, words for every mistake."""
 
 import json
 import os
@@ -125,7 +125,8 @@ def test_a_run_leaves_adaptors_metrics_and_predictions(place: Path) -> None:
         _fine(
             run(
                 "sql",
-                "SELECT (SELECT count(*) FROM metrics m WHERE m.run_id = r.run_id) AS m, "
+                "SELECT "
+                "(SELECT count(*) FROM metrics m WHERE m.run_id = r.run_id) AS m, "
                 "(SELECT count(*) FROM predictions p WHERE p.run_id = r.run_id) AS p, "
                 "(SELECT count(*) FROM images WHERE split = 'test') AS t "
                 f"FROM runs r WHERE run_id = '{run_id}'",
@@ -176,7 +177,8 @@ def test_predict_agrees_with_the_stored_prediction(place: Path) -> None:
     )
     run_id = json.loads(done.stdout)["run_id"]
     query = (
-        "SELECT path, finding, probability FROM predictions JOIN images USING (image_id) "
+        "SELECT path, finding, probability "
+        "FROM predictions JOIN images USING (image_id) "
         f"WHERE run_id = '{run_id}' ORDER BY path LIMIT 2"
     )
     rows = json.loads(_fine(run("sql", query, "--json", cwd=place)).stdout)
@@ -253,7 +255,7 @@ _MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
     "description file": (["embed", "--descriptions", "x.yaml"], 2, ["x.yaml"]),
     "root": (["ingest", "nowhere"], 4, ["nowhere"]),
     "layout": (["ingest", "data", "--layout", "x"], 2, ["x", "chexpert"]),
-    "same name": (["ingest", "other", "--dataset", "ward"], 2, ["--dataset", "--moved"]),
+    "same name": (["ingest", "other", "--dataset", "ward"], 2, ["--moved"]),
     "option": (["train", "--scenaro", "label"], 2, ["--scenaro"]),
     "command": (["trian"], 2, ["trian"]),
     "number": (["embed", "--batch-size", "many"], 2, ["--batch-size"]),

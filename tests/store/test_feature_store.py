@@ -300,7 +300,7 @@ def test_all_vectors_come_back_with_their_keys(tmp_path: Path) -> None:
     expected = dict(
         zip(digests(images_table(50)["image_id"].to_pylist()), vectors(50), strict=True)
     )
-    for key, row in zip(keys.to_pylist(), found, strict=True):
+    for key, row in zip(keys.astype(str).tolist(), found, strict=True):
         np.testing.assert_array_equal(row, expected[key].astype("f2"))
 
 

@@ -1,5 +1,6 @@
 """A whole run: figures, bounds, and clear refusals."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from retune.pipeline.learn.saved_model import (
     predict,
     save_model,
 )
-from retune.pipeline.learn.training import TrainConfig
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.pipeline.learn.training import TrainConfig, build_model
+from retune.store.errors import ConfigurationError, RetuneError, TrainingError
 
 _QUICK = TrainConfig(epochs=15, patience=5, batch_size=64, learning_rate=3e-3)
 
@@ -237,3 +238,54 @@ def test_a_run_of_a_newer_retune_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(TrainingError, match="newer retune"):
         load_model(tmp_path)
+
+
+_MISFITS: list[tuple[str, Any]] = [
+    ("findings", []),
+    ("findings", ["Edema"]),
+    ("findings", [1, 2, 3]),
+    ("thresholds", None),
+    ("thresholds", [0.5]),
+    ("thresholds", [0.5, 0.5, float("nan")]),
+    ("dim", 13),
+    ("dim", 12.0),
+    ("dim", None),
+    ("prompt_finding", []),
+    ("prompt_finding", [0.5] * 15),
+    ("prompt_finding", [0] * 15),
+    ("prompt_finding", list(range(99))),
+    ("format_version", 0),
+    ("format_version", None),
+    ("config", {"adaptor": "none such"}),
+    ("config", {"unknown": 1}),
+    ("config", []),
+]
+
+
+@pytest.mark.parametrize(("part", "value"), _MISFITS)
+@pytest.mark.parametrize("adaptor", ["residual", "identity"])
+def test_a_description_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, adaptor: str, part: str, value: Any
+) -> None:
+    _, prompts = problem()
+    train = TrainConfig(adaptor=adaptor)
+    model = build_model(train, prompts, len(FINDINGS), 12)
+    save_model(tmp_path, SavedModel(model, train, FINDINGS, np.full(3, 0.5), "01", 12))
+    path = tmp_path / "adaptors.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+    with pytest.raises(RetuneError) as caught:
+        load_model(tmp_path)
+    assert caught.value.hint
+
+
+def test_a_description_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
+    _, prompts = problem()
+    model = build_model(_QUICK, prompts, len(FINDINGS), 12)
+    saved = SavedModel(model, _QUICK, FINDINGS, np.full(3, 0.5), "01", 12)
+    save_model(tmp_path, saved)
+    path = tmp_path / "adaptors.json"
+    whole = json.loads(path.read_text())
+    for part in whole:
+        path.write_text(json.dumps({k: v for k, v in whole.items() if k != part}))
+        with pytest.raises(TrainingError, match=str(tmp_path)):
+            load_model(tmp_path)

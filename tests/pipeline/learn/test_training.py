@@ -21,7 +21,7 @@ from retune.pipeline.learn.training import (
     preset,
     untrained,
 )
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, TrainingError
 
 _QUICK = TrainConfig(epochs=20, patience=5, batch_size=64)
 
@@ -64,8 +64,14 @@ def _test_auroc(model: AdaptedModel) -> np.ndarray:
 @pytest.mark.parametrize("adaptor", ["linear", "mlp", "residual"])
 @pytest.mark.parametrize("placement", ["image", "both", "shared"])
 def test_training_learns(adaptor: str, placement: str) -> None:
+    # The scale is fixed here: whether each kind learns does not hang on the preset's.
     config = replace(
-        _QUICK, adaptor=adaptor, placement=placement, epochs=60, learning_rate=3e-3
+        _QUICK,
+        adaptor=adaptor,
+        placement=placement,
+        epochs=60,
+        learning_rate=3e-3,
+        scale=10.0,
     )
     assert _test_auroc(_trained(config)).mean() > 0.85
 
@@ -122,6 +128,19 @@ def test_early_stopping_keeps_the_best_validation_weights() -> None:
         )
 
     assert loss(stopped) < loss(last)
+
+
+@pytest.mark.parametrize("preset_name", ["default", "reference"])
+@pytest.mark.parametrize("patience", [0, 5])
+def test_divergence_is_an_error_even_where_early_stopping_would_hide_it(
+    preset_name: str, patience: int
+) -> None:
+    config = preset(
+        preset_name, learning_rate=1e30, batch_size=64, epochs=9, patience=patience
+    )
+    with pytest.raises(TrainingError, match="training diverged") as caught:
+        _trained(config)
+    assert "--learning-rate" in caught.value.hint
 
 
 def test_a_method_can_act_after_each_step() -> None:

@@ -1,0 +1,40 @@
+"""`make bench`: each figure as a ratio against a peer or a limit in the same run.
+
+Machines are shared and noisy, so every pair is timed in turns and the median ratio is
+given. Absolute times are only of this machine and moment.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from encode_benchmark import encode_rows
+from measuring import Row, print_rows
+from query_benchmark import query_rows
+from read_benchmark import read_rows
+
+
+def main() -> None:
+    """Run all benchmarks and print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", choices=["read", "query", "encode"])
+    arguments = parser.parse_args()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        if arguments.only in (None, "read", "query"):
+            rows += read_rows(root, arguments.rows, arguments.repeats)
+            rows += query_rows(root, arguments.repeats)
+        if arguments.only in (None, "encode"):
+            rows += encode_rows(root, arguments.repeats)
+    print_rows(rows)
+    missed = [row.name for row in rows if row.goal is not None and row.ratio < row.goal]
+    if missed:
+        sys.stderr.write(f"below its goal: {', '.join(missed)}\n")
+
+
+if __name__ == "__main__":
+    main()
