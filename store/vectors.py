@@ -118,24 +118,39 @@ class VectorReader:
                 out[read.positions] = self.mapped(header.shard_id)[read.rows]
         return out
 
-    def whole(self, shard_ids: Sequence[str]) -> tuple[npt.NDArray[np.bytes_], Vectors]:
+    def whole(
+        self, shard_ids: Sequence[str], lengths: Sequence[int]
+    ) -> tuple[npt.NDArray[np.bytes_], Vectors]:
         """Read shards from end to end, several at a time.
+
+        Args:
+            shard_ids: At least one, all of one encoder.
+            lengths: Their numbers of rows, as the catalog has them.
 
         Returns:
             Their keys, shape (N,), and their vectors, shape (N, D), in this order.
 
         Raises:
-            StoreCorruptError: A shard is missing or damaged.
+            StoreCorruptError: A shard is missing, damaged or of another length.
         """
-        headers = [self.header(shard_id) for shard_id in shard_ids]
-        ends = np.cumsum([header.n_rows for header in headers])
-        out = np.empty((int(ends[-1]), headers[0].dim), dtype=headers[0].dtype)
+        first = self.header(shard_ids[0])
+        ends = np.cumsum(lengths)
+        out = np.empty((int(ends[-1]), first.dim), dtype=first.dtype)
+        keys = np.empty(len(out), dtype=KEY_DTYPE)
+        copies = []
+        # HDF5 finds the next shard's vectors while threads copy those found before.
         with ThreadPoolExecutor(_READERS) as pool:
-            copies = [
-                pool.submit(self._copy, header, 0, out[end - header.n_rows : end])
-                for header, end in zip(headers, ends, strict=True)
-            ]
-            keys = np.concatenate([read_keys(header.path) for header in headers])
+            for shard_id, end, length in zip(shard_ids, ends, lengths, strict=True):
+                header = self.header(shard_id)
+                if (header.n_rows, header.dim) != (length, first.dim):
+                    raise StoreCorruptError(
+                        f"shard {header.path} has {header.n_rows} rows of {header.dim};"
+                        f" the catalog says {length} of {first.dim}",
+                        "Run `retune-cli repair`.",
+                    )
+                block = slice(int(end) - length, int(end))
+                copies.append(pool.submit(self._copy, header, 0, out[block]))
+                keys[block] = read_keys(header.path)
             for copy in copies:
                 copy.result()
         return keys, out
