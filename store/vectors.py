@@ -17,6 +17,7 @@ from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
 from .errors import FingerprintMismatchError, StoreCorruptError
 from .read_plan import plan_reads
 from .shards import (
+    KEY_DTYPE,
     ShardHeader,
     Vectors,
     map_embedding,

@@ -11,10 +11,12 @@ __all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adapt
 
 
 class ResidualAdaptor(nn.Module):
-    """``x + mlp(x)`` that starts exactly at the identity.
+    """``x + r·mlp((x − c)/r)`` that starts exactly at the identity.
 
     The last layer starts at zero, so that training starts from the zero-shot model and
-    moves away from it only as far as the data ask.
+    moves away from it only as far as the data ask. Embeddings of one backbone lie in a
+    narrow cone; their centre c and their spread r, from the images of the first task,
+    let the mlp see what differs instead of what is common.
 
     Args:
         dim: D.
@@ -22,6 +24,10 @@ class ResidualAdaptor(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
+        self.centre: Tensor
+        self.spread: Tensor
+        self.register_buffer("centre", torch.zeros(dim))
+        self.register_buffer("spread", torch.ones(()))
         self.mlp = _mlp(dim)
         last = self.mlp[-1]
         assert isinstance(last, nn.Linear)
@@ -30,8 +36,14 @@ class ResidualAdaptor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Adapt vectors, shape (n, D)."""
-        adapted: Tensor = x + self.mlp(x)
+        adapted: Tensor = x + self.spread * self.mlp((x - self.centre) / self.spread)
         return adapted
+
+    def look_at(self, x: Tensor) -> None:
+        """Take centre and spread from vectors, shape (n, D); once, before training."""
+        self.centre.copy_(x.mean(dim=0))
+        spread = (x - self.centre).square().mean().sqrt()
+        self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 
 
 def _mlp(dim: int) -> nn.Sequential:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retune.store.errors import ConfigurationError, TrainingError
 
-from .adaptors import build_adaptors
+from .adaptors import ResidualAdaptor, build_adaptors
 from .features import Features, Prompts
 from .model import AdaptedModel, masked_loss
 from .scenarios import Task
@@ -154,6 +154,20 @@ def few_threads(batch_size: int, shape: tuple[int, ...]) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def look_at(model: AdaptedModel, x: Tensor) -> None:
+    """Show the first task's embeddings and the descriptions to adaptors that ask."""
+    shared = model.adaptors.text is model.adaptors.image
+    with torch.no_grad():
+        for adaptor, vectors in (
+            (model.adaptors.image, x),
+            (model.adaptors.text, model.prompts),
+        ):
+            if isinstance(adaptor, ResidualAdaptor) and not (
+                shared and vectors is model.prompts
+            ):
+                adaptor.look_at(vectors)
+
+
 class Trainer:
     """Learns task after task; adaptors and optimiser are carried on.
 
@@ -185,6 +199,7 @@ class Trainer:
             trained, lr=config.learning_rate, weight_decay=config.weight_decay
         )
         self._random = np.random.default_rng(config.seed)
+        self._started = False
 
     def learn(
         self, task: Task, after_step: Callable[[AdaptedModel], None] | None = None
@@ -206,6 +221,9 @@ class Trainer:
         """
         rows = torch.from_numpy(task.rows)
         mask = torch.from_numpy(task.mask)
+        if not self._started:
+            self._started = True
+            look_at(self.model, self._x[rows.to(self._device)])
         shown = torch.from_numpy(task.mask.any(axis=0))
         best_loss, best_weights, best_epoch = self._validation_loss(shown), None, 0
         if best_loss is not None:
