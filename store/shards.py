@@ -64,6 +64,8 @@ class ShardHeader:
         dtype: ``float16`` or ``float32``.
         encoder: The full specification of the encoder.
         offset_bytes: Where the vectors begin in the file.
+        key_offset_bytes: Where the keys begin in the file.
+        key_crc32: Checksum of the keys.
     """
 
     shard_id: str
@@ -75,6 +77,8 @@ class ShardHeader:
     dtype: str
     encoder: EncoderSpec
     offset_bytes: int
+    key_offset_bytes: int
+    key_crc32: int
 
 
 def check_vectors(vectors: Vectors, dtype: str) -> Vectors:
@@ -258,9 +262,12 @@ def read_header(path: Path) -> ShardHeader:
             dtype=str(dataset.dtype),
             encoder=EncoderSpec.from_json(str(file.attrs["encoder"])),
             offset_bytes=int(dataset.id.get_offset() or 0),
+            key_offset_bytes=int(file["key"].id.get_offset() or 0),
+            key_crc32=int(file.attrs["key_crc32"]),
         )
         sizes = (dataset.shape[0], file["key"].shape[0])
-        contiguous = dataset.chunks is None and header.offset_bytes > 0
+        # A chunked dataset has no offset.
+        contiguous = header.offset_bytes > 0 and header.key_offset_bytes > 0
     _check_header(header, modality, sizes, contiguous)
     return header
 
@@ -272,7 +279,7 @@ def _check_header(
     end_bytes = header.offset_bytes + header.n_rows * row_bytes
     problems = {
         f"its type {header.dtype} is not allowed": header.dtype not in _DTYPES,
-        "its vectors are not contiguous": not contiguous,
+        "its vectors or keys are not contiguous": not contiguous,
         f"it says {header.n_rows} rows and holds {sizes}": set(sizes)
         != {header.n_rows},
         "it lies in the folder of another fingerprint": header.path.parent.name

@@ -1,6 +1,7 @@
 """Reading vectors out of shards: into one array, or row by row inside SQL."""
 
 import os
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +23,6 @@ from .shards import (
     Vectors,
     map_embedding,
     read_header,
-    read_keys,
 )
 
 __all__ = ["VectorReader", "register_vector_function", "vector_function_name"]
@@ -139,7 +139,7 @@ class VectorReader:
         out = np.empty((int(ends[-1]), first.dim), dtype=first.dtype)
         keys = np.empty(len(out), dtype=KEY_DTYPE)
         copies = []
-        # HDF5 finds the next shard's vectors while threads copy those found before.
+        # HDF5 finds the next shard's vectors and keys while threads copy the last ones.
         with ThreadPoolExecutor(_READERS) as pool:
             for shard_id, end, length in zip(shard_ids, ends, lengths, strict=True):
                 header = self.header(shard_id)
@@ -151,10 +151,20 @@ class VectorReader:
                     )
                 block = slice(int(end) - length, int(end))
                 copies.append(pool.submit(self._copy, header, 0, out[block]))
-                keys[block] = read_keys(header.path)
+                copies.append(pool.submit(self._copy_keys, header, keys[block]))
             for copy in copies:
                 copy.result()
         return keys, out
+
+    @staticmethod
+    def _copy_keys(header: ShardHeader, block: npt.NDArray[np.bytes_]) -> None:
+        """Read a shard's keys straight into place and compare their checksum."""
+        _read_into(block.view(np.uint8), header, header.key_offset_bytes)
+        if zlib.crc32(block.data) != header.key_crc32:
+            raise StoreCorruptError(
+                f"keys of {header.path} do not match their checksum",
+                "Run `retune-cli repair`; the next `embed` encodes its rows again.",
+            )
 
     @staticmethod
     def _copy(header: ShardHeader, first_row: int, block: Vectors) -> None:
@@ -164,23 +174,24 @@ class VectorReader:
         can read them without HDF5, without Python's lock and without page faults.
         """
         first_byte = first_row * header.dim * block.itemsize
-        try:
-            _read_into(block.data, header.path, header.offset_bytes + first_byte)
-        except (OSError, EOFError) as error:
-            raise StoreCorruptError(
-                f"vectors of {header.path} cannot be read: {error}",
-                "Run `retune-cli repair`; the next `embed` encodes its rows again.",
-            ) from error
+        _read_into(block, header, header.offset_bytes + first_byte)
 
 
-def _read_into(target: memoryview, path: Path, offset: int) -> None:
-    left = target.cast("B")
-    with path.open("rb", buffering=0) as file:
-        while left:
-            n_read = os.preadv(file.fileno(), [left], offset)
-            if not n_read:
-                raise EOFError("the file is cut short")
-            left, offset = left[n_read:], offset + n_read
+def _read_into(target: npt.NDArray[Any], header: ShardHeader, offset: int) -> None:
+    """Fill an array from a place in a shard's file."""
+    left = target.data.cast("B")
+    try:
+        with header.path.open("rb", buffering=0) as file:
+            while left:
+                n_read = os.preadv(file.fileno(), [left], offset)
+                if not n_read:
+                    raise EOFError("the file is cut short")  # noqa: TRY301 - as OSError
+                left, offset = left[n_read:], offset + n_read
+    except (OSError, EOFError) as error:
+        raise StoreCorruptError(
+            f"{header.path} cannot be read: {error}",
+            "Run `retune-cli repair`; the next `embed` encodes its rows again.",
+        ) from error
 
 
 def vector_function_name(dim: int) -> str:
