@@ -13,7 +13,7 @@ from .errors import ConfigurationError, QueryError
 from .feature_store import FeatureStore
 from .label_states import STATE_NAMES, UNLABELLED
 from .shards import KEY_DTYPE, Vectors
-from .vectors import VectorReader
+from .vectors import ShardPlace, VectorReader
 
 __all__ = [
     "DescriptionVectors",
@@ -155,32 +155,33 @@ def read_vectors(
     """
     with store.catalog.read() as connection:
         shards = connection.execute(
-            """SELECT shard_id, path, n_rows, count(*) AS n_used
-            FROM shards JOIN features USING (shard_id)
-            WHERE shards.fingerprint = ? AND shards.modality = ?
-            GROUP BY ALL ORDER BY shard_id""",
+            """SELECT shard_id, used.n_used, path, n_rows, dim, dtype, offset_bytes,
+                key_offset_bytes, key_crc32
+            FROM shards JOIN (SELECT shard_id, count(*) AS n_used FROM features
+                GROUP BY shard_id) AS used USING (shard_id)
+            WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
             [fingerprint, modality],
         ).fetchall()
+        places = [ShardPlace(*place) for _, _, *place in shards]
         used_rows = {
             shard_id: connection.execute(
                 """SELECT "row" FROM features WHERE shard_id = ? ORDER BY "row" """,
                 [shard_id],
             ).fetchnumpy()["row"]
-            for shard_id, _, n_rows, n_used in shards
-            if n_used < n_rows
+            for (shard_id, n_used, *_), place in zip(shards, places, strict=True)
+            if n_used < place.n_rows
         }
-    if not shards:
+    if not places:
         return np.empty(0, dtype=KEY_DTYPE), np.empty((0, 0), dtype=np.float16)
-    reader = VectorReader(store.path, {one: path for one, path, *_ in shards})
-    keys, vectors = reader.whole(
-        [shard_id for shard_id, *_ in shards], [n_rows for _, _, n_rows, _ in shards]
-    )
+    keys, vectors = VectorReader(store.path, {}).whole(places)
     if used_rows:
-        starts = np.cumsum([0, *(n_rows for _, _, n_rows, _ in shards)])
+        starts = np.cumsum([0, *(place.n_rows for place in places)])
         kept = np.concatenate(
             [
-                start + used_rows.get(shard_id, np.arange(n_rows))
-                for start, (shard_id, _, n_rows, _) in zip(starts, shards, strict=False)
+                start + used_rows.get(shard_id, np.arange(place.n_rows))
+                for start, (shard_id, *_), place in zip(
+                    starts[:-1], shards, places, strict=True
+                )
             ]
         )
         keys, vectors = keys[kept], vectors[kept]

@@ -200,11 +200,12 @@ def insert_shard(
     incoming = pa.table({"item_id": keys, "row": rows})
     connection.register("incoming_features", incoming)
     connection.execute(
-        "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             header.shard_id, header.fingerprint, header.modality,
             header.path.relative_to(root).as_posix(), header.n_rows, header.dim,
-            header.dtype, header.path.stat().st_size,
+            header.dtype, header.path.stat().st_size, header.offset_bytes,
+            header.key_offset_bytes, header.key_crc32,
             utc_now(),
         ],
     )  # fmt: skip

@@ -25,7 +25,8 @@ _TABLES = {
     "encoder_sources": "source_digest VARCHAR, fingerprint VARCHAR",
     "shards": """
         shard_id VARCHAR, fingerprint VARCHAR, modality VARCHAR, path VARCHAR,
-        n_rows BIGINT, dim INTEGER, dtype VARCHAR, bytes BIGINT, added_at TIMESTAMP""",
+        n_rows BIGINT, dim INTEGER, dtype VARCHAR, bytes BIGINT, offset_bytes BIGINT,
+        key_offset_bytes BIGINT, key_crc32 BIGINT, added_at TIMESTAMP""",
     "features": """
         fingerprint VARCHAR, modality VARCHAR, item_id VARCHAR, shard_id VARCHAR,
         "row" INTEGER""",

@@ -4,6 +4,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,29 @@ from .shards import (
     read_header,
 )
 
-__all__ = ["VectorReader", "register_vector_function", "vector_function_name"]
+__all__ = [
+    "ShardPlace",
+    "VectorReader",
+    "register_vector_function",
+    "vector_function_name",
+]
 
 
 #: Threads that read shards; more than a few only wait for memory.
 _READERS = min(4, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class ShardPlace:
+    """Where the catalog says that a shard's blocks lie; see `ShardHeader`."""
+
+    path: str
+    n_rows: int
+    dim: int
+    dtype: str
+    offset_bytes: int
+    key_offset_bytes: int
+    key_crc32: int
 
 
 class VectorReader:
@@ -120,51 +139,38 @@ class VectorReader:
         return out
 
     def whole(
-        self, shard_ids: Sequence[str], lengths: Sequence[int]
+        self, places: Sequence[ShardPlace]
     ) -> tuple[npt.NDArray[np.bytes_], Vectors]:
         """Read shards from end to end, several at a time.
 
+        The catalog knows where a shard's blocks lie, so HDF5 need not be asked: for a
+        large store, opening its files would take longer than copying them. The keys'
+        checksum tells a file that is not the one that the catalog knows.
+
         Args:
-            shard_ids: At least one, all of one encoder.
-            lengths: Their numbers of rows, as the catalog has them.
+            places: At least one, all of one encoder.
 
         Returns:
             Their keys, shape (N,), and their vectors, shape (N, D), in this order.
 
         Raises:
-            StoreCorruptError: A shard is missing, damaged or of another length.
+            StoreCorruptError: A shard is missing, cut short or another.
         """
-        first = self.header(shard_ids[0])
-        ends = np.cumsum(lengths)
-        out = np.empty((int(ends[-1]), first.dim), dtype=first.dtype)
+        ends = np.cumsum([place.n_rows for place in places])
+        out = np.empty((int(ends[-1]), places[0].dim), dtype=places[0].dtype)
         keys = np.empty(len(out), dtype=KEY_DTYPE)
-        copies = []
-        # HDF5 finds the next shard's vectors and keys while threads copy the last ones.
         with ThreadPoolExecutor(_READERS) as pool:
-            for shard_id, end, length in zip(shard_ids, ends, lengths, strict=True):
-                header = self.header(shard_id)
-                if (header.n_rows, header.dim) != (length, first.dim):
-                    raise StoreCorruptError(
-                        f"shard {header.path} has {header.n_rows} rows of {header.dim};"
-                        f" the catalog says {length} of {first.dim}",
-                        "Run `retune-cli repair`.",
-                    )
-                block = slice(int(end) - length, int(end))
-                copies.append(pool.submit(self._copy, header, 0, out[block]))
-                copies.append(pool.submit(self._copy_keys, header, keys[block]))
+            copies = []
+            for place, end in zip(places, ends, strict=True):
+                block = slice(int(end) - place.n_rows, int(end))
+                path = self._root / place.path
+                copies.append(
+                    pool.submit(_read_into, out[block], path, place.offset_bytes)
+                )
+                copies.append(pool.submit(_read_keys, keys[block], path, place))
             for copy in copies:
                 copy.result()
         return keys, out
-
-    @staticmethod
-    def _copy_keys(header: ShardHeader, block: npt.NDArray[np.bytes_]) -> None:
-        """Read a shard's keys straight into place and compare their checksum."""
-        _read_into(block.view(np.uint8), header, header.key_offset_bytes)
-        if zlib.crc32(block.data) != header.key_crc32:
-            raise StoreCorruptError(
-                f"keys of {header.path} do not match their checksum",
-                "Run `retune-cli repair`; the next `embed` encodes its rows again.",
-            )
 
     @staticmethod
     def _copy(header: ShardHeader, first_row: int, block: Vectors) -> None:
@@ -174,14 +180,24 @@ class VectorReader:
         can read them without HDF5, without Python's lock and without page faults.
         """
         first_byte = first_row * header.dim * block.itemsize
-        _read_into(block, header, header.offset_bytes + first_byte)
+        _read_into(block, header.path, header.offset_bytes + first_byte)
 
 
-def _read_into(target: npt.NDArray[Any], header: ShardHeader, offset: int) -> None:
+def _read_keys(block: npt.NDArray[np.bytes_], path: Path, place: ShardPlace) -> None:
+    """Read a shard's keys straight into place and compare their checksum."""
+    _read_into(block.view(np.uint8), path, place.key_offset_bytes)
+    if zlib.crc32(block.data) != place.key_crc32:
+        raise StoreCorruptError(
+            f"keys of {path} do not match their checksum",
+            "Run `retune-cli repair`; the next `embed` encodes its rows again.",
+        )
+
+
+def _read_into(target: npt.NDArray[Any], path: Path, offset: int) -> None:
     """Fill an array from a place in a shard's file."""
     left = target.data.cast("B")
     try:
-        with header.path.open("rb", buffering=0) as file:
+        with path.open("rb", buffering=0) as file:
             while left:
                 n_read = os.preadv(file.fileno(), [left], offset)
                 if not n_read:
@@ -189,7 +205,7 @@ def _read_into(target: npt.NDArray[Any], header: ShardHeader, offset: int) -> No
                 left, offset = left[n_read:], offset + n_read
     except (OSError, EOFError) as error:
         raise StoreCorruptError(
-            f"{header.path} cannot be read: {error}",
+            f"shard {path} cannot be read: {error}",
             "Run `retune-cli repair`; the next `embed` encodes its rows again.",
         ) from error
 

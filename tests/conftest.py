@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A property is about what is true, not about how fast a busy machine shows it.
+settings.register_profile("retune", deadline=None)
+settings.load_profile("retune")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -304,6 +304,31 @@ def test_all_vectors_come_back_with_their_keys(tmp_path: Path) -> None:
         np.testing.assert_array_equal(row, expected[key].astype("f2"))
 
 
+def test_a_shard_of_which_some_rows_count_gives_only_these(tmp_path: Path) -> None:
+    store = filled_store(tmp_path / "s")
+    with store.writer("test") as writer:
+        add_vectors(store, ["d/0000.png", "new"], writer=writer, seed=9)
+    keys, found = read_vectors(store, encoder().fingerprint)
+    assert len(keys) == len(found) == 11
+    place = keys.astype(str).tolist().index(digests(["new"])[0])
+    np.testing.assert_array_equal(found[place], vectors(2, seed=9)[1].astype("f2"))
+    first = keys.astype(str).tolist().index(digests(["d/0000.png"])[0])
+    np.testing.assert_array_equal(found[first], vectors(10)[0].astype("f2"))
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+def test_reading_a_damaged_store_whole_is_an_error(tmp_path: Path, damage: str) -> None:
+    store = filled_store(tmp_path / "s", n_images=3000)
+    shard = next(store.path.rglob("*.h5"))
+    content = shard.read_bytes()
+    if damage == "gone":
+        shard.unlink()
+    else:
+        shard.write_bytes(content[:6000] if damage == "cut" else content[::-1])
+    with pytest.raises(StoreCorruptError, match=shard.name):
+        read_vectors(store, encoder().fingerprint)
+
+
 def test_content_known_once_is_stored_once(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "s")
     with store.writer("test") as writer:
