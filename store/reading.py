@@ -1,6 +1,6 @@
 """What training needs from a store, as arrays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from .catalog import scalar
 from .errors import ConfigurationError, QueryError
 from .feature_store import FeatureStore
 from .label_states import STATE_NAMES, UNLABELLED
@@ -155,37 +156,60 @@ def read_vectors(
     """
     with store.catalog.read() as connection:
         shards = connection.execute(
-            """SELECT shard_id, used.n_used, path, n_rows, dim, dtype, offset_bytes,
+            """SELECT shard_id, path, n_rows, dim, dtype, offset_bytes,
                 key_offset_bytes, key_crc32
-            FROM shards JOIN (SELECT shard_id, count(*) AS n_used FROM features
-                GROUP BY shard_id) AS used USING (shard_id)
-            WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
+            FROM shards WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
             [fingerprint, modality],
         ).fetchall()
-        places = [ShardPlace(*place) for _, _, *place in shards]
-        used_rows = {
-            shard_id: connection.execute(
-                """SELECT "row" FROM features WHERE shard_id = ? ORDER BY "row" """,
-                [shard_id],
-            ).fetchnumpy()["row"]
-            for (shard_id, n_used, *_), place in zip(shards, places, strict=True)
-            if n_used < place.n_rows
-        }
+        places = {shard_id: ShardPlace(*place) for shard_id, *place in shards}
+        used_rows = _rows_of_partly_used(connection, fingerprint, modality, places)
     if not places:
         return np.empty(0, dtype=KEY_DTYPE), np.empty((0, 0), dtype=np.float16)
-    keys, vectors = VectorReader(store.path, {}).whole(places)
+    keys, vectors = VectorReader(store.path, {}).whole(list(places.values()))
     if used_rows:
-        starts = np.cumsum([0, *(place.n_rows for place in places)])
+        starts = np.cumsum([0, *(place.n_rows for place in places.values())])
         kept = np.concatenate(
             [
                 start + used_rows.get(shard_id, np.arange(place.n_rows))
-                for start, (shard_id, *_), place in zip(
-                    starts[:-1], shards, places, strict=True
+                for start, (shard_id, place) in zip(
+                    starts[:-1], places.items(), strict=True
                 )
             ]
         )
         keys, vectors = keys[kept], vectors[kept]
     return keys, vectors
+
+
+def _rows_of_partly_used(
+    connection: duckdb.DuckDBPyConnection,
+    fingerprint: str,
+    modality: str,
+    places: Mapping[str, ShardPlace],
+) -> dict[str, npt.NDArray[np.integer]]:
+    """The rows that count, in order, of each shard of which not all do.
+
+    No shard gives more rows than it has and none twice, so one sum over all of them
+    tells whether each must be counted on its own.
+    """
+    condition = "WHERE fingerprint = ? AND modality = ?"
+    names = [fingerprint, modality]
+    n_used = scalar(connection, f"SELECT count(*) FROM features {condition}", names)
+    if n_used == sum(place.n_rows for place in places.values()):
+        return {}
+    counted = dict(
+        connection.execute(
+            f"SELECT shard_id, count(*) FROM features {condition} GROUP BY shard_id",
+            names,
+        ).fetchall()
+    )
+    return {
+        shard_id: connection.execute(
+            """SELECT "row" FROM features WHERE shard_id = ? ORDER BY "row" """,
+            [shard_id],
+        ).fetchnumpy()["row"]
+        for shard_id, place in places.items()
+        if counted.get(shard_id, 0) < place.n_rows
+    }
 
 
 def read_labelled_images(
