@@ -203,10 +203,12 @@ def _rows_of_partly_used(
         ).fetchall()
     )
     return {
-        shard_id: connection.execute(
-            """SELECT "row" FROM features WHERE shard_id = ? ORDER BY "row" """,
-            [shard_id],
-        ).fetchnumpy()["row"]
+        shard_id: np.asarray(
+            connection.execute(
+                """SELECT "row" FROM features WHERE shard_id = ? ORDER BY "row" """,
+                [shard_id],
+            ).fetchnumpy()["row"]
+        )
         for shard_id, place in places.items()
         if counted.get(shard_id, 0) < place.n_rows
     }

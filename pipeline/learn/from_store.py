@@ -82,12 +82,13 @@ def load_features(
     image_id, patient_id, dataset, split = (
         np.asarray(column.to_pylist(), dtype=object) for column in columns.columns
     )
-    # Patient 17 of one hospital is not patient 17 of another.
-    patient_id = dataset + "/" + patient_id
     if split_seed is not None:
         from ..datasets.splits import resplit
 
+        # By the id alone, as ingest does it: two datasets may share patients.
         split = np.asarray(resplit(patient_id, seed=split_seed), dtype=object)
+    # Patient 17 of one hospital is not patient 17 of another.
+    patient_id = dataset + "/" + patient_id
     features = Features(
         image_id, patient_id, split, read.embedding, read.findings, read.states
     )
