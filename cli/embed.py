@@ -31,15 +31,19 @@ def embed_command(
     ] = "auto",
     precision: Annotated[
         str,
-        typer.Option("--precision", help="Arithmetic: float32, bfloat16 or float16."),
-    ] = "float32",
+        typer.Option(
+            "--precision",
+            help="Arithmetic: float32, bfloat16, float16, or auto: the fastest whose "
+            "vectors agree with float32.",
+        ),
+    ] = "auto",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")
     ] = "float16",
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--batch-size", min=1, help="Images in a forward pass [32, on CUDA 256]."
+            "--batch-size", min=1, help="Images in a forward pass [16, on CUDA 256]."
         ),
     ] = None,
     workers: Annotated[

@@ -12,6 +12,7 @@ __all__ = [
     "count_dataset_findings",
     "find_encoder_of_source",
     "read_description_work",
+    "read_fingerprints",
     "read_image_work",
     "read_known_keys",
 ]
@@ -24,6 +25,12 @@ def find_encoder_of_source(store: FeatureStore, source_digest: str) -> str | Non
         [source_digest],
     ).fetchall()
     return str(rows[0][0]) if rows else None
+
+
+def read_fingerprints(store: FeatureStore) -> set[str]:
+    """Fingerprints of the store's encoders."""
+    rows = store.sql("SELECT fingerprint FROM encoders").fetchall()
+    return {str(fingerprint) for (fingerprint,) in rows}
 
 
 def read_image_work(

@@ -72,6 +72,15 @@ def test_learn_and_encode_meet_in_one_file_only() -> None:
     assert meeting == ["pipeline/prediction.py"]
 
 
+def test_nothing_uses_the_recipe_of_mini() -> None:
+    users = {
+        path.parent.name
+        for path in _files("pipeline") + _files("cli")
+        if any("mini_recipe" in name for name in _imports(path))
+    }
+    assert users <= {"mini_recipe"}
+
+
 def test_open_clip_is_used_by_backbones_only() -> None:
     users = {
         path.name

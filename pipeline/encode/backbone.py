@@ -59,9 +59,9 @@ class Backbone:
 
     def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Encode preprocessed pixels, shape (B, height, width, 3), into (B, D)."""
-        batch = self.preprocess.normalise(pixels, self.device)
         with torch.inference_mode(), self._arithmetic():
-            return _to_numpy(self.model.encode_image(batch))
+            batch = self.preprocess.normalise(pixels, self.device)
+            return _to_numpy(self.model.encode_image(batch.to(self._input_dtype)))
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Encode sentences into shape (B, D); what exceeds the context is cut off."""
@@ -69,10 +69,23 @@ class Backbone:
         with torch.inference_mode(), self._arithmetic():
             return _to_numpy(self.model.encode_text(tokens))
 
+    @staticmethod
+    def use_threads(n_threads: int) -> None:
+        """Tell the calling thread's forward passes how many threads to use."""
+        torch.set_num_threads(n_threads)
+
+    @property
+    def _input_dtype(self) -> torch.dtype:
+        """On a processor the weights are converted; elsewhere autocast does it."""
+        on_processor = self.device.type == "cpu"
+        return PRECISIONS[self.spec.precision] if on_processor else torch.float32
+
     def _arithmetic(self) -> torch.autocast:
         dtype = PRECISIONS[self.spec.precision]
         return torch.autocast(
-            self.device.type, dtype=dtype, enabled=dtype is not torch.float32
+            self.device.type,
+            dtype=dtype,
+            enabled=dtype is not torch.float32 and self.device.type != "cpu",
         )
 
 

