@@ -7,7 +7,11 @@ from torch import Tensor, nn
 
 from retune.store.errors import ConfigurationError
 
+from .registry import named
+
 __all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adaptors"]
+
+_BLOCK = 16_384
 
 
 class ResidualAdaptor(nn.Module):
@@ -40,10 +44,18 @@ class ResidualAdaptor(nn.Module):
         return adapted
 
     def look_at(self, x: Tensor) -> None:
-        """Take centre and spread from vectors, shape (n, D); once, before training."""
-        self.centre.copy_(x.mean(dim=0))
-        spread = (x - self.centre).square().mean().sqrt()
-        self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
+        """Take centre and spread from vectors, shape (n, D); once, before training.
+
+        Summed in float64 and in blocks: no copy of all vectors is made.
+        """
+        with torch.no_grad():
+            blocks = torch.split(x, _BLOCK)
+            sums = [block.double().sum(dim=0) for block in blocks]
+            centre = torch.stack(sums).sum(dim=0) / len(x)
+            squares = [(block.double() - centre).square().sum() for block in blocks]
+            spread = (torch.stack(squares).sum() / x.numel()).sqrt()
+            self.centre.copy_(centre)
+            self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 
 
 def _mlp(dim: int) -> nn.Sequential:
@@ -60,7 +72,8 @@ def _identity(dim: int) -> nn.Module:
     return nn.Identity()
 
 
-#: Name -> maker of an adaptor for dimension D. Add an entry to add a kind.
+#: Name -> maker of an adaptor for dimension D. Add an entry to add a kind, or name the
+#: maker in the entry-point group ``retune.adaptors`` of your package.
 ADAPTORS: dict[str, Callable[[int], nn.Module]] = {
     "identity": _identity,
     "linear": _linear,
@@ -98,15 +111,11 @@ def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
     Raises:
         ConfigurationError: A name is unknown.
     """
-    for option, name, known in (
-        ("adaptor", kind, list(ADAPTORS)),
-        ("placement", placement, list(PLACEMENTS)),
-    ):
-        if name not in known:
-            raise ConfigurationError(
-                f"unknown --{option} {name}", f"Use one of {', '.join(known)}."
-            )
-    make = ADAPTORS[kind]
+    make = named("adaptor", kind, ADAPTORS)
+    if placement not in PLACEMENTS:
+        raise ConfigurationError(
+            f"unknown --placement {placement}", f"Use one of {', '.join(PLACEMENTS)}."
+        )
     on_image, on_text = PLACEMENTS[placement]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -1,7 +1,7 @@
 """One run: learn a scenario, evaluate after each task, compare with the bounds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,18 +14,14 @@ from ..progress import Progress, ProgressCallback, silent
 from .evaluation import Evaluation, evaluate_scores, metric_values
 from .features import Features, Prompts
 from .incremental import summarise
+from .method import Method, Model, Problem
+from .methods import method_named
 from .metrics import auroc, tune_thresholds
-from .model import AdaptedModel
 from .saved_model import Prediction, predict
 from .scenarios import Scenario, Task, Visible, merge_tasks, plan_scenario
 from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
-from .training import (
-    TrainConfig,
-    Trainer,
-    build_model,
-    few_threads,
-    untrained,
-)
+from .train_config import TrainConfig, untrained
+from .training import build_model, few_threads
 
 __all__ = [
     "Experiment",
@@ -46,7 +42,7 @@ class ExperimentConfig:
         scenario: One of `SCENARIOS`.
         train: How adaptors are trained.
         preset: The name that `train` came from, for the record.
-        method: How tasks are learned; ``finetune`` is RE-tune's sequential training.
+        method: How tasks are learned, a name in `METHODS`.
         findings: Only these, and they must be usable; None: all that are.
         order: Findings in the order of their tasks; None: as they are listed.
         n_tasks: Parts of the ``data`` scenario.
@@ -91,6 +87,8 @@ class Experiment:
         thresholds: Tuned on validation, shape (K,).
         model: After the last task.
         prediction: Of the final model for all N images.
+        prompts: The descriptions of the K findings.
+        state: What the method needs to go on learning; empty for ``zero-shot``.
     """
 
     config: ExperimentConfig
@@ -105,8 +103,10 @@ class Experiment:
     dropped: Mapping[str, str]
     excluded: Mapping[str, str]
     thresholds: Floats
-    model: AdaptedModel
+    model: Model
     prediction: Prediction
+    prompts: Prompts
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def usable_findings(features: Features, targets: Targets) -> dict[str, str]:
@@ -187,9 +187,10 @@ def run_experiment(
     )
     run = _Run(features, prompts, targets, config)
     with few_threads(config.train.batch_size, features.embedding.shape):
-        model, predictions = run.sequence(scenario.tasks, progress)
+        model, predictions, method = run.sequence(scenario.tasks, progress)
         bounds = run.bounds(scenario) if config.with_bounds else {}
-        return _evaluate(run, scenario, model, predictions, bounds, dropped)
+        experiment = _evaluate(run, scenario, model, predictions, bounds, dropped)
+    return replace(experiment, state=method.state() if method else {})
 
 
 def _check_splits(features: Features) -> None:
@@ -238,26 +239,34 @@ class _Run:
     targets: Targets
     config: ExperimentConfig
 
-    def _model(self, train: TrainConfig) -> AdaptedModel:
+    def _problem(self) -> Problem:
+        return Problem(
+            self.features,
+            self.prompts,
+            self.targets,
+            self.config.train,
+            torch.device(self.config.device),
+        )
+
+    def _zero_shot(self) -> Model:
         dim = self.features.embedding.shape[1]
+        train = untrained(self.config.train)
         return build_model(train, self.prompts, len(self.features.findings), dim)
 
     def sequence(
         self, tasks: Sequence[Task], progress: ProgressCallback = silent
-    ) -> tuple[AdaptedModel, list[Prediction]]:
+    ) -> tuple[Model, list[Prediction], Method | None]:
         """Learn tasks in order; predictions before the first and after each."""
-        model = self._model(untrained(self.config.train))
-        predictions = [predict(model, self.features.embedding)]
+        zero_shot = self._zero_shot()
+        predictions = [predict(zero_shot, self.features.embedding)]
         if not tasks:
-            return model, predictions
-        device = torch.device(self.config.device)
-        model = self._model(self.config.train)
-        trainer = Trainer(model, self.features, self.targets, self.config.train, device)
+            return zero_shot, predictions, None
+        method = method_named(self.config.method)(self._problem())
         for place, task in enumerate(tasks, start=1):
-            trainer.learn(task)
-            predictions.append(predict(model, self.features.embedding))
+            method.learn(task)
+            predictions.append(predict(method.model, self.features.embedding))
             progress(Progress("tasks", place, len(tasks), task.name))
-        return model, predictions
+        return method.model, predictions, method
 
     def test_auroc(self, scores: npt.NDArray[np.floating]) -> Floats:
         """AUROC of all images' scores on the test split, shape (K,)."""
@@ -291,14 +300,14 @@ class _Run:
         return found
 
     def _once(self, task: Task) -> Floats:
-        _, predictions = self.sequence([task])
+        _, predictions, _ = self.sequence([task])
         return self.test_auroc(predictions[-1].difference)
 
 
 def _evaluate(
     run: _Run,
     scenario: Scenario,
-    model: AdaptedModel,
+    model: Model,
     predictions: Sequence[Prediction],
     bounds: Mapping[str, Floats],
     dropped: Mapping[str, str],
@@ -351,4 +360,5 @@ def _evaluate(
         thresholds=thresholds,
         model=model,
         prediction=last,
+        prompts=run.prompts,
     )

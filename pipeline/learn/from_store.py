@@ -26,7 +26,7 @@ from ..findings import canonical_name
 from .experiment import Experiment
 from .features import Features, Prompts
 from .saved_model import SavedModel, save_model
-from .training import untrained
+from .train_config import untrained
 
 __all__ = [
     "LearningSet",
@@ -197,6 +197,8 @@ def save_run(
         thresholds=experiment.thresholds,
         fingerprint=run.fingerprint,
         dim=learning_set.encoder.dim,
+        prompts=experiment.prompts,
+        method=experiment.config.method if experiment.scenario.tasks else "finetune",
     )
     # Adaptors first: a run that is in the catalog has its files.
     save_model(run_folder(store, run.run_id), saved)

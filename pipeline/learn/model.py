@@ -93,6 +93,13 @@ class AdaptedModel(nn.Module):
         logits: Tensor = (positive - negative) * self.log_scale.exp() + self.bias
         return logits
 
+    def scores(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """s⁺ − s⁻, s⁺ and the probability, each of shape (B, K)."""
+        positive, negative = self.similarities(x)
+        difference = positive - negative
+        logits = difference * self.log_scale.exp() + self.bias
+        return difference, positive, logits.sigmoid()
+
 
 def _membership(prompts: Prompts, n_findings: int) -> Tensor:
     """Averages descriptions: shape (2K, P); rows of positives first, each sums to 1."""
