@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from retune.store.errors import ConfigurationError
 
+from .fused import two_layers
 from .registry import named
 
 __all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adaptors"]
@@ -32,7 +34,7 @@ class ResidualAdaptor(nn.Module):
         self.spread: Tensor
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(()))
-        self.mlp = _mlp(dim)
+        self.mlp = MlpAdaptor(dim)
         last = self.mlp[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
@@ -40,7 +42,8 @@ class ResidualAdaptor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Adapt vectors, shape (n, D)."""
-        adapted: Tensor = x + self.spread * self.mlp((x - self.centre) / self.spread)
+        spread, centre = self.spread.to(x.dtype), self.centre.to(x.dtype)
+        adapted: Tensor = x + spread * self.mlp((x - centre) / spread)
         return adapted
 
     def look_at(self, x: Tensor) -> None:
@@ -58,13 +61,31 @@ class ResidualAdaptor(nn.Module):
             self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 
 
-def _mlp(dim: int) -> nn.Sequential:
-    """The reference's adaptor: D → 2D → ReLU → D."""
-    return nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+class MlpAdaptor(nn.Sequential):
+    """The reference's adaptor: D → 2D → ReLU → D, in the precision of what it gets."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt vectors, shape (…, D)."""
+        first, _, second = self
+        assert isinstance(first, nn.Linear)
+        assert isinstance(second, nn.Linear)
+        rows = x.reshape(-1, x.shape[-1])
+        weights = (first.weight, first.bias, second.weight, second.bias)
+        return two_layers(rows, *weights).view_as(x)
 
 
-def _linear(dim: int) -> nn.Module:
-    return nn.Linear(dim, dim)
+class LinearAdaptor(nn.Linear):
+    """D → D, in the precision of what it gets."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt vectors, shape (n, D)."""
+        return functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 def _identity(dim: int) -> nn.Module:
@@ -76,8 +97,8 @@ def _identity(dim: int) -> nn.Module:
 #: maker in the entry-point group ``retune.adaptors`` of your package.
 ADAPTORS: dict[str, Callable[[int], nn.Module]] = {
     "identity": _identity,
-    "linear": _linear,
-    "mlp": _mlp,
+    "linear": LinearAdaptor,
+    "mlp": MlpAdaptor,
     "residual": ResidualAdaptor,
 }
 

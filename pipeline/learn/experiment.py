@@ -9,16 +9,26 @@ import torch
 
 from retune.store import MetricValue
 from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.label_states import UNLABELLED
 
 from ..progress import Progress, ProgressCallback, silent
+from .checkpoints import Checkpoints
 from .evaluation import Evaluation, evaluate_scores, metric_values
 from .features import Features, Prompts
 from .incremental import summarise
 from .method import Method, Model, Problem
 from .methods import method_named
 from .metrics import auroc, tune_thresholds
+from .run_state import RunState
 from .saved_model import Prediction, predict
-from .scenarios import Scenario, Task, Visible, merge_tasks, plan_scenario
+from .scenarios import (
+    Scenario,
+    Task,
+    Visible,
+    merge_tasks,
+    nothing_new,
+    plan_scenario,
+)
 from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
 from .train_config import TrainConfig, untrained
 from .training import build_model, few_threads
@@ -157,11 +167,23 @@ def run_experiment(
     prompts: Prompts,
     config: ExperimentConfig,
     progress: ProgressCallback = silent,
+    *,
+    start: RunState | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Experiment:
     """Run a scenario and evaluate it.
 
     Thresholds and early stopping use validation rows only; test rows are scored, never
     used to choose.
+
+    Args:
+        features: The images.
+        prompts: Descriptions of all their findings.
+        config: What to run.
+        progress: Told after each task.
+        start: Go on from this run: its findings, descriptions and state.
+        checkpoints: Where to keep the state after each task, and to find those that an
+            interrupted run left.
 
     Raises:
         ConfigurationError: An option names something that does not exist.
@@ -170,11 +192,17 @@ def run_experiment(
     _check_splits(features)
     targets = make_targets(features.states, config.uncertain, config.blank)
     dropped = usable_findings(features, targets)
-    names = _chosen_findings(features.findings, dropped, config)
-    features, prompts = select_findings(features, prompts, names)
+    if start is None:
+        names = _chosen_findings(features.findings, dropped, config)
+        features, prompts = select_findings(features, prompts, names)
+    else:
+        names = list(start.findings)
+        features, prompts = _with_findings(features, names), start.prompts
+        dropped = {name: why for name, why in dropped.items() if name not in names}
     prompts.check(features.findings)
     targets = make_targets(features.states, config.uncertain, config.blank)
-    scenario = plan_scenario(
+    plan = nothing_new if config.scenario == "merge" else plan_scenario
+    scenario = plan(
         config.scenario,
         targets,
         features.patient_id,
@@ -185,12 +213,21 @@ def run_experiment(
         visible=config.visible,
         seed=config.train.seed,
     )
-    run = _Run(features, prompts, targets, config)
+    run = _Run(features, prompts, targets, config, start, checkpoints)
     with few_threads(config.train.batch_size, features.embedding.shape):
         model, predictions, method = run.sequence(scenario.tasks, progress)
         bounds = run.bounds(scenario) if config.with_bounds else {}
         experiment = _evaluate(run, scenario, model, predictions, bounds, dropped)
     return replace(experiment, state=method.state() if method else {})
+
+
+def _with_findings(features: Features, names: Sequence[str]) -> Features:
+    """These findings; those that the images have no labels for are unlabelled."""
+    states = np.full((len(features.image_id), len(names)), UNLABELLED, dtype=np.int8)
+    for place, name in enumerate(names):
+        if name in features.findings:
+            states[:, place] = features.states[:, features.findings.index(name)]
+    return replace(features, findings=tuple(names), states=states)
 
 
 def _check_splits(features: Features) -> None:
@@ -238,6 +275,8 @@ class _Run:
     prompts: Prompts
     targets: Targets
     config: ExperimentConfig
+    start: RunState | None = None
+    checkpoints: Checkpoints | None = None
 
     def _problem(self) -> Problem:
         return Problem(
@@ -262,11 +301,25 @@ class _Run:
         if not tasks:
             return zero_shot, predictions, None
         method = method_named(self.config.method)(self._problem())
+        if self.start is not None:
+            method.restore(self.start.tensors)
         for place, task in enumerate(tasks, start=1):
-            method.learn(task)
+            self._learn(method, task, place)
             predictions.append(predict(method.model, self.features.embedding))
             progress(Progress("tasks", place, len(tasks), task.name))
         return method.model, predictions, method
+
+    def _learn(self, method: Method, task: Task, place: int) -> None:
+        """Learn a task, or take up the state that an interrupted run left after it."""
+        if self.checkpoints is None:
+            method.learn(task)
+            return
+        kept = self.checkpoints.find(place)
+        if kept is not None:
+            method.restore(kept)
+            return
+        method.learn(task)
+        self.checkpoints.keep(place, method.state())
 
     def test_auroc(self, scores: npt.NDArray[np.floating]) -> Floats:
         """AUROC of all images' scores on the test split, shape (K,)."""
@@ -300,7 +353,8 @@ class _Run:
         return found
 
     def _once(self, task: Task) -> Floats:
-        _, predictions, _ = self.sequence([task])
+        alone = replace(self, start=None, checkpoints=None)
+        _, predictions, _ = alone.sequence([task])
         return self.test_auroc(predictions[-1].difference)
 
 

@@ -85,7 +85,12 @@ class Method(Protocol):
         """
 
     def state(self) -> dict[str, Tensor]:
-        """All that is needed to go on learning, as tensors."""
+        """All that is needed to go on learning, as tensors.
+
+        Names that begin with ``local.`` are of use with the same images only: they are
+        kept to resume an interrupted run, and left out of the file that can be carried
+        elsewhere.
+        """
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state of the same method, options and findings.

@@ -1,5 +1,6 @@
 """Methods by name."""
 
+from .analytic import Analytic
 from .finetune import ElasticFinetune, Finetune, Lwf, MaskedFinetune, ReplayFinetune
 from .method import Method
 from .registry import named
@@ -14,6 +15,7 @@ METHODS: dict[str, type[Method]] = {
     "replay": ReplayFinetune,
     "lwf": Lwf,
     "ewc": ElasticFinetune,
+    "analytic": Analytic,
 }
 
 

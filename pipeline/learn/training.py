@@ -11,7 +11,7 @@ from .adaptors import ResidualAdaptor, build_adaptors
 from .features import Prompts
 from .hooks import Hook
 from .method import Problem
-from .model import AdaptedModel, masked_loss
+from .model import AdaptedModel, loss_gradient, masked_loss
 from .optimiser import FlatAdam, diverged
 from .random_state import random_from_tensor, random_to_tensor
 from .scenarios import Task
@@ -101,6 +101,7 @@ class Trainer:
         self.model = model.to(problem.device)
         self._config = problem.config
         self._device = problem.device
+        self._precision: torch.dtype = getattr(torch, problem.config.precision)
         self._hook = hook or Hook()
         features, targets = problem.features, problem.targets
         # As stored, often float16: a float32 copy would be twice as large.
@@ -167,14 +168,17 @@ class Trainer:
         self.model.train()
         for batch in batches:
             chosen = rows[batch].to(self._device)
-            x = self._x[chosen].float()
+            x = self._x.index_select(0, chosen).to(self._precision)
             seen = mask[batch].to(self._device)
             logits = self.model.logits(x)
-            loss = masked_loss(logits, self._targets[chosen], seen)
+            targets = self._targets.index_select(0, chosen)
+            slope = loss_gradient(logits.detach(), targets, seen)
             extra = self._hook.extra_loss(self.model, x, logits, seen)
-            if extra is not None:
-                loss = loss + extra
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            if extra is None:
+                logits.backward(slope)  # type: ignore[no-untyped-call]  # torch
+            else:
+                ends = [slope, torch.ones_like(extra)]
+                torch.autograd.backward([logits, extra], ends)
             self._hook.before_step(self._optimiser)
             self._optimiser.step()
             self._hook.after_step(self._optimiser)
