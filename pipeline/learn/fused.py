@@ -29,12 +29,14 @@ class _TwoLayers(torch.autograd.Function):
         (out,) = gradients
         kind = w1.dtype
         dw2 = (out.T @ hidden).to(kind)
-        db2 = out.sum(dim=0, dtype=kind)
+        # A product with ones adds up in float32; `sum` would first copy to float32.
+        ones = out.new_ones(1, len(out))
+        db2 = (ones @ out)[0].to(kind)
         inner = out @ second
         # Where ReLU gave 0 nothing flows back; `hidden` is 0 exactly there.
         inner = torch.ops.aten.threshold_backward(inner, hidden, 0)
         dw1 = (inner.T @ x).to(kind)
-        db1 = inner.sum(dim=0, dtype=kind)
+        db1 = (ones @ inner)[0].to(kind)
         dx = inner @ w1.to(inner.dtype) if ctx.needs_input_grad[0] else None
         return dx, dw1, db1, dw2, db2
 
