@@ -5,6 +5,7 @@ After any sequence of tasks they are those of joint training on all cells observ
 far (METHOD §4 of the project's design). Related: ACIL, GACL, RanPAC, RAIL, L3A.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -19,9 +20,9 @@ from retune.store.errors import ConfigurationError, TrainingError
 from .calibration import platt
 from .features import Prompts
 from .method import Problem, Scores, read_options
-from .ridge import centre, solve
+from .ridge import Centred, centre, solve
 from .scenarios import Task
-from .sums import Floats, Sums, add_sums, sum_rows
+from .sums import Sums, add_sums, sum_rows
 from .train_config import TrainConfig
 
 __all__ = ["Analytic", "AnalyticModel", "AnalyticOptions", "merge_states"]
@@ -117,6 +118,7 @@ class Analytic:
         self._validation = Sums.none(len(features.findings), n_features)
         # Which images each finding's validation sums were last taken from.
         self._counted = np.zeros(len(features.findings), dtype=np.int64)
+        self._known: dict[bytes, Centred | None] = {}
         self._validation_rows = features.rows("validation")
         self._here = _digest(features.image_id[self._validation_rows])
         self._images = _digest(features.image_id)
@@ -175,16 +177,23 @@ class Analytic:
         values = self._problem.targets.value[rows]
         return sum_rows(self._features, self._start.shape[1], rows, values, mask)
 
-    def _features(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """φ of some rows in float64; normalised in float32, as when scoring."""
+    def _features(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """φ of some rows, as when scoring; sums over them are in float64."""
         x = torch.from_numpy(self._problem.features.embedding[rows])
         with torch.inference_mode():
             phi = self.model.features(x.to(self._problem.device).float())
-        return phi.double().cpu().numpy()
+        found: npt.NDArray[np.float32] = phi.cpu().numpy()
+        return found
 
     def _solve(self) -> None:
         """Weights, intercepts and calibration from the sums."""
-        centred = [centre(gram) for gram in self._train.grams]
+        # Matrices that the last task did not touch are not taken apart again.
+        keys = [hashlib.blake2b(gram.data).digest() for gram in self._train.grams]
+        self._known = {
+            key: self._known[key] if key in self._known else centre(gram)
+            for key, gram in zip(keys, self._train.grams, strict=True)
+        }
+        centred = [self._known[key] for key in keys]
         prior = self._start * (self._problem.config.scale / 4)
         found = solve(self._train, self._validation, prior, centred)
         learned = np.isfinite(found.strength)
@@ -249,8 +258,6 @@ class Analytic:
 
 def _digest(image_id: npt.NDArray[np.object_]) -> int:
     """A number that stands for a list of images; never 0."""
-    import hashlib
-
     digest = hashlib.blake2b("\n".join(image_id).encode(), digest_size=7)
     return int.from_bytes(digest.digest(), "big") + 1
 

@@ -96,7 +96,7 @@ class Experiment:
         excluded: Finding -> why it has no figure.
         thresholds: Tuned on validation, shape (K,).
         model: After the last task.
-        prediction: Of the final model for all N images.
+        prediction: Of the final model; rows of training images are not scored and 0.
         prompts: The descriptions of the K findings.
         state: What the method needs to go on learning; empty for ``zero-shot``.
     """
@@ -297,7 +297,7 @@ class _Run:
     ) -> tuple[Model, list[Prediction], Method | None]:
         """Learn tasks in order; predictions before the first and after each."""
         zero_shot = self._zero_shot()
-        predictions = [predict(zero_shot, self.features.embedding)]
+        predictions = [self._predict(zero_shot)]
         if not tasks:
             return zero_shot, predictions, None
         method = method_named(self.config.method)(self._problem())
@@ -305,9 +305,14 @@ class _Run:
             method.restore(self.start.tensors)
         for place, task in enumerate(tasks, start=1):
             self._learn(method, task, place)
-            predictions.append(predict(method.model, self.features.embedding))
+            predictions.append(self._predict(method.model))
             progress(Progress("tasks", place, len(tasks), task.name))
         return method.model, predictions, method
+
+    def _predict(self, model: Model) -> Prediction:
+        """Scores of validation and test images; nothing is said of training images."""
+        held = self.features.split != "train"
+        return predict(model, self.features.embedding, rows=np.flatnonzero(held))
 
     def _learn(self, method: Method, task: Task, place: int) -> None:
         """Learn a task, or take up the state that an interrupted run left after it."""

@@ -69,7 +69,10 @@ class Prediction:
 
 
 def predict(
-    model: Model, embedding: npt.NDArray[np.floating], batch_size: int = 16_384
+    model: Model,
+    embedding: npt.NDArray[np.floating],
+    batch_size: int = 16_384,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Prediction:
     """Score images.
 
@@ -77,19 +80,27 @@ def predict(
         model: On any device.
         embedding: Shape (N, D), as the backbone returned it.
         batch_size: Images at a time.
+        rows: Score only these; the other rows of the result are 0, and take no memory
+            until they are written to. None: all.
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
     columns: list[npt.NDArray[np.float32]] | None = None
     with torch.inference_mode():
-        for start in range(0, max(1, len(embedding)), batch_size):
-            x = torch.from_numpy(embedding[start : start + batch_size]).to(device)
-            found = model.scores(x.float())
+        for start in range(
+            0, max(1, len(embedding if rows is None else rows)), batch_size
+        ):
+            part = (
+                slice(start, start + batch_size)
+                if rows is None
+                else rows[start : start + batch_size]
+            )
+            found = model.scores(torch.from_numpy(embedding[part]).to(device).float())
             if columns is None:
                 shape = (len(embedding), found[0].shape[1])
-                columns = [np.empty(shape, dtype=np.float32) for _ in found]
-            for column, part in zip(columns, found, strict=True):
-                column[start : start + batch_size] = part.cpu().numpy()
+                columns = [np.zeros(shape, dtype=np.float32) for _ in found]
+            for column, values in zip(columns, found, strict=True):
+                column[part] = values.cpu().numpy()
     assert columns is not None
     return Prediction(*columns)
 

@@ -113,7 +113,7 @@ def add_sums(one: Sums, other: Sums) -> Sums:
 
 
 def sum_rows(
-    features_of: Callable[[npt.NDArray[np.int64]], Floats],
+    features_of: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]],
     n_features: int,
     rows: npt.NDArray[np.int64],
     values: npt.NDArray[np.floating],
@@ -122,7 +122,7 @@ def sum_rows(
     """The sums of some images: one product for each distinct mask pattern.
 
     Args:
-        features_of: Gives the features of some rows, shape (n, F), float64.
+        features_of: Gives the features of some rows, shape (n, F), float.
         n_features: F.
         rows: Shape (n,).
         values: 0 or 1 where observed, shape (n, K).
@@ -140,17 +140,15 @@ def sum_rows(
     grams = np.zeros((columns.shape[1], n_features + 1, n_features + 1))
     moments = np.zeros((n_findings, n_features + 1))
     for members, chosen in _products(number, columns, n_features):
+        mine = np.isin(group, members)
         for start in range(0, len(chosen), _BLOCK):
             part = chosen[start : start + _BLOCK]
             phi = np.ones((len(part), n_features + 1))
             phi[:, :-1] = features_of(rows[part])
             grams[members] += phi.T @ phi
-    for start in range(0, len(rows), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        phi = features_of(rows[block])
-        positive = np.where(mask[block], values[block], 0).astype(np.float64)
-        moments[:, :-1] += positive.T @ phi
-        moments[:, -1] += positive.sum(axis=0)
+            cells = np.ix_(part, mine)
+            positive = np.where(mask[cells], values[cells], 0).astype(np.float64)
+            moments[mine] += positive.T @ phi
     return Sums(grams, group, moments)
 
 

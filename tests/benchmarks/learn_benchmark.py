@@ -133,12 +133,14 @@ def _products(dim: int, n_rows: int, precision: str) -> Callable[[], None]:
     return run
 
 
-def epoch_rows(repeats: int) -> list[Row]:
+def epoch_rows(
+    repeats: int, precisions: tuple[str, ...] = ("bfloat16", "float32")
+) -> list[Row]:
     """An epoch of `label` with the reference preset against its matrix products."""
     rows = []
     for dim, goal in ((512, 0.85), (128, 0.5)):
         features, prompts = simulate(dim)
-        for precision in ("bfloat16", "float32"):
+        for precision in precisions:
             epoch = _epoch(features, prompts, precision)
             products = _products(dim, len(epoch.rows), precision)
             _products(dim, 4 * _BATCH, precision)()
