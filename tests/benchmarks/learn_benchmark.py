@@ -6,10 +6,9 @@ its positive images along a direction of its own, in a narrow cone, seeded.
 """
 
 import importlib.util
-import resource
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -186,12 +185,16 @@ def analytic_rows(repeats: int) -> list[Row]:
         config = ExperimentConfig("label", method="analytic", with_bounds=False)
         whole = partial(run_experiment, features, prompts, config)
         grams = partial(_grams, features)
-        before = _peak_bytes()
         pairs = [(_seconds(whole), _seconds(grams)) for _ in range(repeats)]
-        grown = max(1.0, (_peak_bytes() - before) / 1e6)
         rows.append(_row(f"analytic, 5 tasks, D={dim}: Gram matrices", pairs, 1 / 3))
-        name = f"analytic, D={dim}: memory beside the features"
-        rows.append(Row(name, grown, 500, "MB", 500 / grown, 1.0))
+        short = replace(config, method="finetune", train=preset("reference", epochs=1))
+        for name, call in (
+            ("analytic", whole),
+            ("finetune", partial(run_experiment, features, prompts, short)),
+        ):
+            grown = _megabytes_beside(call)
+            title = f"{name}, 5 tasks, D={dim}: memory beside the features"
+            rows.append(Row(title, grown, 500, "MB", 500 / grown, 1.0))
     return rows
 
 
@@ -204,8 +207,18 @@ def _grams(features: Features) -> None:
         total += x.T @ x
 
 
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _megabytes_beside(call: Callable[[], object]) -> float:
+    """By how much the peak of resident memory exceeds what is resident before."""
+
+    def read(name: str) -> float:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+        (line,) = [line for line in lines if line.startswith(f"{name}:")]
+        return float(line.split()[1]) / 1024
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak
+    before = read("VmRSS")
+    call()
+    return max(1.0, read("VmHWM") - before)
 
 
 class _TextEncoder(nn.Module):
