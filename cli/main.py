@@ -13,7 +13,7 @@ from .embed import embed_command
 from .ingest import ingest_command
 from .predict import predict_command
 from .query import sql_command, status_command
-from .train import evaluate_command, train_command
+from .train import evaluate_command, merge_command, train_command
 
 __all__ = ["app", "main"]
 
@@ -40,6 +40,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "ingest": ingest_command,
     "embed": embed_command,
     "train": train_command,
+    "merge": merge_command,
     "evaluate": evaluate_command,
     "predict": predict_command,
     "sql": sql_command,

@@ -4,10 +4,16 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from retune.store.errors import ConfigurationError
 
+from .fused import two_layers
+from .registry import named
+
 __all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adaptors"]
+
+_BLOCK = 16_384
 
 
 class ResidualAdaptor(nn.Module):
@@ -28,7 +34,7 @@ class ResidualAdaptor(nn.Module):
         self.spread: Tensor
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(()))
-        self.mlp = _mlp(dim)
+        self.mlp = MlpAdaptor(dim)
         last = self.mlp[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
@@ -36,23 +42,50 @@ class ResidualAdaptor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Adapt vectors, shape (n, D)."""
-        adapted: Tensor = x + self.spread * self.mlp((x - self.centre) / self.spread)
+        spread, centre = self.spread.to(x.dtype), self.centre.to(x.dtype)
+        adapted: Tensor = x + spread * self.mlp((x - centre) / spread)
         return adapted
 
     def look_at(self, x: Tensor) -> None:
-        """Take centre and spread from vectors, shape (n, D); once, before training."""
-        self.centre.copy_(x.mean(dim=0))
-        spread = (x - self.centre).square().mean().sqrt()
-        self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
+        """Take centre and spread from vectors, shape (n, D); once, before training.
+
+        Summed in float64 and in blocks: no copy of all vectors is made.
+        """
+        with torch.no_grad():
+            blocks = torch.split(x, _BLOCK)
+            sums = [block.double().sum(dim=0) for block in blocks]
+            centre = torch.stack(sums).sum(dim=0) / len(x)
+            squares = [(block.double() - centre).square().sum() for block in blocks]
+            spread = (torch.stack(squares).sum() / x.numel()).sqrt()
+            self.centre.copy_(centre)
+            self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 
 
-def _mlp(dim: int) -> nn.Sequential:
-    """The reference's adaptor: D → 2D → ReLU → D."""
-    return nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+class MlpAdaptor(nn.Sequential):
+    """The reference's adaptor: D → 2D → ReLU → D, in the precision of what it gets."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt vectors, shape (…, D)."""
+        first, _, second = self
+        assert isinstance(first, nn.Linear)
+        assert isinstance(second, nn.Linear)
+        rows = x.reshape(-1, x.shape[-1])
+        weights = (first.weight, first.bias, second.weight, second.bias)
+        return two_layers(rows, *weights).view_as(x)
 
 
-def _linear(dim: int) -> nn.Module:
-    return nn.Linear(dim, dim)
+class LinearAdaptor(nn.Linear):
+    """D → D, in the precision of what it gets."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Adapt vectors, shape (n, D)."""
+        return functional.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
 
 
 def _identity(dim: int) -> nn.Module:
@@ -60,11 +93,12 @@ def _identity(dim: int) -> nn.Module:
     return nn.Identity()
 
 
-#: Name -> maker of an adaptor for dimension D. Add an entry to add a kind.
+#: Name -> maker of an adaptor for dimension D. Add an entry to add a kind, or name the
+#: maker in the entry-point group ``retune.adaptors`` of your package.
 ADAPTORS: dict[str, Callable[[int], nn.Module]] = {
     "identity": _identity,
-    "linear": _linear,
-    "mlp": _mlp,
+    "linear": LinearAdaptor,
+    "mlp": MlpAdaptor,
     "residual": ResidualAdaptor,
 }
 
@@ -98,15 +132,11 @@ def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
     Raises:
         ConfigurationError: A name is unknown.
     """
-    for option, name, known in (
-        ("adaptor", kind, list(ADAPTORS)),
-        ("placement", placement, list(PLACEMENTS)),
-    ):
-        if name not in known:
-            raise ConfigurationError(
-                f"unknown --{option} {name}", f"Use one of {', '.join(known)}."
-            )
-    make = ADAPTORS[kind]
+    make = named("adaptor", kind, ADAPTORS)
+    if placement not in PLACEMENTS:
+        raise ConfigurationError(
+            f"unknown --placement {placement}", f"Use one of {', '.join(PLACEMENTS)}."
+        )
     on_image, on_text = PLACEMENTS[placement]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

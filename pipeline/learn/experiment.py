@@ -1,7 +1,7 @@
 """One run: learn a scenario, evaluate after each task, compare with the bounds."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -9,23 +9,29 @@ import torch
 
 from retune.store import MetricValue
 from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.label_states import UNLABELLED
 
 from ..progress import Progress, ProgressCallback, silent
+from .checkpoints import Checkpoints
 from .evaluation import Evaluation, evaluate_scores, metric_values
 from .features import Features, Prompts
 from .incremental import summarise
+from .method import Method, Model, Problem
+from .methods import method_named
 from .metrics import auroc, tune_thresholds
-from .model import AdaptedModel
+from .run_state import RunState
 from .saved_model import Prediction, predict
-from .scenarios import Scenario, Task, Visible, merge_tasks, plan_scenario
-from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
-from .training import (
-    TrainConfig,
-    Trainer,
-    build_model,
-    few_threads,
-    untrained,
+from .scenarios import (
+    Scenario,
+    Task,
+    Visible,
+    merge_tasks,
+    nothing_new,
+    plan_scenario,
 )
+from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
+from .train_config import TrainConfig, untrained
+from .training import build_model, few_threads
 
 __all__ = [
     "Experiment",
@@ -46,7 +52,7 @@ class ExperimentConfig:
         scenario: One of `SCENARIOS`.
         train: How adaptors are trained.
         preset: The name that `train` came from, for the record.
-        method: How tasks are learned; ``finetune`` is RE-tune's sequential training.
+        method: How tasks are learned, a name in `METHODS`.
         findings: Only these, and they must be usable; None: all that are.
         order: Findings in the order of their tasks; None: as they are listed.
         n_tasks: Parts of the ``data`` scenario.
@@ -90,7 +96,9 @@ class Experiment:
         excluded: Finding -> why it has no figure.
         thresholds: Tuned on validation, shape (K,).
         model: After the last task.
-        prediction: Of the final model for all N images.
+        prediction: Of the final model; rows of training images are not scored and 0.
+        prompts: The descriptions of the K findings.
+        state: What the method needs to go on learning; empty for ``zero-shot``.
     """
 
     config: ExperimentConfig
@@ -105,8 +113,10 @@ class Experiment:
     dropped: Mapping[str, str]
     excluded: Mapping[str, str]
     thresholds: Floats
-    model: AdaptedModel
+    model: Model
     prediction: Prediction
+    prompts: Prompts
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
 def usable_findings(features: Features, targets: Targets) -> dict[str, str]:
@@ -157,11 +167,23 @@ def run_experiment(
     prompts: Prompts,
     config: ExperimentConfig,
     progress: ProgressCallback = silent,
+    *,
+    start: RunState | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> Experiment:
     """Run a scenario and evaluate it.
 
     Thresholds and early stopping use validation rows only; test rows are scored, never
     used to choose.
+
+    Args:
+        features: The images.
+        prompts: Descriptions of all their findings.
+        config: What to run.
+        progress: Told after each task.
+        start: Go on from this run: its findings, descriptions and state.
+        checkpoints: Where to keep the state after each task, and to find those that an
+            interrupted run left.
 
     Raises:
         ConfigurationError: An option names something that does not exist.
@@ -170,11 +192,17 @@ def run_experiment(
     _check_splits(features)
     targets = make_targets(features.states, config.uncertain, config.blank)
     dropped = usable_findings(features, targets)
-    names = _chosen_findings(features.findings, dropped, config)
-    features, prompts = select_findings(features, prompts, names)
+    if start is None:
+        names = _chosen_findings(features.findings, dropped, config)
+        features, prompts = select_findings(features, prompts, names)
+    else:
+        names = list(start.findings)
+        features, prompts = _with_findings(features, names), start.prompts
+        dropped = {name: why for name, why in dropped.items() if name not in names}
     prompts.check(features.findings)
     targets = make_targets(features.states, config.uncertain, config.blank)
-    scenario = plan_scenario(
+    plan = nothing_new if config.scenario == "merge" else plan_scenario
+    scenario = plan(
         config.scenario,
         targets,
         features.patient_id,
@@ -185,11 +213,21 @@ def run_experiment(
         visible=config.visible,
         seed=config.train.seed,
     )
-    run = _Run(features, prompts, targets, config)
+    run = _Run(features, prompts, targets, config, start, checkpoints)
     with few_threads(config.train.batch_size, features.embedding.shape):
-        model, predictions = run.sequence(scenario.tasks, progress)
+        model, predictions, method = run.sequence(scenario.tasks, progress)
         bounds = run.bounds(scenario) if config.with_bounds else {}
-        return _evaluate(run, scenario, model, predictions, bounds, dropped)
+        experiment = _evaluate(run, scenario, model, predictions, bounds, dropped)
+    return replace(experiment, state=method.state() if method else {})
+
+
+def _with_findings(features: Features, names: Sequence[str]) -> Features:
+    """These findings; those that the images have no labels for are unlabelled."""
+    states = np.full((len(features.image_id), len(names)), UNLABELLED, dtype=np.int8)
+    for place, name in enumerate(names):
+        if name in features.findings:
+            states[:, place] = features.states[:, features.findings.index(name)]
+    return replace(features, findings=tuple(names), states=states)
 
 
 def _check_splits(features: Features) -> None:
@@ -237,27 +275,56 @@ class _Run:
     prompts: Prompts
     targets: Targets
     config: ExperimentConfig
+    start: RunState | None = None
+    checkpoints: Checkpoints | None = None
 
-    def _model(self, train: TrainConfig) -> AdaptedModel:
+    def _problem(self) -> Problem:
+        return Problem(
+            self.features,
+            self.prompts,
+            self.targets,
+            self.config.train,
+            torch.device(self.config.device),
+        )
+
+    def _zero_shot(self) -> Model:
         dim = self.features.embedding.shape[1]
+        train = untrained(self.config.train)
         return build_model(train, self.prompts, len(self.features.findings), dim)
 
     def sequence(
         self, tasks: Sequence[Task], progress: ProgressCallback = silent
-    ) -> tuple[AdaptedModel, list[Prediction]]:
+    ) -> tuple[Model, list[Prediction], Method | None]:
         """Learn tasks in order; predictions before the first and after each."""
-        model = self._model(untrained(self.config.train))
-        predictions = [predict(model, self.features.embedding)]
+        zero_shot = self._zero_shot()
+        predictions = [self._predict(zero_shot)]
         if not tasks:
-            return model, predictions
-        device = torch.device(self.config.device)
-        model = self._model(self.config.train)
-        trainer = Trainer(model, self.features, self.targets, self.config.train, device)
+            return zero_shot, predictions, None
+        method = method_named(self.config.method)(self._problem())
+        if self.start is not None:
+            method.restore(self.start.tensors)
         for place, task in enumerate(tasks, start=1):
-            trainer.learn(task)
-            predictions.append(predict(model, self.features.embedding))
+            self._learn(method, task, place)
+            predictions.append(self._predict(method.model))
             progress(Progress("tasks", place, len(tasks), task.name))
-        return model, predictions
+        return method.model, predictions, method
+
+    def _predict(self, model: Model) -> Prediction:
+        """Scores of validation and test images; nothing is said of training images."""
+        held = self.features.split != "train"
+        return predict(model, self.features.embedding, rows=np.flatnonzero(held))
+
+    def _learn(self, method: Method, task: Task, place: int) -> None:
+        """Learn a task, or take up the state that an interrupted run left after it."""
+        if self.checkpoints is None:
+            method.learn(task)
+            return
+        kept = self.checkpoints.find(place)
+        if kept is not None:
+            method.restore(kept)
+            return
+        method.learn(task)
+        self.checkpoints.keep(place, method.state())
 
     def test_auroc(self, scores: npt.NDArray[np.floating]) -> Floats:
         """AUROC of all images' scores on the test split, shape (K,)."""
@@ -291,14 +358,15 @@ class _Run:
         return found
 
     def _once(self, task: Task) -> Floats:
-        _, predictions = self.sequence([task])
+        alone = replace(self, start=None, checkpoints=None)
+        _, predictions, _ = alone.sequence([task])
         return self.test_auroc(predictions[-1].difference)
 
 
 def _evaluate(
     run: _Run,
     scenario: Scenario,
-    model: AdaptedModel,
+    model: Model,
     predictions: Sequence[Prediction],
     bounds: Mapping[str, Floats],
     dropped: Mapping[str, str],
@@ -351,4 +419,5 @@ def _evaluate(
         thresholds=thresholds,
         model=model,
         prediction=last,
+        prompts=run.prompts,
     )

@@ -17,24 +17,31 @@ from retune.store import (
     FeatureStore,
     Run,
     choose_encoder,
+    find_run,
     read_descriptions,
     read_labelled_images,
     record_run,
 )
+from retune.store.errors import FingerprintMismatchError
 
 from ..findings import canonical_name
-from .experiment import Experiment
+from .checkpoints import Checkpoints
+from .experiment import Experiment, ExperimentConfig
 from .features import Features, Prompts
+from .run_state import STATE_FILE, RunState, load_state, save_state
 from .saved_model import SavedModel, save_model
-from .training import untrained
+from .train_config import untrained
 
 __all__ = [
     "LearningSet",
+    "checkpoints_of",
+    "find_state",
     "load_features",
     "load_learning_set",
     "named_findings",
     "new_run_id",
     "run_folder",
+    "run_state",
     "save_run",
 ]
 
@@ -198,14 +205,88 @@ def save_run(
         thresholds=experiment.thresholds,
         fingerprint=run.fingerprint,
         dim=learning_set.encoder.dim,
+        prompts=experiment.prompts,
+        method=experiment.config.method if experiment.scenario.tasks else "finetune",
     )
     # Adaptors first: a run that is in the catalog has its files.
     save_model(run_folder(store, run.run_id), saved)
+    if experiment.state:
+        state = run_state(experiment.config, learning_set.encoder, experiment)
+        save_state(run_folder(store, run.run_id) / STATE_FILE, state)
     predictions = None
     if with_predictions:
         predictions = _prediction_rows(learning_set.features, experiment)
     record_run(store, run, experiment.metrics, predictions)
     return run
+
+
+def run_state(
+    config: ExperimentConfig, encoder: EncoderRow, experiment: Experiment
+) -> RunState:
+    """A finished experiment as a state to go on from."""
+    return RunState(
+        config.method,
+        config.train,
+        experiment.findings,
+        encoder.fingerprint,
+        experiment.prompts,
+        experiment.state,
+    )
+
+
+def find_state(store: FeatureStore, name: str) -> RunState:
+    """The state of a run.
+
+    Args:
+        store: With the run, if `name` is no path.
+        name: A state file, a run's folder, a run id, its beginning, or ``latest``.
+
+    Raises:
+        ConfigurationError: There is no such run.
+        FingerprintMismatchError: The store has no embeddings of the run's encoder.
+        TrainingError: The state is missing or damaged.
+    """
+    path = Path(name)
+    if path.is_dir():
+        path = path / STATE_FILE
+    elif not path.is_file():
+        path = run_folder(store, find_run(store, name).run_id) / STATE_FILE
+    state = load_state(path)
+    known = [row[0] for row in store.sql("SELECT fingerprint FROM encoders").fetchall()]
+    if state.fingerprint not in known:
+        raise FingerprintMismatchError(
+            f"{path} is of encoder {state.fingerprint}; {store.path} has "
+            f"{', '.join(known) or 'none'}",
+            "Embed this store's images with the backbone of the run.",
+        )
+    return state
+
+
+def checkpoints_of(
+    store: FeatureStore,
+    learning_set: LearningSet,
+    config: ExperimentConfig,
+    chosen: dict[str, object],
+) -> Checkpoints:
+    """Where the states of exactly this run on exactly these images are kept."""
+    digest = hashlib.blake2b(digest_size=8)
+    features, prompts = learning_set.features, learning_set.prompts
+    described = {"experiment": asdict(config), "chosen": chosen}
+    digest.update(json.dumps(described, sort_keys=True).encode())
+    digest.update(learning_set.encoder.fingerprint.encode())
+    digest.update("\n".join([*features.image_id, *features.split]).encode())
+    digest.update(features.states.tobytes())
+    digest.update(np.ascontiguousarray(prompts.embedding).tobytes())
+    blank = RunState(
+        config.method,
+        config.train,
+        features.findings,
+        learning_set.encoder.fingerprint,
+        prompts,
+        {},
+    )
+    folder = store.path / "runs" / f"unfinished-{digest.hexdigest()}"
+    return Checkpoints(folder, blank)
 
 
 def _prediction_rows(features: Features, experiment: Experiment) -> pa.Table:

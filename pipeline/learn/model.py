@@ -16,8 +16,9 @@ from retune.store.errors import ConfigurationError
 
 from .adaptors import Adaptors
 from .features import Prompts
+from .fused import cosine_difference
 
-__all__ = ["POOLINGS", "AdaptedModel", "masked_loss"]
+__all__ = ["POOLINGS", "AdaptedModel", "loss_gradient", "masked_loss"]
 
 POOLINGS = ("mean", "max")
 
@@ -72,7 +73,7 @@ class AdaptedModel(nn.Module):
         Args:
             x: Embeddings as the backbone returned them, shape (B, D).
         """
-        image = functional.normalize(self.adaptors.image(x), dim=-1)
+        image = functional.normalize(self.adaptors.image(x).float(), dim=-1)
         text = self.adaptors.text(self.prompts)
         if self.pooling == "mean":
             # Mean of the unnormalised outputs, then cosine (METHOD §2).
@@ -88,10 +89,29 @@ class AdaptedModel(nn.Module):
         return both[:, :n_findings], both[:, n_findings:]
 
     def logits(self, x: Tensor) -> Tensor:
-        """z, times the learned scale, plus the learned bias; shape (B, K)."""
-        positive, negative = self.similarities(x)
-        logits: Tensor = (positive - negative) * self.log_scale.exp() + self.bias
+        """z, times the learned scale, plus the learned bias; shape (B, K), float32.
+
+        Args:
+            x: Shape (B, D); adaptors compute in its precision.
+        """
+        if self.pooling == "mean":
+            text = self.adaptors.text(self.prompts)
+            pooled = functional.normalize(self.membership @ text, dim=-1)
+            n_findings = len(self.bias)
+            towards = pooled[:n_findings] - pooled[n_findings:]
+            difference = cosine_difference(self.adaptors.image(x), towards)
+        else:
+            positive, negative = self.similarities(x)
+            difference = positive - negative
+        logits: Tensor = difference * self.log_scale.exp() + self.bias
         return logits
+
+    def scores(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """s⁺ − s⁻, s⁺ and the probability, each of shape (B, K)."""
+        positive, negative = self.similarities(x)
+        difference = positive - negative
+        logits = difference * self.log_scale.exp() + self.bias
+        return difference, positive, logits.sigmoid()
 
 
 def _membership(prompts: Prompts, n_findings: int) -> Tensor:
@@ -119,3 +139,20 @@ def masked_loss(logits: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
     known = torch.where(observed, targets, torch.zeros_like(targets))
     cells = functional.binary_cross_entropy_with_logits(logits, known, reduction="none")
     return (cells * observed).sum() / observed.sum().clamp(min=1)
+
+
+def loss_gradient(logits: Tensor, targets: Tensor, observed: Tensor) -> Tensor:
+    """Of `masked_loss` with respect to the logits: (σ(z) − y)/n at observed cells.
+
+    Args:
+        logits: Shape (B, K).
+        targets: Shape (B, K), 0 or 1; anything where nothing was observed.
+        observed: Shape (B, K), bool.
+
+    >>> seen = torch.tensor([[True, False]])
+    >>> loss_gradient(torch.zeros(1, 2), torch.ones(1, 2), seen)
+    tensor([[-0.5000,  0.0000]])
+    """
+    share = 1 / observed.sum().clamp(min=1)
+    slope = (logits.sigmoid() - targets) * share
+    return slope.masked_fill_(~observed, 0.0)

@@ -11,16 +11,18 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from retune.store.errors import TrainingError
+from retune.store.errors import RetuneError, TrainingError
 from retune.store.shards import write_atomically
 
 from .features import Prompts
-from .model import AdaptedModel
-from .training import TrainConfig, build_model
+from .method import Model
+from .methods import method_named
+from .train_config import TrainConfig
 
 __all__ = ["Prediction", "SavedModel", "load_model", "predict", "save_model"]
 
-_FORMAT_VERSION = 1
+#: 2 names the method; what is of 1 was fine-tuned.
+_FORMAT_VERSION = 2
 _WEIGHTS, _CONFIG = "adaptors.safetensors", "adaptors.json"
 
 
@@ -36,14 +38,18 @@ class SavedModel:
             tuned on validation.
         fingerprint: Of the encoder whose embeddings it takes.
         dim: D of these embeddings.
+        prompts: The descriptions.
+        method: Name of the method that learned it.
     """
 
-    model: AdaptedModel
+    model: Model
     config: TrainConfig
     findings: tuple[str, ...]
     thresholds: npt.NDArray[np.float64]
     fingerprint: str
     dim: int
+    prompts: Prompts
+    method: str = "finetune"
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,10 @@ class Prediction:
 
 
 def predict(
-    model: AdaptedModel, embedding: npt.NDArray[np.floating], batch_size: int = 16_384
+    model: Model,
+    embedding: npt.NDArray[np.floating],
+    batch_size: int = 16_384,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> Prediction:
     """Score images.
 
@@ -71,19 +80,29 @@ def predict(
         model: On any device.
         embedding: Shape (N, D), as the backbone returned it.
         batch_size: Images at a time.
+        rows: Score only these; the other rows of the result are 0, and take no memory
+            until they are written to. None: all.
     """
-    device = model.bias.device
-    parts: list[tuple[torch.Tensor, ...]] = []
+    device = next(iter(model.state_dict().values())).device
     model.eval()
+    columns: list[npt.NDArray[np.float32]] | None = None
     with torch.inference_mode():
-        for start in range(0, len(embedding), batch_size):
-            x = torch.from_numpy(embedding[start : start + batch_size]).to(device)
-            positive, negative = model.similarities(x.float())
-            logits = (positive - negative) * model.log_scale.exp() + model.bias
-            parts.append((positive - negative, positive, logits.sigmoid()))
-    return Prediction(
-        *(torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    )
+        for start in range(
+            0, max(1, len(embedding if rows is None else rows)), batch_size
+        ):
+            part = (
+                slice(start, start + batch_size)
+                if rows is None
+                else rows[start : start + batch_size]
+            )
+            found = model.scores(torch.from_numpy(embedding[part]).to(device).float())
+            if columns is None:
+                shape = (len(embedding), found[0].shape[1])
+                columns = [np.zeros(shape, dtype=np.float32) for _ in found]
+            for column, values in zip(columns, found, strict=True):
+                column[part] = values.cpu().numpy()
+    assert columns is not None
+    return Prediction(*columns)
 
 
 def save_model(folder: Path, saved: SavedModel) -> None:
@@ -96,6 +115,7 @@ def save_model(folder: Path, saved: SavedModel) -> None:
         name: tensor.detach().cpu().contiguous()
         for name, tensor in saved.model.state_dict().items()
     }
+    weights["prompts"] = torch.from_numpy(saved.prompts.embedding).contiguous()
     if saved.config.placement == "shared":  # one module under two names
         weights = {k: v for k, v in weights.items() if "adaptors.text." not in k}
     described = {
@@ -104,11 +124,20 @@ def save_model(folder: Path, saved: SavedModel) -> None:
         "thresholds": saved.thresholds.tolist(),
         "fingerprint": saved.fingerprint,
         "dim": saved.dim,
+        "method": saved.method,
         "config": asdict(saved.config),
-        "prompt_finding": saved.model.membership.argmax(dim=0).tolist(),
+        "prompt_finding": _prompt_rows(saved.prompts, len(saved.findings)),
     }
     write_atomically(folder / _WEIGHTS, save(weights))
     write_atomically(folder / _CONFIG, json.dumps(described, indent=2).encode())
+
+
+def _prompt_rows(prompts: Prompts, n_findings: int) -> list[int]:
+    """K for a positive description of finding k, K + k for a negative one."""
+    rows: list[int] = (
+        prompts.finding + np.where(prompts.positive, 0, n_findings)
+    ).tolist()
+    return rows
 
 
 def _check_version(folder: Path, version: int) -> None:
@@ -158,23 +187,32 @@ def load_model(folder: Path) -> SavedModel:
         prompts = Prompts(
             weights["prompts"].numpy(), rows % len(findings), rows < len(findings)
         )
-        model = build_model(config, prompts, len(findings), described["dim"])
+        version = described["format_version"]
+        method = described["method"] if version > 1 else "finetune"
+        kind = method_named(method)
+        model = kind.build_model(config, prompts, len(findings), described["dim"])
         if config.placement == "shared":
             weights |= {
                 k.replace("adaptors.image.", "adaptors.text."): v
                 for k, v in weights.items()
                 if k.startswith("adaptors.image.")
             }
-        model.load_state_dict(weights)
+        known = model.state_dict().keys()
+        model.load_state_dict(
+            {k: v for k, v in weights.items() if k != "prompts" or k in known}
+        )
+        model.eval()
         return SavedModel(
-            model=model.eval(),
+            model=model,
             config=config,
             findings=findings,
             thresholds=np.array(described["thresholds"]),
             fingerprint=described["fingerprint"],
             dim=described["dim"],
+            prompts=prompts,
+            method=method,
         )
-    except TrainingError:
+    except RetuneError:
         raise
     except FileNotFoundError as error:
         raise TrainingError(f"{error.filename} is missing", hint) from error

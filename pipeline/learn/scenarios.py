@@ -22,6 +22,7 @@ __all__ = [
     "Task",
     "Visible",
     "merge_tasks",
+    "nothing_new",
     "patient_parts",
     "plan_scenario",
 ]
@@ -154,6 +155,21 @@ def plan_scenario(
     if name in ("class", "label"):
         introduced[sequence] = np.arange(1, n_findings + 1)
     return Scenario(name, tuple(tasks), introduced)
+
+
+def nothing_new(
+    name: str,
+    targets: Targets,
+    patient_id: npt.NDArray[np.object_],
+    rows: Rows,
+    findings: Sequence[str],
+    **options: object,
+) -> Scenario:
+    """A scenario of one task without images: what merging runs learns here."""
+    del targets, patient_id, rows, options
+    empty = np.zeros((0, len(findings)), dtype=bool)
+    task = Task("merged states", np.zeros(0, dtype=np.int64), empty)
+    return Scenario(name, (task,), np.ones(len(findings), dtype=np.int64))
 
 
 def _finding_tasks(

@@ -1,21 +1,21 @@
-"""One trainer for every scenario and every method."""
+"""One trainer for every scenario; methods hook into it."""
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from retune.store.errors import ConfigurationError, TrainingError
-
 from .adaptors import ResidualAdaptor, build_adaptors
-from .features import Features, Prompts
-from .model import AdaptedModel, masked_loss
+from .features import Prompts
+from .hooks import Hook
+from .method import Problem
+from .model import AdaptedModel, loss_gradient, masked_loss
+from .optimiser import FlatAdam, diverged
+from .random_state import random_from_tensor, random_to_tensor
 from .scenarios import Task
-from .targets import Targets
+from .train_config import PRESETS, TrainConfig, preset, untrained
 
 __all__ = [
     "PRESETS",
@@ -31,90 +31,8 @@ __all__ = [
 #: Forward and backward through an mlp D → 2D → D cost 24·B·D² operations; one core does
 #: this many in some 10 ms.
 _SHARED_STEP_OPERATIONS = 500_000_000
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How adaptors are trained.
-
-    Attributes:
-        adaptor: Kind, a name in `ADAPTORS`.
-        placement: ``image``, ``text``, ``both`` or ``shared``.
-        pooling: ``mean`` or ``max``.
-        scale: Initial factor on the logit.
-        learn_scale: Whether that factor is learned.
-        learn_bias: Whether each finding has a learned offset.
-        learning_rate: Of Adam.
-        weight_decay: Of Adam (decoupled).
-        batch_size: Images in a step.
-        epochs: Passes over a task's rows, at most.
-        epoch_steps: Steps in a pass, at most; a larger task's pass is a sample of it.
-        patience: Stop a task after so many passes without a better validation loss and
-            go back to the best; 0: train all epochs and keep the last.
-        seed: Of weights and batches.
-    """
-
-    adaptor: str = "residual"
-    placement: str = "both"
-    pooling: str = "mean"
-    scale: float = 30.0
-    learn_scale: bool = True
-    learn_bias: bool = True
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    batch_size: int = 256
-    epochs: int = 200
-    epoch_steps: int = 100
-    patience: int = 20
-    seed: int = 0
-
-
-#: `default` was chosen on 697 real radiographs, test patients of five splits set aside
-#: first and folds made of the rest, among learning rates 3e-4 to 3e-3, weight decays
-#: 0.01 to 3, scales 3 to 60, batches of 64 to 1024, patience 10 to 40, the placements,
-#: and embeddings as they are, centred, or centred inside the residual adaptor. Scale 30
-#: gained 0.009 +- 0.003 AUROC over 10 jointly; centring gained about as much again. An
-#: mlp on centred embeddings was a little better jointly, but does not start from
-#: zero-shot. Batches of 64 were better jointly and worse in `label`.
-#: `reference` is what the authors' research code does.
-PRESETS: Mapping[str, TrainConfig] = {
-    "default": TrainConfig(),
-    "reference": TrainConfig(
-        adaptor="mlp",
-        scale=1.0,
-        learn_scale=False,
-        learn_bias=False,
-        learning_rate=1e-4,
-        weight_decay=0.0,
-        batch_size=6144,
-        epochs=10,
-        epoch_steps=1_000_000,
-        patience=0,
-        seed=27,
-    ),
-}
-
-
-def preset(name: str, **changes: object) -> TrainConfig:
-    """A preset with some fields changed; changes that are None are left out.
-
-    Raises:
-        ConfigurationError: There is no preset of this name.
-
-    >>> preset("reference", epochs=3, seed=None).epochs
-    3
-    """
-    if name not in PRESETS:
-        raise ConfigurationError(
-            f"unknown --preset {name}", f"Use one of {', '.join(PRESETS)}."
-        )
-    given = {key: value for key, value in changes.items() if value is not None}
-    return replace(PRESETS[name], **given)  # type: ignore[arg-type]  # keys are fields
-
-
-def untrained(config: TrainConfig) -> TrainConfig:
-    """The configuration of the same model without adaptors: zero-shot."""
-    return replace(config, adaptor="identity")
+#: Rows that are turned into float32 at a time.
+_BLOCK = 16_384
 
 
 def build_model(
@@ -158,15 +76,14 @@ def few_threads(batch_size: int, shape: tuple[int, ...]) -> Iterator[None]:
 def look_at(model: AdaptedModel, x: Tensor) -> None:
     """Show the first task's embeddings and the descriptions to adaptors that ask."""
     shared = model.adaptors.text is model.adaptors.image
-    with torch.no_grad():
-        for adaptor, vectors in (
-            (model.adaptors.image, x),
-            (model.adaptors.text, model.prompts),
+    for adaptor, vectors in (
+        (model.adaptors.image, x),
+        (model.adaptors.text, model.prompts),
+    ):
+        if isinstance(adaptor, ResidualAdaptor) and not (
+            shared and vectors is model.prompts
         ):
-            if isinstance(adaptor, ResidualAdaptor) and not (
-                shared and vectors is model.prompts
-            ):
-                adaptor.look_at(vectors)
+            adaptor.look_at(vectors)
 
 
 class Trainer:
@@ -174,37 +91,33 @@ class Trainer:
 
     Args:
         model: What is trained.
-        features: All images.
-        targets: Of all images.
-        config: How.
-        device: Where the arithmetic is done.
+        problem: What it is trained on.
+        hook: What the method adds; None: nothing.
     """
 
     def __init__(
-        self,
-        model: AdaptedModel,
-        features: Features,
-        targets: Targets,
-        config: TrainConfig,
-        device: torch.device,
+        self, model: AdaptedModel, problem: Problem, hook: Hook | None = None
     ) -> None:
-        self.model = model.to(device)
-        self._config = config
-        self._device = device
-        self._x = torch.from_numpy(features.embedding).to(device).float()
-        self._targets = torch.from_numpy(targets.value).to(device)
+        self.model = model.to(problem.device)
+        self._config = problem.config
+        self._device = problem.device
+        self._precision: torch.dtype = getattr(torch, problem.config.precision)
+        self._hook = hook or Hook()
+        features, targets = problem.features, problem.targets
+        # As stored, often float16: a float32 copy would be twice as large.
+        self._x = torch.from_numpy(features.embedding).to(self._device)
+        self._targets = torch.from_numpy(targets.value).to(self._device)
         self._observed = torch.from_numpy(targets.observed)
         self._validation = torch.from_numpy(features.rows("validation"))
-        trained = [p for p in model.parameters() if p.requires_grad]
-        self._optimiser = torch.optim.AdamW(
-            trained, lr=config.learning_rate, weight_decay=config.weight_decay
+        self._optimiser = FlatAdam(
+            model,
+            learning_rate=self._config.learning_rate,
+            weight_decay=self._config.weight_decay,
         )
-        self._random = np.random.default_rng(config.seed)
-        self._started = False
+        self._random = np.random.default_rng(self._config.seed)
+        self._tasks_learned = 0
 
-    def learn(
-        self, task: Task, after_step: Callable[[AdaptedModel], None] | None = None
-    ) -> int:
+    def learn(self, task: Task) -> int:
         """Train on one task.
 
         Early stopping looks at validation rows, and there only at the findings that
@@ -212,7 +125,6 @@ class Trainer:
 
         Args:
             task: The rows and cells.
-            after_step: Called after each step, for methods that change weights.
 
         Returns:
             The number of passes.
@@ -222,34 +134,33 @@ class Trainer:
         """
         rows = torch.from_numpy(task.rows)
         mask = torch.from_numpy(task.mask)
-        if not self._started:
-            self._started = True
+        if not self._tasks_learned:
             look_at(self.model, self._x[rows.to(self._device)])
+        self._hook.before_task(self.model, self._optimiser, self._tasks_learned)
         shown = torch.from_numpy(task.mask.any(axis=0))
         best_loss, best_weights, best_epoch = self._validation_loss(shown), None, 0
         if best_loss is not None:
-            best_weights = copy.deepcopy(self.model.state_dict())
+            best_weights = self._optimiser.weights.clone()
         epoch = 0
         for epoch in range(1, self._config.epochs + 1):
-            self._pass_over(rows, mask, after_step)
+            self._pass_over(rows, mask)
             loss = self._validation_loss(shown)
             if loss is None or best_loss is None:
                 continue
             if loss < best_loss:
                 best_loss, best_epoch = loss, epoch
-                best_weights = copy.deepcopy(self.model.state_dict())
+                best_weights = self._optimiser.weights.clone()
             elif epoch - best_epoch >= self._config.patience:
                 break
         if best_weights is not None:
-            self.model.load_state_dict(best_weights)
+            self._optimiser.weights.copy_(best_weights)
+        self._tasks_learned += 1
+        self._hook.after_task(
+            self.model, self._optimiser, self._x, self._targets, rows, mask
+        )
         return epoch
 
-    def _pass_over(
-        self,
-        rows: Tensor,
-        mask: Tensor,
-        after_step: Callable[[AdaptedModel], None] | None,
-    ) -> None:
+    def _pass_over(self, rows: Tensor, mask: Tensor) -> None:
         order = torch.from_numpy(self._random.permutation(len(rows)))
         batches = torch.split(order, self._config.batch_size)[
             : self._config.epoch_steps
@@ -257,23 +168,25 @@ class Trainer:
         self.model.train()
         for batch in batches:
             chosen = rows[batch].to(self._device)
-            loss = masked_loss(
-                self.model.logits(self._x[chosen]),
-                self._targets[chosen],
-                mask[batch].to(self._device),
-            )
-            self._optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            x = self._x.index_select(0, chosen).to(self._precision)
+            seen = mask[batch].to(self._device)
+            logits = self.model.logits(x)
+            targets = self._targets.index_select(0, chosen)
+            slope = loss_gradient(logits.detach(), targets, seen)
+            extra = self._hook.extra_loss(self.model, x, logits, seen)
+            if extra is None:
+                logits.backward(slope)  # type: ignore[no-untyped-call]  # torch
+            else:
+                ends = [slope, torch.ones_like(extra)]
+                torch.autograd.backward([logits, extra], ends)
+            self._hook.before_step(self._optimiser)
             self._optimiser.step()
-            if after_step is not None:
-                after_step(self.model)
+            self._hook.after_step(self._optimiser)
+        self._hook.after_pass(self._optimiser)
         self.model.eval()
         # Early stopping would hide this by going back to the untrained weights.
-        if not all(p.isfinite().all() for p in self.model.parameters()):
-            raise TrainingError(
-                "training diverged: a weight is no longer a finite number",
-                f"Lower --learning-rate; it is {self._config.learning_rate:g}.",
-            )
+        if not self._optimiser.weights.isfinite().all():
+            raise diverged(self._config.learning_rate)
 
     def _validation_loss(self, shown: Tensor) -> float | None:
         """Loss on the shown findings' validation cells; None without early stopping."""
@@ -284,9 +197,48 @@ class Trainer:
             return None
         chosen = self._validation.to(self._device)
         with torch.no_grad():
-            loss = masked_loss(
-                self.model.logits(self._x[chosen]),
-                self._targets[chosen],
-                observed.to(self._device),
+            logits = torch.cat(
+                [
+                    self.model.logits(self._x[part].float())
+                    for part in torch.split(chosen, _BLOCK)
+                ]
             )
+            loss = masked_loss(logits, self._targets[chosen], observed.to(self._device))
         return float(loss)
+
+    def state(self) -> dict[str, Tensor]:
+        """Weights, moments, the random generator, and what the hook keeps."""
+        parts = {
+            "model": self.model.state_dict(),
+            "adam": self._optimiser.state(),
+            "hook": self._hook.state(),
+        }
+        found = {
+            f"{part}.{name}": tensor.detach().cpu().clone()
+            for part, tensors in parts.items()
+            for name, tensor in tensors.items()
+        }
+        found["random"] = random_to_tensor(self._random)
+        found["tasks_learned"] = torch.tensor(self._tasks_learned)
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state.
+
+        Raises:
+            KeyError: A part is missing.
+            RuntimeError: A part has another shape.
+        """
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {
+                key.removeprefix(f"{name}."): tensor.to(self._device)
+                for key, tensor in state.items()
+                if key.startswith(f"{name}.")
+            }
+
+        self.model.load_state_dict(part("model"))
+        self._optimiser.restore(part("adam"))
+        self._hook.restore(part("hook"))
+        self._random = random_from_tensor(state["random"])
+        self._tasks_learned = int(state["tasks_learned"])

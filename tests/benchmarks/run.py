@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 from encode_benchmark import encode_rows
+from learn_benchmark import learn_rows
 from measuring import Row, print_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
@@ -20,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=["read", "query", "encode"])
+    parser.add_argument("--only", choices=["read", "query", "encode", "learn"])
     arguments = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -30,6 +31,8 @@ def main() -> None:
             rows += query_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
+        if arguments.only in (None, "learn"):
+            rows += learn_rows(root, arguments.repeats)
     print_rows(rows)
     missed = [row.name for row in rows if row.goal is not None and row.ratio < row.goal]
     if missed:

@@ -9,7 +9,7 @@ import pytest
 
 _GOLDEN = Path(__file__).with_name("help.txt")
 _VERBS = (
-    "demo", "ingest", "embed", "train", "evaluate", "predict", "sql", "status",
+    "demo", "ingest", "embed", "train", "merge", "evaluate", "predict", "sql", "status",
     "verify", "repair",
 )  # fmt: skip
 

@@ -189,7 +189,7 @@ def _saved(placement: str = "both") -> SavedModel:
     train = replace(_QUICK, placement=placement, epochs=2)
     found = _run("joint", train=train, with_bounds=False)
     return SavedModel(
-        found.model, train, found.findings, found.thresholds, "0123", dim=12
+        found.model, train, found.findings, found.thresholds, "0123", 12, found.prompts
     )
 
 
@@ -233,9 +233,7 @@ def test_a_damaged_run_is_named(tmp_path: Path, name: str, damage: str) -> None:
 def test_a_run_of_a_newer_retune_is_refused(tmp_path: Path) -> None:
     save_model(tmp_path, _saved())
     path = tmp_path / "adaptors.json"
-    path.write_text(
-        path.read_text().replace('"format_version": 1', '"format_version": 9')
-    )
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 9}))
     with pytest.raises(TrainingError, match="newer retune"):
         load_model(tmp_path)
 
@@ -270,7 +268,9 @@ def test_a_description_whose_parts_do_not_fit_is_refused(
     _, prompts = problem()
     train = TrainConfig(adaptor=adaptor)
     model = build_model(train, prompts, len(FINDINGS), 12)
-    save_model(tmp_path, SavedModel(model, train, FINDINGS, np.full(3, 0.5), "01", 12))
+    save_model(
+        tmp_path, SavedModel(model, train, FINDINGS, np.full(3, 0.5), "01", 12, prompts)
+    )
     path = tmp_path / "adaptors.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
     with pytest.raises(RetuneError) as caught:
@@ -281,7 +281,7 @@ def test_a_description_whose_parts_do_not_fit_is_refused(
 def test_a_description_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
     _, prompts = problem()
     model = build_model(_QUICK, prompts, len(FINDINGS), 12)
-    saved = SavedModel(model, _QUICK, FINDINGS, np.full(3, 0.5), "01", 12)
+    saved = SavedModel(model, _QUICK, FINDINGS, np.full(3, 0.5), "01", 12, prompts)
     save_model(tmp_path, saved)
     path = tmp_path / "adaptors.json"
     whole = json.loads(path.read_text())

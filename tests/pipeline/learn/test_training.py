@@ -9,8 +9,11 @@ import torch
 from learning_samples import FINDINGS, problem
 
 from retune.pipeline.learn.features import Features
+from retune.pipeline.learn.hooks import Hook
+from retune.pipeline.learn.method import Problem
 from retune.pipeline.learn.metrics import auroc
 from retune.pipeline.learn.model import AdaptedModel
+from retune.pipeline.learn.optimiser import FlatAdam
 from retune.pipeline.learn.scenarios import plan_scenario
 from retune.pipeline.learn.targets import Targets, make_targets
 from retune.pipeline.learn.training import (
@@ -41,9 +44,10 @@ def _trained(
         n_tasks=3,
     )  # fmt: skip
     model = build_model(config, prompts, len(FINDINGS), features.embedding.shape[1])
-    trainer = Trainer(model, features, targets, config, torch.device("cpu"))
+    problem_ = Problem(features, prompts, targets, config, torch.device("cpu"))
+    trainer = Trainer(model, problem_, **options)
     for task in plan.tasks:
-        trainer.learn(task, **options)
+        trainer.learn(task)
     return model
 
 
@@ -132,11 +136,16 @@ def test_early_stopping_keeps_the_best_validation_weights() -> None:
 
 @pytest.mark.parametrize("preset_name", ["default", "reference"])
 @pytest.mark.parametrize("patience", [0, 5])
+@pytest.mark.parametrize("learning_rate", [1e30, 1e38])
 def test_divergence_is_an_error_even_where_early_stopping_would_hide_it(
-    preset_name: str, patience: int
+    preset_name: str, patience: int, learning_rate: float
 ) -> None:
     config = preset(
-        preset_name, learning_rate=1e30, batch_size=64, epochs=9, patience=patience
+        preset_name,
+        learning_rate=learning_rate,
+        batch_size=64,
+        epochs=9,
+        patience=patience,
     )
     with pytest.raises(TrainingError, match="training diverged") as caught:
         _trained(config)
@@ -144,9 +153,16 @@ def test_divergence_is_an_error_even_where_early_stopping_would_hide_it(
 
 
 def test_a_method_can_act_after_each_step() -> None:
-    steps = []
-    _trained(after_step=lambda model: steps.append(model))
-    assert len(steps) >= 3
+    class Counting(Hook):
+        steps = 0
+
+        def after_step(self, optimiser: FlatAdam) -> None:
+            assert not optimiser.gradient.any()
+            self.steps += 1
+
+    hook = Counting()
+    _trained(hook=hook)
+    assert hook.steps >= 3
 
 
 def test_the_reference_preset_is_the_papers() -> None:

@@ -1,0 +1,185 @@
+"""Sums over images from which a ridge regression follows, for findings with masks.
+
+For finding k with observed cells m_ik, features φ_i (F,) and a 1 appended to them:
+A_k = Σ_i m_ik φ_i φ_iᵀ and c_k = Σ_i m_ik y_ik φ_i (METHOD §4 of the project's design).
+Sums of two sets of images, added, are the sums of their union: that is why order does
+not matter and nothing is forgotten.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from retune.store.errors import TrainingError
+
+__all__ = ["Sums", "add_sums", "sum_rows"]
+
+Floats = npt.NDArray[np.float64]
+#: Rows that are turned into float64 at a time.
+_BLOCK = 8_192
+
+
+@dataclass(frozen=True)
+class Sums:
+    """A_k and c_k of K findings.
+
+    Findings that were always observed on the same images share one matrix.
+
+    Attributes:
+        grams: Distinct A, shape (G, F+1, F+1), float64; the last row and column belong
+            to the appended 1, so that the last entry counts the images.
+        group: Which of them is A_k, shape (K,).
+        moments: c_k, shape (K, F+1), float64; the last entry counts the positives.
+    """
+
+    grams: Floats
+    group: npt.NDArray[np.int64]
+    moments: Floats
+
+    @staticmethod
+    def none(n_findings: int, n_features: int) -> "Sums":
+        """Of no images."""
+        size = n_features + 1
+        return Sums(
+            np.zeros((1, size, size)),
+            np.zeros(n_findings, dtype=np.int64),
+            np.zeros((n_findings, size)),
+        )
+
+    def count(self, finding: int) -> int:
+        """Observed images of a finding."""
+        return int(self.grams[self.group[finding], -1, -1])
+
+    def to_tensors(self, prefix: str) -> dict[str, Tensor]:
+        """As tensors; of the symmetric matrices one half."""
+        upper = np.triu_indices(self.grams.shape[1])
+        return {
+            f"{prefix}.grams": torch.from_numpy(self.grams[:, upper[0], upper[1]]),
+            f"{prefix}.group": torch.from_numpy(self.group.copy()),
+            f"{prefix}.moments": torch.from_numpy(self.moments.copy()),
+        }
+
+    @staticmethod
+    def from_tensors(prefix: str, tensors: Mapping[str, Tensor]) -> "Sums":
+        """From `to_tensors`.
+
+        Raises:
+            TrainingError: Parts are missing, do not fit each other or are not finite.
+        """
+        hint = "The state is damaged: take the file from its run again."
+        try:
+            halves = tensors[f"{prefix}.grams"].numpy()
+            group = tensors[f"{prefix}.group"].numpy()
+            moments = tensors[f"{prefix}.moments"].numpy()
+        except KeyError as error:
+            raise TrainingError(f"the state has no part {error}", hint) from error
+        size = moments.shape[-1]
+        upper = np.triu_indices(size)
+        fits = (
+            moments.ndim == halves.ndim == 2
+            and halves.shape[1] == len(upper[0])
+            and group.shape == moments.shape[:1]
+            and group.dtype == np.int64
+            and halves.dtype == moments.dtype == np.float64
+            and len(group) > 0
+            and 0 <= int(group.min()) <= int(group.max()) < len(halves)
+        )
+        if not fits or not np.isfinite(halves).all() or not np.isfinite(moments).all():
+            raise TrainingError(f"the {prefix} sums of the state do not fit", hint)
+        grams = np.zeros((len(halves), size, size))
+        grams[:, upper[0], upper[1]] = halves
+        grams[:, upper[1], upper[0]] = halves
+        return Sums(grams, group.copy(), moments.copy())
+
+
+def add_sums(one: Sums, other: Sums) -> Sums:
+    """The sums of both sets of images.
+
+    >>> sums = Sums(np.ones((1, 2, 2)), np.zeros(3, dtype=np.int64), np.ones((3, 2)))
+    >>> add_sums(sums, sums).grams.tolist()
+    [[[2.0, 2.0], [2.0, 2.0]]]
+    """
+    pairs, group = np.unique(
+        np.stack([one.group, other.group]), axis=1, return_inverse=True
+    )
+    grams = np.stack(
+        [one.grams[first] + other.grams[second] for first, second in pairs.T]
+    )
+    return Sums(grams, group.reshape(-1), one.moments + other.moments)
+
+
+def sum_rows(
+    features_of: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]],
+    n_features: int,
+    rows: npt.NDArray[np.int64],
+    values: npt.NDArray[np.floating],
+    mask: npt.NDArray[np.bool_],
+) -> Sums:
+    """The sums of some images: one product for each distinct mask pattern.
+
+    Args:
+        features_of: Gives the features of some rows, shape (n, F), float.
+        n_features: F.
+        rows: Shape (n,).
+        values: 0 or 1 where observed, shape (n, K).
+        mask: Observed cells, shape (n, K).
+    """
+    n_findings = mask.shape[1]
+    if not mask.any():
+        return Sums.none(n_findings, n_features)
+    patterns, number = np.unique(np.packbits(mask, axis=1), axis=0, return_inverse=True)
+    number = number.reshape(-1)
+    known = np.unpackbits(patterns, axis=1, count=n_findings).astype(bool)
+    # Findings whose column over the patterns is the same have the same matrix.
+    columns, group = np.unique(known, axis=1, return_inverse=True)
+    group = group.reshape(-1)
+    grams = np.zeros((columns.shape[1], n_features + 1, n_features + 1))
+    moments = np.zeros((n_findings, n_features + 1))
+    for members, chosen in _products(number, columns, n_features):
+        mine = np.isin(group, members)
+        for start in range(0, len(chosen), _BLOCK):
+            part = chosen[start : start + _BLOCK]
+            phi = np.ones((len(part), n_features + 1))
+            phi[:, :-1] = features_of(rows[part])
+            grams[members] += phi.T @ phi
+            cells = np.ix_(part, mine)
+            positive = np.where(mask[cells], values[cells], 0).astype(np.float64)
+            moments[mine] += positive.T @ phi
+    return Sums(grams, group, moments)
+
+
+def _products(
+    number: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.bool_],
+    n_features: int,
+) -> Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """Which matrices get the product of which rows.
+
+    A pattern of many rows is multiplied once and added to all matrices it belongs to.
+    Rows of rare patterns are multiplied for each matrix: adding a matrix costs more
+    than they do.
+
+    Args:
+        number: Pattern of each row, shape (n,).
+        columns: Patterns × matrices.
+        n_features: F.
+    """
+    counts = np.bincount(number, minlength=len(columns))
+    common = counts >= n_features
+    order = np.argsort(number, kind="stable")
+    ends = np.cumsum(counts)
+    found = [
+        (np.flatnonzero(columns[p]), order[ends[p] - counts[p] : ends[p]])
+        for p in np.flatnonzero(common & columns.any(axis=1))
+    ]
+    rare = ~common[number]
+    if rare.any():
+        for place in range(columns.shape[1]):
+            chosen = np.flatnonzero(rare & columns[number, place])
+            if len(chosen):
+                found.append((np.array([place]), chosen))
+    return found

@@ -1,0 +1,176 @@
+"""Methods, seeds, going on and merging, from the command line."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from image_samples import write_dataset, write_tiny_backbone
+
+pytestmark = pytest.mark.e2e
+
+_COMMAND = [sys.executable, "-c", "from retune.cli.main import main; main()"]
+_QUICK = ("--scenario", "label", "--epochs", 3, "--no-bounds")
+
+
+def run(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*_COMMAND, *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, check=False,
+    )  # fmt: skip
+
+
+def result(cwd: Path, *arguments: object) -> Any:
+    done = run(cwd, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two hospitals' stores `one` and `two`, encoded alike, and `else` that is not."""
+    folder = tmp_path_factory.mktemp("place")
+    write_dataset(folder / "data", 120)
+    for name, seed in (("tiny", 0), ("other", 1)):
+        backbone = write_tiny_backbone(folder / name, seed=seed)
+        stores = ("one",) if name == "tiny" else ("else",)
+        for store in stores:
+            for command in (
+                ("ingest", "data", "--layout", "table", "--dataset", "ward"),
+                ("embed", "--backbone", backbone),
+            ):
+                done = run(folder, *command, "--store", store, "--quiet")
+                assert done.returncode == 0, done.stderr
+    shutil.copytree(folder / "one", folder / "two")
+    return folder
+
+
+@pytest.mark.parametrize("method", ["analytic", "mask", "replay", "lwf", "ewc"])
+def test_every_method_trains_and_predicts(place: Path, method: str) -> None:
+    found = result(place, "train", *_QUICK, "--method", method, "--store", "one")
+    assert len(found["auroc"]) == 3
+    scored = run(
+        place, "evaluate", found["run_id"], "--split", "train", "--store", "one"
+    )
+    assert scored.returncode == 0, scored.stderr
+    assert "macro AUROC" in scored.stdout
+
+
+def test_options_of_a_method_reach_it(place: Path) -> None:
+    done = run(
+        place, "train", *_QUICK, "--method", "replay", "--set", "budget=7", "--set",
+        "weight=2", "--store", "one", "--quiet",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    query = "SELECT config FROM runs ORDER BY started_at DESC LIMIT 1"
+    (row,) = result(place, "sql", query, "--store", "one")[:1]
+    config = json.loads(row["config"])
+    assert config["experiment"]["train"]["options"] == {"budget": 7, "weight": 2}
+
+
+def test_seeds_give_mean_and_spread(place: Path) -> None:
+    done = run(place, "train", *_QUICK, "--seeds", 3, "--store", "one")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[2:7]] == ["0", "1", "2", "mean", "SD"]
+    runs = result(place, "train", *_QUICK, "--seeds", 2, "--store", "one")
+    assert len({one["run_id"] for one in runs}) == 2
+
+
+def test_a_state_file_goes_on_in_another_store(place: Path) -> None:
+    first = result(
+        place, "train", "--scenario", "joint", "--method", "analytic", "--no-bounds",
+        "--where", "hash(patient_id) % 2 = 0", "--store", "one",
+    )  # fmt: skip
+    state = place / "carried.safetensors"
+    shutil.copy(place / "one/runs" / first["run_id"] / "state.safetensors", state)
+    again = result(
+        place, "train", "--scenario", "joint", "--continue", state, "--no-bounds",
+        "--where", "hash(patient_id) % 2 = 1", "--store", "two",
+    )  # fmt: skip
+    assert again["findings"] == first["findings"]
+    there = result(
+        place, "train", "--scenario", "joint", "--method", "analytic", "--no-bounds",
+        "--where", "hash(patient_id) % 2 = 1", "--store", "two",
+    )  # fmt: skip
+    merged = result(
+        place, "merge", state, there["run_id"], "--store", "two", "--no-bounds",
+        "--where", "hash(patient_id) % 2 = 1",
+    )  # fmt: skip
+    assert merged["auroc"][-1] == pytest.approx(again["auroc"][-1], abs=1e-6)
+    assert merged["scenario"] == "merge"
+
+
+def test_resume_leaves_nothing_behind(place: Path) -> None:
+    one = result(place, "train", *_QUICK, "--resume", "--store", "one")
+    other = result(place, "train", *_QUICK, "--store", "one")
+    assert one["auroc"] == other["auroc"]
+    assert not list((place / "one/runs").glob("unfinished-*"))
+
+
+_MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
+    "option": (
+        ("train", *_QUICK, "--method", "mask", "--set", "thta=1"), 2,
+        ("no option 'thta'", "theta"),
+    ),
+    "form": (("train", *_QUICK, "--set", "theta"), 2, ("NAME=VALUE",)),
+    "rate": (
+        ("train", "--scenario", "joint", "--learning-rate", "1e38"), 4,
+        ("diverged", "--learning-rate"),
+    ),
+    "infinite": (
+        ("train", "--scenario", "joint", "--learning-rate", "inf"), 2, ("finite",),
+    ),
+    "zero": (
+        ("train", "--scenario", "joint", "--learning-rate", "0"), 2, ("positive",),
+    ),
+    "precision": (
+        ("train", "--scenario", "joint", "--precision", "int8"), 2, ("bfloat16",),
+    ),
+    "settled": (
+        ("train", "--scenario", "joint", "--continue", "latest", "--method", "ewc"), 2,
+        ("--method cannot be given with --continue",),
+    ),
+    "nothing to go on from": (
+        ("train", "--scenario", "joint", "--continue", "nothing"), 2, ("'nothing'",),
+    ),
+    "alone": (("merge", "latest"), 4, ("two runs",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", _MISTAKES)
+def test_mistakes_are_explained(place: Path, name: str) -> None:
+    result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    arguments, code, words = _MISTAKES[name]
+    done = run(place, *arguments, "--store", "one")
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith(("Error: ", "Usage: "))
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_a_run_of_another_encoder_is_refused(place: Path) -> None:
+    first = result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    folder = place / "one/runs" / first["run_id"]
+    for command in (("train", "--scenario", "data", "--continue"), ("merge", folder)):
+        done = run(place, *command, folder, "--store", "else")
+        assert done.returncode == 3
+        assert "is of encoder" in done.stderr
+
+
+def test_a_damaged_run_folder_is_refused(place: Path) -> None:
+    first = result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    path = place / "one/runs" / first["run_id"] / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    command = ("train", "--scenario", "joint", "--continue")
+    done = run(place, *command, first["run_id"], "--store", "one")
+    assert done.returncode == 4
+    assert str(path.name) in done.stderr
+    path.unlink()
+    done = run(place, *command, first["run_id"], "--store", "one")
+    assert done.returncode == 4
+    assert "is missing" in done.stderr
