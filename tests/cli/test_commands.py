@@ -119,7 +119,7 @@ def test_a_run_leaves_adaptors_metrics_and_predictions(place: Path) -> None:
     run_id = json.loads(done.stdout)["run_id"]
     folder = place / "feature-store" / "runs" / run_id
     assert {path.name for path in folder.iterdir()} == {
-        "adaptors.json", "adaptors.safetensors",
+        "adaptors.json", "adaptors.safetensors", "state.safetensors",
     }  # fmt: skip
     counts = json.loads(
         _fine(
