@@ -1,20 +1,28 @@
 """`embed` against the rate that decoding and forward pass allow on shared cores."""
 
+import copy
 import os
+import statistics
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from measuring import Row
+import open_clip
+import torch
+from measuring import Row, in_turns
 
 from retune.pipeline.datasets.demo import write_demo
-from retune.pipeline.datasets.ingest import read_dataset
+from retune.pipeline.datasets.ingest import IngestPlan, read_dataset
+from retune.pipeline.encode.backbone import Backbone
 from retune.pipeline.encode.backbones import load_backbone, source_of
-from retune.pipeline.encode.embed import EmbedOptions, embed
+from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.encode.images import decode_image
+from retune.pipeline.encode.precision import choose_precision, with_precision
 from retune.pipeline.encode.processor import keep_freed_memory, let_threads_sleep
-from retune.store import FeatureStore
+from retune.store import EncoderSpec, FeatureStore
 
 _BATCH = 32
 _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -22,44 +30,161 @@ _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 def encode_rows(root: Path, repeats: int) -> list[Row]:
     """Rates in images/s; the limit is 1 / (1/forward + 1/decode), the cores shared."""
-    real = Path(os.environ.get("RETUNE_REAL_DATA", _SHARED)) / "nih-320"
-    if real.is_dir():
-        folder, name = real, "697 radiographs (nih-320)"
-    else:
-        folder, name = root / "demo", "600 demo radiographs"
-        write_demo(folder, 600)
     keep_freed_memory()
     let_threads_sleep()
-    plan = read_dataset(folder)
-    files = [Path(plan.root, path) for path in plan.images["path"].to_pylist()]
-    source = source_of("mini", precision="float32", output_dtype="float16")
-    backbone = load_backbone(source, device="cpu")
-    workers = len(os.sched_getaffinity(0))
+    exact = _mini()
+    usual = choose_precision(exact)
+    small, large = _plan(root, "nih-320"), _plan(root, "nih-1024")
+    pixels = _pixels(usual, _files(small)[:64])
+    rows = [
+        _against_the_limit(root, usual, small, "mini", repeats, 1.2),
+        _against_the_limit(root, usual, large, "mini", repeats, 1.0),
+    ]
+    rows += _formats(exact, pixels[:_BATCH], repeats)
+    rows += _precisions(exact, pixels)
+    vit = choose_precision(_vit(exact))
+    rows.append(_against_the_limit(root, vit, large, "ViT-B/16", min(repeats, 3), 1.0))
+    return rows
 
+
+def _mini() -> Backbone:
+    source = source_of("mini", precision="float32", output_dtype="float16")
+    return load_backbone(source, precision="float32", device="cpu")
+
+
+def _vit(like: Backbone) -> Backbone:
+    """A ViT-B/16 with random weights; only its arithmetic matters here."""
+    torch.manual_seed(0)
+    model = open_clip.create_model("ViT-B-16").eval().requires_grad_(False)
+    spec = replace(like.spec, backbone="ViT-B/16, random", dim=512)
+    tokenizer = open_clip.get_tokenizer("ViT-B-16")
+    return replace(like, model=model, spec=spec, tokenizer=tokenizer)
+
+
+def _plan(root: Path, name: str) -> IngestPlan:
+    real = Path(os.environ.get("RETUNE_REAL_DATA", _SHARED)) / name
+    if real.is_dir():
+        return read_dataset(real, dataset=name)
+    size = int(name.removeprefix("nih-"))
+    n_images = 600 if size < 1000 else 24
+    write_demo(root / name, n_images, size=size)
+    return read_dataset(root / name, dataset=f"demo-{size}")
+
+
+def _files(plan: IngestPlan) -> list[Path]:
+    return [Path(plan.root, path) for path in plan.images["path"].to_pylist()]
+
+
+def _pixels(backbone: Backbone, files: list[Path]) -> np.ndarray:
     def decode(path: Path) -> np.ndarray:
         return backbone.preprocess.to_pixels(decode_image(path.read_bytes()))
 
-    rows = []
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        return np.stack(list(pool.map(decode, files)))
+
+
+def _against_the_limit(
+    root: Path,
+    backbone: Backbone,
+    plan: IngestPlan,
+    model: str,
+    repeats: int,
+    goal: float,
+) -> Row:
+    files = _files(plan)
+    # A few files are read several times over, so that every stage takes a while.
+    rounds = max(1, 96 // len(files)) if model == "mini" else 1
+    rates = []
     for repeat in range(max(3, repeats // 2)):
-        started = time.perf_counter()
-        with ThreadPoolExecutor(workers) as pool:
-            pixels = np.stack(list(pool.map(decode, files)))
-        decode_rate = len(files) / (time.perf_counter() - started)
-        started = time.perf_counter()
-        for first in range(0, len(files), _BATCH):
-            backbone.encode_images(pixels[first : first + _BATCH])
-        forward_rate = len(files) / (time.perf_counter() - started)
-        store = FeatureStore.create(root / f"encode-{repeat}")
+        pixels = _pixels(backbone, files)
+        decode_rate = _rate(
+            rounds * len(files), lambda: _pixels(backbone, files * rounds)
+        )
+
+        def forward(pixels: np.ndarray = pixels) -> None:
+            for first in range(0, len(pixels), _BATCH):
+                backbone.encode_images(pixels[first : first + _BATCH])
+
+        forward()
+        forward_rate = _rate(len(files), forward)
+        store = FeatureStore.create(root / f"{model[:3]}-{plan.dataset}-{repeat}")
         with store.writer("benchmark") as writer:
             writer.replace_dataset(
                 plan.images, plan.findings, plan.states, dataset=plan.dataset,
                 layout=plan.layout, root=plan.root, split_seed=0,
             )  # fmt: skip
-        summary = embed(store, EmbedOptions(batch_size=_BATCH, device="cpu"))
+        summary = embed_with(store, backbone, EmbedOptions(description_sets=()))
         rate = summary.images_encoded / summary.image_seconds
         limit = 1 / (1 / decode_rate + 1 / forward_rate)
-        rows.append((rate, limit, rate / limit))
-    rate, limit, ratio = sorted(rows, key=lambda row: row[2])[len(rows) // 2]
-    return [
-        Row(f"embed {name} with mini: the limit", rate, limit, "images/s", ratio, 0.9)
-    ]
+        rates.append((rate / limit, rate, limit))
+    ratio, rate, limit = sorted(rates)[len(rates) // 2]
+    title = f"embed {len(files)} of {plan.dataset}, {model}: the limit"
+    return Row(title, rate, limit, "images/s", ratio, goal)
+
+
+def _rate(n_images: int, action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return n_images / (time.perf_counter() - started)
+
+
+def _formats(exact: Backbone, pixels: np.ndarray, repeats: int) -> list[Row]:
+    """Memory format alone, and then what the processor's own arithmetic adds."""
+    plain_model = copy.deepcopy(exact.model)
+    plain_model.visual.to(memory_format=torch.contiguous_format)
+    normalised = exact.preprocess.normalise(pixels, exact.device).contiguous()
+
+    def plain() -> None:
+        with torch.inference_mode():
+            plain_model.encode_image(normalised)
+
+    usual = choose_precision(exact)
+    rows = []
+    for name, backbone, goal in (
+        ("channels-last", exact, 1.6),
+        (usual.spec.precision, usual, None),
+    ):
+        ours, theirs, ratio = in_turns(
+            lambda backbone=backbone: backbone.encode_images(pixels), plain, repeats
+        )
+        rates = len(pixels) / ours, len(pixels) / theirs
+        title = f"mini forward, {name}: float32, default format"
+        rows.append(Row(title, *rates, "images/s", ratio, goal))
+    return rows
+
+
+def _precisions(exact: Backbone, pixels: np.ndarray) -> list[Row]:
+    """Mean and worst cosine to float32 on real images."""
+    reference = exact.encode_images(pixels)
+    rows = []
+    for precision in ("bfloat16", "float16"):
+        vectors = with_precision(exact, precision).encode_images(pixels)
+        cosines = [
+            float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+            for a, b in zip(reference, vectors, strict=True)
+        ]
+        mean, worst = statistics.mean(cosines), min(cosines)
+        title = f"mini {precision}: cosine to float32, mean and (peer) worst"
+        rows.append(Row(title, mean, worst, "", mean, 0.999))
+    return rows
+
+
+def publish_rows(root: Path) -> list[Row]:
+    """A million vectors of 512 numbers, from arrays to committed, queryable rows."""
+    n_rows, dim = 1_000_000, 512
+    spec = EncoderSpec("random", "0", {}, {}, {}, "mean", "float32", "float16", dim)
+    store = FeatureStore.create(root / "million")
+    random = np.random.default_rng(0)
+    part = random.standard_normal((16_384, dim), dtype=np.float32)
+    started = time.perf_counter()
+    with store.writer("benchmark") as writer:
+        for first in range(0, n_rows, len(part)):
+            keys = [
+                f"{row:032x}" for row in range(first, min(first + len(part), n_rows))
+            ]
+            writer.publish(spec, "image", keys, part[: len(keys)])
+            writer.commit()
+    count = store.sql("SELECT count(*) FROM features").fetchall()[0][0]
+    rate = count / (time.perf_counter() - started)
+    title = f"{count:,} x {dim} from arrays to committed rows"
+    return [Row(title, rate, 100_000, "rows/s", rate / 100_000, 1.0)]

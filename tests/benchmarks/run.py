@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from encode_benchmark import encode_rows
+from encode_benchmark import encode_rows, publish_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
 from query_benchmark import query_rows
@@ -31,6 +31,7 @@ def main() -> None:
             rows += query_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
+            rows += publish_rows(root)
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
     print_rows(rows)
