@@ -10,10 +10,11 @@ from .boundary import run_guarded
 from .care import repair_command, verify_command
 from .demo import demo_command
 from .embed import embed_command
+from .evaluate import evaluate_command
 from .ingest import ingest_command
 from .predict import predict_command
 from .query import sql_command, status_command
-from .train import evaluate_command, merge_command, train_command
+from .train import merge_command, train_command
 
 __all__ = ["app", "main"]
 

@@ -12,6 +12,7 @@ __all__ = [
     "JsonOption",
     "QuietOption",
     "StoreOption",
+    "WhereOption",
     "split_names",
 ]
 
@@ -38,6 +39,10 @@ FingerprintOption: TypeAlias = Annotated[
 DatasetsOption: TypeAlias = Annotated[
     str | None,
     typer.Option("--datasets", help="Only these datasets, separated by commas."),
+]
+WhereOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--where", help="SQL condition over images: \"view = 'PA'\"."),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`retune-cli train` and `evaluate`: adaptors over cached features."""
+"""`retune-cli train` and `merge`: adaptors over cached features."""
 
 import time
 from dataclasses import dataclass, replace
@@ -15,9 +15,11 @@ from .options import (
     JsonOption,
     QuietOption,
     StoreOption,
+    WhereOption,
     split_names,
 )
-from .printing import print_json, print_line, print_table, progress_bar, remark
+from .printed_run import print_run, print_seeds, run_as_json
+from .printing import print_json, progress_bar
 
 if TYPE_CHECKING:
     from retune.pipeline.learn.experiment import Experiment, ExperimentConfig
@@ -26,12 +28,7 @@ if TYPE_CHECKING:
     from retune.pipeline.learn.train_config import TrainConfig
     from retune.store import FeatureStore, Run
 
-__all__ = ["evaluate_command", "merge_command", "train_command"]
-
-WhereOption = Annotated[
-    str | None,
-    typer.Option("--where", help="SQL condition over images: \"view = 'PA'\"."),
-]
+__all__ = ["merge_command", "train_command"]
 
 
 def train_command(
@@ -137,6 +134,9 @@ def train_command(
     bounds: Annotated[
         bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
     ] = True,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also print how figures are defined.")
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -200,6 +200,7 @@ def train_command(
         start,
         with_predictions=predictions,
         resume=resume,
+        explain=explain,
         quiet=quiet,
     )
     learning_set = runs.load()
@@ -299,6 +300,7 @@ class _Runs:
     start: "RunState | None" = None
     with_predictions: bool = False
     resume: bool = False
+    explain: bool = False
     quiet: bool = False
 
     def load(self) -> "LearningSet":
@@ -353,13 +355,20 @@ class _Runs:
         """Print one run in full, or a line for each of several and their mean."""
         path = self.store.path
         if as_json:
-            results = [_as_json(*one) for one in done]
+            results = [run_as_json(*one) for one in done]
             print_json(results[0] if len(results) == 1 else results)
         elif len(done) == 1:
             run, experiment = done[0]
-            _print_run(learning_set, experiment, run, path, quiet=self.quiet)
+            print_run(
+                learning_set,
+                experiment,
+                run,
+                path,
+                explain=self.explain,
+                quiet=self.quiet,
+            )
         else:
-            _print_seeds(done, path)
+            print_seeds(done, path)
 
 
 def _seeded(train: "TrainConfig", seeds: int) -> "list[TrainConfig]":
@@ -405,27 +414,6 @@ def _start(
     return find_state(store, name)
 
 
-def _print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
-    """A row per seed, then mean and standard deviation."""
-    import numpy as np
-
-    names = ("final_auroc", "average_incremental_auroc", "forgetting", "sequence_gap",
-             "joint_gap")  # fmt: skip
-    table = np.array([[one.summary[name] for name in names] for _, one in done])
-    rows: list[tuple[object, ...]] = [
-        (str(run.seed), run.run_id, *values)
-        for (run, _), values in zip(done, table.tolist(), strict=True)
-    ]
-    rows.append(("mean", f"{len(done)} seeds", *table.mean(axis=0).tolist()))
-    rows.append(("SD", "of one run", *table.std(axis=0, ddof=1).tolist()))
-    run = done[0][0]
-    print_line(
-        f"scenario {run.scenario}, method {run.method}; test images are the same"
-    )
-    print_table(("seed", "run", *names), rows)
-    print_line(f"adaptors in {store}/runs/")
-
-
 def _check_names(scenario: str, method: str, device: str) -> None:
     """Refuse unknown names before any feature is read."""
     from retune.pipeline.learn.methods import method_named
@@ -448,143 +436,3 @@ def _check_names(scenario: str, method: str, device: str) -> None:
             raise ConfigurationError(
                 "this machine has no usable CUDA device", "Use --device cpu."
             )
-
-
-def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
-    return {
-        "run_id": run.run_id,
-        "scenario": run.scenario,
-        "seconds": run.seconds,
-        "findings": experiment.findings,
-        "tasks": [task.name for task in experiment.scenario.tasks],
-        "auroc": experiment.difference.tolist(),
-        "auroc_positive": experiment.positive.tolist(),
-        "final_low": experiment.final.low.tolist(),
-        "final_high": experiment.final.high.tolist(),
-        "macro_auroc": experiment.final.macro,
-        "bounds": {name: row.tolist() for name, row in experiment.bounds.items()},
-        "summary": dict(experiment.summary),
-        "dropped": dict(experiment.dropped),
-        "excluded": dict(experiment.excluded),
-    }
-
-
-def _print_run(
-    learning_set: "LearningSet",
-    experiment: "Experiment",
-    run: "Run",
-    store: Path,
-    *,
-    quiet: bool,
-) -> None:
-    from retune.pipeline.report.matrix import format_matrix
-
-    for name, reason in experiment.dropped.items():
-        remark(f"Note: {name} is not trained: {reason}", quiet=quiet)
-    features, encoder = learning_set.features, learning_set.encoder
-    counts = ", ".join(
-        f"{len(features.rows(split)):,} {split}"
-        for split in ("train", "validation", "test")
-    )
-    print_line(
-        f"scenario {run.scenario}, method {run.method}, preset "
-        f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
-        f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
-    )
-    print_line()
-    print_line(
-        format_matrix(
-            experiment.findings,
-            experiment.difference,
-            experiment.scenario.introduced,
-            summary=experiment.summary,
-            final_low=experiment.final.low,
-            final_high=experiment.final.high,
-            n_positive=experiment.final.n_positive,
-            excluded=experiment.excluded,
-            bounds=experiment.bounds,
-            task_names=[task.name for task in experiment.scenario.tasks],
-        )
-    )
-    _, low, high = experiment.final.macro
-    print_line(
-        f"macro AUROC interval (bootstrap over patients): {low:.3f} to {high:.3f}"
-    )
-    print_line()
-    print_line(f"run {run.run_id} in {run.seconds:.1f} s; adaptors in {store}/runs/")
-    remark(
-        f'Next: retune-cli predict {run.run_id} IMAGE, or retune-cli sql "SELECT '
-        f"finding, value, ci_low, ci_high FROM metrics WHERE run_id = '{run.run_id}' "
-        "AND metric = 'auroc' AND split = 'test'\"",
-        quiet=quiet,
-    )
-
-
-def evaluate_command(
-    run: Annotated[str, typer.Argument(help="Run id, its first digits, or latest.")],
-    datasets: DatasetsOption = None,
-    store: StoreOption = Path("feature-store"),
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split", help="train, validation, test, or all (external data)."
-        ),
-    ] = "test",
-    where: WhereOption = None,
-    uncertain: Annotated[
-        str, typer.Option("--uncertain", help="zeros, ones or ignore.")
-    ] = "ignore",
-    blank: Annotated[
-        str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
-    ] = "negative",
-    json: JsonOption = False,
-) -> None:
-    """Evaluate a run on other images of the store.
-
-    The images must be encoded by the run's encoder. Thresholds stay those of the run.
-
-    Example: retune-cli evaluate latest --datasets padchest --split all
-    """
-    from retune.pipeline.learn.external import evaluate_run
-    from retune.store import FeatureStore
-
-    result = evaluate_run(
-        FeatureStore(store),
-        run,
-        datasets=split_names(datasets),
-        split=split,
-        where=where,
-        uncertain=uncertain,
-        blank=blank,
-    )
-    names, figures = result.findings, result.evaluation
-    rows = [
-        (
-            name,
-            int(figures.n_positive[place]),
-            int(figures.n_observed[place]),
-            float(figures.auroc[place]),
-            float(figures.low[place]),
-            float(figures.high[place]),
-            float(figures.others["average_precision"][place]),
-            float(figures.others["f1"][place]),
-        )
-        for place, name in enumerate(names)
-    ]
-    header = ("finding", "positive", "images", "auroc", "low", "high", "ap", "f1")
-    if json:
-        print_json(
-            {
-                "run_id": result.run_id,
-                "split": result.split,
-                "macro_auroc": figures.macro,
-                "findings": [dict(zip(header, row, strict=True)) for row in rows],
-                "not_evaluated": result.not_evaluated,
-            }
-        )
-        return
-    print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
-    print_table(header, rows)
-    print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*figures.macro))
-    for name, reason in result.not_evaluated.items():
-        print_line(f"not evaluated: {name}, {reason}")

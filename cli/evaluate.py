@@ -1,0 +1,81 @@
+"""`retune-cli evaluate`: a run on other images of the store."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import DatasetsOption, JsonOption, StoreOption, WhereOption, split_names
+from .printing import print_json, print_line, print_table
+
+__all__ = ["evaluate_command"]
+
+
+def evaluate_command(
+    run: Annotated[str, typer.Argument(help="Run id, its first digits, or latest.")],
+    datasets: DatasetsOption = None,
+    store: StoreOption = Path("feature-store"),
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", help="train, validation, test, or all (external data)."
+        ),
+    ] = "test",
+    where: WhereOption = None,
+    uncertain: Annotated[
+        str, typer.Option("--uncertain", help="zeros, ones or ignore.")
+    ] = "ignore",
+    blank: Annotated[
+        str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
+    ] = "negative",
+    json: JsonOption = False,
+) -> None:
+    """Evaluate a run on other images of the store.
+
+    The images must be encoded by the run's encoder. Thresholds stay those of the run.
+
+    Example: retune-cli evaluate latest --datasets padchest --split all
+    """
+    from retune.pipeline.learn.external import evaluate_run
+    from retune.store import FeatureStore
+
+    result = evaluate_run(
+        FeatureStore(store),
+        run,
+        datasets=split_names(datasets),
+        split=split,
+        where=where,
+        uncertain=uncertain,
+        blank=blank,
+    )
+    names, figures = result.findings, result.evaluation
+    rows = [
+        (
+            name,
+            int(figures.n_positive[place]),
+            int(figures.n_observed[place]),
+            float(figures.auroc[place]),
+            float(figures.low[place]),
+            float(figures.high[place]),
+            float(figures.others["average_precision"][place]),
+            float(figures.others["f1"][place]),
+        )
+        for place, name in enumerate(names)
+    ]
+    header = ("finding", "positive", "images", "auroc", "low", "high", "ap", "f1")
+    if json:
+        print_json(
+            {
+                "run_id": result.run_id,
+                "split": result.split,
+                "macro_auroc": figures.macro,
+                "findings": [dict(zip(header, row, strict=True)) for row in rows],
+                "not_evaluated": result.not_evaluated,
+            }
+        )
+        return
+    print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
+    print_table(header, rows)
+    print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*figures.macro))
+    for name, reason in result.not_evaluated.items():
+        print_line(f"not evaluated: {name}, {reason}")

@@ -1,0 +1,113 @@
+"""What `train` and `merge` say of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .printing import print_line, print_table, remark
+
+if TYPE_CHECKING:
+    from retune.pipeline.learn.experiment import Experiment
+    from retune.pipeline.learn.from_store import LearningSet
+    from retune.store import Run
+
+__all__ = ["print_run", "print_seeds", "run_as_json"]
+
+
+def run_as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
+    """A run's figures for ``--json``."""
+    return {
+        "run_id": run.run_id,
+        "scenario": run.scenario,
+        "seconds": run.seconds,
+        "findings": experiment.findings,
+        "tasks": [task.name for task in experiment.scenario.tasks],
+        "auroc": experiment.difference.tolist(),
+        "auroc_positive": experiment.positive.tolist(),
+        "final_low": experiment.final.low.tolist(),
+        "final_high": experiment.final.high.tolist(),
+        "macro_auroc": experiment.final.macro,
+        "bounds": {name: row.tolist() for name, row in experiment.bounds.items()},
+        "summary": dict(experiment.summary),
+        "dropped": dict(experiment.dropped),
+        "excluded": dict(experiment.excluded),
+    }
+
+
+def print_run(
+    learning_set: "LearningSet",
+    experiment: "Experiment",
+    run: "Run",
+    store: Path,
+    *,
+    explain: bool,
+    quiet: bool,
+) -> None:
+    """The matrix of a run and its figures; with `explain` also their formulas."""
+    from retune.pipeline.learn.incremental import FORMULAS
+    from retune.pipeline.report.matrix import format_matrix
+
+    for name, reason in experiment.dropped.items():
+        remark(f"Note: {name} is not trained: {reason}", quiet=quiet)
+    features, encoder = learning_set.features, learning_set.encoder
+    counts = ", ".join(
+        f"{len(features.rows(split)):,} {split}"
+        for split in ("train", "validation", "test")
+    )
+    print_line(
+        f"scenario {run.scenario}, method {run.method}, preset "
+        f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
+        f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
+    )
+    print_line()
+    print_line(
+        format_matrix(
+            experiment.findings,
+            experiment.difference,
+            experiment.scenario.introduced,
+            summary=experiment.summary,
+            final_low=experiment.final.low,
+            final_high=experiment.final.high,
+            n_positive=experiment.final.n_positive,
+            excluded=experiment.excluded,
+            bounds=experiment.bounds,
+            task_names=[task.name for task in experiment.scenario.tasks],
+        )
+    )
+    _, low, high = experiment.final.macro
+    print_line(
+        f"macro AUROC interval (bootstrap over patients): {low:.3f} to {high:.3f}"
+    )
+    if explain:
+        print_line()
+        print_line("R[t,k]: test AUROC of finding k after task t; tau(k): its task;")
+        print_line("S_t: findings seen by then; undefined cells are left out of means")
+        print_table(("figure", "formula"), list(FORMULAS.items()))
+    print_line()
+    print_line(f"run {run.run_id} in {run.seconds:.1f} s; adaptors in {store}/runs/")
+    remark(
+        f'Next: retune-cli predict {run.run_id} IMAGE, or retune-cli sql "SELECT '
+        f"finding, value, ci_low, ci_high FROM metrics WHERE run_id = '{run.run_id}' "
+        "AND metric = 'auroc' AND split = 'test'\"",
+        quiet=quiet,
+    )
+
+
+def print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
+    """A row per seed, then mean and standard deviation."""
+    import numpy as np
+
+    names = ("final_auroc", "average_incremental_auroc", "forgetting", "sequence_gap",
+             "joint_gap")  # fmt: skip
+    table = np.array([[one.summary[name] for name in names] for _, one in done])
+    rows: list[tuple[object, ...]] = [
+        (str(run.seed), run.run_id, *values)
+        for (run, _), values in zip(done, table.tolist(), strict=True)
+    ]
+    rows.append(("mean", f"{len(done)} seeds", *table.mean(axis=0).tolist()))
+    rows.append(("SD", "of one run", *table.std(axis=0, ddof=1).tolist()))
+    run = done[0][0]
+    print_line(
+        f"scenario {run.scenario}, method {run.method}; test images are the same"
+    )
+    print_table(("seed", "run", *names), rows)
+    print_line(f"adaptors in {store}/runs/")
