@@ -150,6 +150,16 @@ def test_equal_seeds_give_equal_figures(place: Path) -> None:
     assert one["auroc"] == other["auroc"]
 
 
+def test_explain_prints_how_figures_are_defined(place: Path) -> None:
+    plain = _fine(run("train", "--scenario", "label", "--no-bounds", cwd=place))
+    told = _fine(
+        run("train", "--scenario", "label", "--no-bounds", "--explain", cwd=place)
+    )
+    assert "mean_{tau(k)<T}" not in plain.stdout
+    assert "forgetting" in told.stdout
+    assert "mean_{tau(k)<T} (max_{tau(k)<=t<T} R[t,k] - R[T,k])" in told.stdout
+
+
 def test_findings_may_be_spelled_loosely(place: Path) -> None:
     done = _fine(
         run("train", "--scenario", "joint", "--findings", "mass", "--json", cwd=place)
