@@ -12,9 +12,10 @@ from .demo import demo_command
 from .embed import embed_command
 from .evaluate import evaluate_command
 from .ingest import ingest_command
+from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
-from .train import merge_command, train_command
+from .train import train_command
 
 __all__ = ["app", "main"]
 

@@ -1,8 +1,6 @@
-"""`retune-cli train` and `merge`: adaptors over cached features."""
+"""`retune-cli train`: adaptors over cached features."""
 
-import time
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,17 +16,14 @@ from .options import (
     WhereOption,
     split_names,
 )
-from .printed_run import print_run, print_seeds, run_as_json
-from .printing import print_json, progress_bar
+from .runs import Runs
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.experiment import Experiment, ExperimentConfig
-    from retune.pipeline.learn.from_store import LearningSet
     from retune.pipeline.learn.run_state import RunState
     from retune.pipeline.learn.train_config import TrainConfig
-    from retune.store import FeatureStore, Run
+    from retune.store import FeatureStore
 
-__all__ = ["merge_command", "train_command"]
+__all__ = ["train_command"]
 
 
 def train_command(
@@ -188,7 +183,7 @@ def train_command(
             options=_settings(settings),
         )
     )
-    runs = _Runs(
+    runs = Runs(
         feature_store,
         {
             "backbone": backbone,
@@ -226,149 +221,6 @@ def train_command(
         for one in _seeded(train, seeds)
     ]
     runs.show(learning_set, done, as_json=json)
-
-
-def merge_command(
-    sources: Annotated[
-        list[str],
-        typer.Argument(metavar="RUN RUN…", help="Runs of this store, or state files."),
-    ],
-    store: StoreOption = Path("feature-store"),
-    datasets: DatasetsOption = None,
-    where: WhereOption = None,
-    split_seed: Annotated[
-        int | None,
-        typer.Option(
-            "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
-        ),
-    ] = None,
-    uncertain: Annotated[
-        str, typer.Option("--uncertain", help="zeros, ones or ignore.")
-    ] = "ignore",
-    blank: Annotated[
-        str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
-    ] = "negative",
-    bounds: Annotated[
-        bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
-    ] = True,
-    json: JsonOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Add the states of analytic runs: one model as if trained on all their images.
-
-    The result is a run of this store, evaluated on its test images. Merge runs on
-    different images: what two runs have seen counts twice.
-
-    Example: retune-cli merge latest /media/other-hospital/state.safetensors
-    """
-    from retune.pipeline.learn.experiment import ExperimentConfig
-    from retune.pipeline.learn.from_store import find_state
-    from retune.pipeline.learn.run_state import merge_runs
-    from retune.store import FeatureStore
-
-    feature_store = FeatureStore(store)
-    start = merge_runs([find_state(feature_store, name) for name in sources])
-    runs = _Runs(
-        feature_store,
-        {"fingerprint": start.fingerprint},
-        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed},
-        {"merged": sources},
-        start,
-        quiet=quiet,
-    )
-    learning_set = runs.load()
-    config = ExperimentConfig(
-        scenario="merge",
-        train=start.config,
-        method=start.method,
-        findings=start.findings,
-        uncertain=uncertain,  # type: ignore[arg-type]  # checked where it is used
-        blank=blank,  # type: ignore[arg-type]  # as above
-        with_bounds=bounds,
-    )
-    runs.show(learning_set, [runs.run(learning_set, config)], as_json=json)
-
-
-@dataclass(frozen=True)
-class _Runs:
-    """What the runs of one command have in common."""
-
-    store: "FeatureStore"
-    encoder: dict[str, Any]
-    images: dict[str, Any]
-    noted: dict[str, Any]
-    start: "RunState | None" = None
-    with_predictions: bool = False
-    resume: bool = False
-    explain: bool = False
-    quiet: bool = False
-
-    def load(self) -> "LearningSet":
-        """Read images and descriptions."""
-        from retune.pipeline.learn.from_store import load_learning_set
-
-        return load_learning_set(self.store, **self.encoder, **self.images)
-
-    def run(
-        self, learning_set: "LearningSet", config: "ExperimentConfig"
-    ) -> "tuple[Run, Experiment]":
-        """One run, entered into the store."""
-        from retune.pipeline.learn.experiment import run_experiment
-        from retune.pipeline.learn.from_store import checkpoints_of, save_run
-
-        chosen = self.images | self.noted
-        kept = (
-            checkpoints_of(self.store, learning_set, config, chosen)
-            if self.resume
-            else None
-        )
-        started_at, started = datetime.now(UTC), time.perf_counter()
-        with progress_bar(quiet=self.quiet) as show:
-            experiment = run_experiment(
-                learning_set.features,
-                learning_set.prompts,
-                config,
-                show,
-                start=self.start,
-                checkpoints=kept,
-            )
-        run = save_run(
-            self.store,
-            learning_set,
-            experiment,
-            chosen=chosen,
-            started_at=started_at.replace(tzinfo=None),
-            seconds=time.perf_counter() - started,
-            with_predictions=self.with_predictions,
-        )
-        if kept is not None:
-            kept.remove()
-        return run, experiment
-
-    def show(
-        self,
-        learning_set: "LearningSet",
-        done: "list[tuple[Run, Experiment]]",
-        *,
-        as_json: bool,
-    ) -> None:
-        """Print one run in full, or a line for each of several and their mean."""
-        path = self.store.path
-        if as_json:
-            results = [run_as_json(*one) for one in done]
-            print_json(results[0] if len(results) == 1 else results)
-        elif len(done) == 1:
-            run, experiment = done[0]
-            print_run(
-                learning_set,
-                experiment,
-                run,
-                path,
-                explain=self.explain,
-                quiet=self.quiet,
-            )
-        else:
-            print_seeds(done, path)
 
 
 def _seeded(train: "TrainConfig", seeds: int) -> "list[TrainConfig]":

@@ -1,19 +1,105 @@
-"""What `train` and `merge` say of a run."""
+"""Runs of one command: made, entered into the store, and told of."""
 
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .printing import print_line, print_table, remark
+from .printing import print_json, print_line, print_table, progress_bar, remark
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.experiment import Experiment
+    from retune.pipeline.learn.experiment import Experiment, ExperimentConfig
     from retune.pipeline.learn.from_store import LearningSet
-    from retune.store import Run
+    from retune.pipeline.learn.run_state import RunState
+    from retune.store import FeatureStore, Run
 
-__all__ = ["print_run", "print_seeds", "run_as_json"]
+__all__ = ["Runs"]
 
 
-def run_as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
+@dataclass(frozen=True)
+class Runs:
+    """What the runs of one command have in common."""
+
+    store: "FeatureStore"
+    encoder: dict[str, Any]
+    images: dict[str, Any]
+    noted: dict[str, Any]
+    start: "RunState | None" = None
+    with_predictions: bool = False
+    resume: bool = False
+    explain: bool = False
+    quiet: bool = False
+
+    def load(self) -> "LearningSet":
+        """Read images and descriptions."""
+        from retune.pipeline.learn.from_store import load_learning_set
+
+        return load_learning_set(self.store, **self.encoder, **self.images)
+
+    def run(
+        self, learning_set: "LearningSet", config: "ExperimentConfig"
+    ) -> "tuple[Run, Experiment]":
+        """One run, entered into the store."""
+        from retune.pipeline.learn.experiment import run_experiment
+        from retune.pipeline.learn.from_store import checkpoints_of, save_run
+
+        chosen = self.images | self.noted
+        kept = (
+            checkpoints_of(self.store, learning_set, config, chosen)
+            if self.resume
+            else None
+        )
+        started_at, started = datetime.now(UTC), time.perf_counter()
+        with progress_bar(quiet=self.quiet) as show:
+            experiment = run_experiment(
+                learning_set.features,
+                learning_set.prompts,
+                config,
+                show,
+                start=self.start,
+                checkpoints=kept,
+            )
+        run = save_run(
+            self.store,
+            learning_set,
+            experiment,
+            chosen=chosen,
+            started_at=started_at.replace(tzinfo=None),
+            seconds=time.perf_counter() - started,
+            with_predictions=self.with_predictions,
+        )
+        if kept is not None:
+            kept.remove()
+        return run, experiment
+
+    def show(
+        self,
+        learning_set: "LearningSet",
+        done: "list[tuple[Run, Experiment]]",
+        *,
+        as_json: bool,
+    ) -> None:
+        """Print one run in full, or a line for each of several and their mean."""
+        path = self.store.path
+        if as_json:
+            results = [_as_json(*one) for one in done]
+            print_json(results[0] if len(results) == 1 else results)
+        elif len(done) == 1:
+            run, experiment = done[0]
+            _print_run(
+                learning_set,
+                experiment,
+                run,
+                path,
+                explain=self.explain,
+                quiet=self.quiet,
+            )
+        else:
+            _print_seeds(done, path)
+
+
+def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
     """A run's figures for ``--json``."""
     return {
         "run_id": run.run_id,
@@ -33,7 +119,7 @@ def run_as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
     }
 
 
-def print_run(
+def _print_run(
     learning_set: "LearningSet",
     experiment: "Experiment",
     run: "Run",
@@ -92,7 +178,7 @@ def print_run(
     )
 
 
-def print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
+def _print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
     """A row per seed, then mean and standard deviation."""
     import numpy as np
 
