@@ -297,6 +297,7 @@ def _embed_images(
         encode,
         plan_lanes(usable_cores(), options.workers) if on_processor else [pipeline],
         batch_size=options.batch_size or usual_batch,
+        cut_finer=options.batch_size is None,
         set_threads=backbone.use_threads,
     )
     started = time.perf_counter()
@@ -331,7 +332,8 @@ def _hand_on(
     new = np.array([not sink.has(key) for key in encoded.keys], dtype=bool)
     good = storable(encoded.vectors, output_dtype)
     taken = np.flatnonzero(new & good)
-    sink.add([encoded.keys[row] for row in taken], encoded.vectors[taken])
+    if len(taken):
+        sink.add([encoded.keys[row] for row in taken], encoded.vectors[taken])
     failures = [read.failure for read in batch.read if read.failure is not None]
     failures += [
         _encode_failure(

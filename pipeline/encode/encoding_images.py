@@ -192,6 +192,7 @@ def encode_images(
     *,
     batch_size: int,
     set_threads: SetThreads,
+    cut_finer: bool = False,
 ) -> Generator[tuple[EncodedBatch, Arrangement]]:
     """Read and encode files in order, a batch at a time.
 
@@ -203,10 +204,15 @@ def encode_images(
         arrangements: One, or several to choose from by trial.
         batch_size: Images in a forward pass.
         set_threads: Tells the calling thread's forward passes how many threads to use.
+        cut_finer: Make batches of a short job smaller, so that no lane waits long for
+            the last batch of another.
 
     Yields:
         Batches in the order of `items`, and how the cores shared them.
     """
+    if cut_finer and arrangements[0].lanes > 1:
+        least = _LEAST_ROUNDS * arrangements[0].lanes
+        batch_size = min(batch_size, max(1, -(-len(items) // least)))
     first, rounds = 0, _TRIAL_ROUNDS * max(one.lanes for one in arrangements)
     trial = rounds * batch_size
     speeds = []
@@ -291,9 +297,6 @@ def _in_lanes(
         initializer=set_threads,
         initargs=(arrangement.threads,),
     )
-    # A short job is cut finer, so that no lane waits long for another's last batch.
-    rounds = _LEAST_ROUNDS * arrangement.lanes
-    batch_size = min(batch_size, -(-len(items) // rounds) or 1)
     waiting: deque[Future[EncodedBatch]] = deque()
     try:
         for start in range(0, len(items), batch_size):

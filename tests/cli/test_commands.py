@@ -308,11 +308,11 @@ def test_embed_stops_cleanly_and_goes_on(
     backbone = f"local-dir:{place / 'tiny'}"
     program = (
         "import retune.pipeline.encode.embed as e, os, signal\n"
-        "original = e._encode_batch\n"
+        "original = e._hand_on\n"
         "def once(*a):\n"
         "    original(*a)\n"
         f"    os.kill(os.getpid(), {int(number)})\n"
-        "e._encode_batch = once\n"
+        "e._hand_on = once\n"
         "import sys; from retune.cli.main import main\n"
         f"sys.argv = ['retune-cli', 'embed', '--backbone', {backbone!r}]\n"
         "main()"

@@ -109,6 +109,22 @@ def test_a_short_job_goes_the_usual_way() -> None:
     assert set(used) == {_LANES}
 
 
+def test_a_short_job_is_cut_finer_if_nobody_chose_the_size() -> None:
+    sizes = [
+        len(batch.read)
+        for batch, _ in encode_images(
+            _items(25),
+            _read,
+            _Backbone().encode,
+            [_LANES, _TURNS],
+            batch_size=16,
+            set_threads=lambda _: None,
+            cut_finer=True,
+        )
+    ]
+    assert sizes == [3] * 8 + [1]
+
+
 def test_leaving_early_stops_the_lanes() -> None:
     batches = encode_images(
         _items(400),
