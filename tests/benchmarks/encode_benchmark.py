@@ -146,10 +146,10 @@ def _formats(
             plain_model.encode_image(normalised)
 
     rows = []
-    for backbone, name, wanted in (
-        (exact, "channels-last", goal),
-        (usual, usual.spec.precision, None),
-    ):
+    compared = [(exact, "channels-last", goal)]
+    if usual is not exact:
+        compared.append((usual, usual.spec.precision, None))
+    for backbone, name, wanted in compared:
         ours, theirs, ratio = in_turns(
             lambda backbone=backbone: backbone.encode_images(pixels), plain, repeats
         )
