@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from .options import DatasetsOption, JsonOption, StoreOption, WhereOption, split_names
+from .options import (
+    BlankOption,
+    DatasetsOption,
+    JsonOption,
+    StoreOption,
+    UncertainOption,
+    WhereOption,
+    split_names,
+)
 from .printing import print_json, print_line, print_table
 
 __all__ = ["evaluate_command"]
@@ -22,12 +30,8 @@ def evaluate_command(
         ),
     ] = "test",
     where: WhereOption = None,
-    uncertain: Annotated[
-        str, typer.Option("--uncertain", help="zeros, ones or ignore.")
-    ] = "ignore",
-    blank: Annotated[
-        str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
-    ] = "negative",
+    uncertain: UncertainOption = "ignore",
+    blank: BlankOption = "negative",
     json: JsonOption = False,
 ) -> None:
     """Evaluate a run on other images of the store.

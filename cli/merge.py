@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from .options import (
+    BlankOption,
     DatasetsOption,
     JsonOption,
     QuietOption,
     StoreOption,
+    UncertainOption,
     WhereOption,
     split_names,
 )
@@ -32,12 +34,8 @@ def merge_command(
             "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
         ),
     ] = None,
-    uncertain: Annotated[
-        str, typer.Option("--uncertain", help="zeros, ones or ignore.")
-    ] = "ignore",
-    blank: Annotated[
-        str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
-    ] = "negative",
+    uncertain: UncertainOption = "ignore",
+    blank: BlankOption = "negative",
     bounds: Annotated[
         bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
     ] = True,

@@ -7,11 +7,13 @@ import typer
 
 __all__ = [
     "BackboneOption",
+    "BlankOption",
     "DatasetsOption",
     "FingerprintOption",
     "JsonOption",
     "QuietOption",
     "StoreOption",
+    "UncertainOption",
     "WhereOption",
     "split_names",
 ]
@@ -39,6 +41,12 @@ FingerprintOption: TypeAlias = Annotated[
 DatasetsOption: TypeAlias = Annotated[
     str | None,
     typer.Option("--datasets", help="Only these datasets, separated by commas."),
+]
+UncertainOption: TypeAlias = Annotated[
+    str, typer.Option("--uncertain", help="zeros, ones or ignore.")
+]
+BlankOption: TypeAlias = Annotated[
+    str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
 ]
 WhereOption: TypeAlias = Annotated[
     str | None,

@@ -8,11 +8,13 @@ import typer
 
 from .options import (
     BackboneOption,
+    BlankOption,
     DatasetsOption,
     FingerprintOption,
     JsonOption,
     QuietOption,
     StoreOption,
+    UncertainOption,
     WhereOption,
     split_names,
 )
@@ -110,12 +112,8 @@ def train_command(
             "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
         ),
     ] = None,
-    uncertain: Annotated[
-        str, typer.Option("--uncertain", help="zeros, ones or ignore.")
-    ] = "ignore",
-    blank: Annotated[
-        str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
-    ] = "negative",
+    uncertain: UncertainOption = "ignore",
+    blank: BlankOption = "negative",
     datasets: DatasetsOption = None,
     where: WhereOption = None,
     descriptions: Annotated[
