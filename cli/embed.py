@@ -47,7 +47,10 @@ def embed_command(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", min=0, help="Decoding threads [all cores].")
+        int,
+        typer.Option(
+            "--workers", min=0, help="Decoding threads beside a GPU [all cores]."
+        ),
     ] = 0,
     retry_failed: Annotated[
         bool,

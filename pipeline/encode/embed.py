@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, ItemFailure, StoreWriter
+from retune.store.errors import BackboneError
 from retune.store.work import (
     count_dataset_findings,
     find_encoder_of_source,
@@ -61,7 +62,8 @@ class EmbedOptions:
         output_dtype: Type of the stored vectors.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         batch_size: Images in a forward pass; None: what suits the device.
-        workers: Threads that read and decode.
+        workers: Threads that read and decode where batches are not encoded side by
+            side, as on an accelerator.
         datasets: Only these; None for all.
         description_sets: Shipped sets by name, or files.
         retry_failed: Read again what could not be decoded before.
@@ -313,7 +315,7 @@ def _embed_images(
                 f"limit: {summary.limiting_stage}, {summary.efficiency:.0%} of forward"
             )
             progress(Progress("images", done, len(plan.to_read), note))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BackboneError):
         sink.flush()  # what is encoded is kept; the rest is done next time
         raise
     finally:

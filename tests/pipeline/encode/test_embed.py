@@ -18,7 +18,7 @@ from retune.pipeline.encode.backbone import Backbone
 from retune.pipeline.encode.embed import EmbedOptions, EmbedSummary, embed
 from retune.pipeline.progress import Progress
 from retune.store import FeatureStore, choose_encoder, read_labelled_images
-from retune.store.errors import ConfigurationError, StoreWriteError
+from retune.store.errors import BackboneError, ConfigurationError, StoreWriteError
 
 pytestmark = pytest.mark.e2e
 
@@ -251,6 +251,28 @@ def test_an_interruption_keeps_what_is_encoded(
         embed(store, EmbedOptions(backbone, batch_size=4), stop)
     assert len(_vectors(store)) == 8
     assert _embed(store, backbone).images_encoded == 12
+    assert not store.verify()
+
+
+def test_a_backbone_that_breaks_down_keeps_what_is_encoded(
+    store: FeatureStore, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, calls = Backbone.encode_images, []
+
+    def breaking(self: Backbone, pixels: np.ndarray) -> np.ndarray:
+        calls.append(len(pixels))
+        if sum(calls[:8]) > 8:  # two batches of four go well
+            raise RuntimeError("the device is gone")
+        return original(self, pixels)
+
+    monkeypatch.setattr(Backbone, "encode_images", breaking)
+    with pytest.raises(BackboneError, match="the device is gone"):
+        _embed(store, backbone, precision="float32")
+    kept = len(_vectors(store))
+    assert kept in (4, 8)  # lanes finish in either order
+    monkeypatch.undo()
+    again = _embed(store, backbone, precision="float32")
+    assert again.images_encoded == 20 - kept
     assert not store.verify()
 
 
