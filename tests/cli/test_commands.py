@@ -308,6 +308,8 @@ def test_embed_stops_cleanly_and_goes_on(
     backbone = f"local-dir:{place / 'tiny'}"
     program = (
         "import retune.pipeline.encode.embed as e, os, signal\n"
+        # A shell's background jobs, and what they start, ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "original = e._hand_on\n"
         "def once(*a):\n"
         "    original(*a)\n"
