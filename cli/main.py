@@ -8,6 +8,7 @@ import typer
 
 from .boundary import run_guarded
 from .care import repair_command, verify_command
+from .compare import compare_command
 from .demo import demo_command
 from .embed import embed_command
 from .evaluate import evaluate_command
@@ -44,6 +45,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "train": train_command,
     "merge": merge_command,
     "evaluate": evaluate_command,
+    "compare": compare_command,
     "predict": predict_command,
     "sql": sql_command,
     "status": status_command,

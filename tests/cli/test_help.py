@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from retune.cli.main import app
+
 _GOLDEN = Path(__file__).with_name("help.txt")
-_VERBS = (
-    "demo", "ingest", "embed", "train", "merge", "evaluate", "predict", "sql", "status",
-    "verify", "repair",
-)  # fmt: skip
+_VERBS = tuple(str(command.name) for command in app.registered_commands)
 
 
 def _help(*arguments: str) -> str:

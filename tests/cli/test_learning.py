@@ -2,25 +2,20 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Result, run_command
 from image_samples import write_dataset, write_tiny_backbone
 
 pytestmark = pytest.mark.e2e
 
-_COMMAND = [sys.executable, "-c", "from retune.cli.main import main; main()"]
 _QUICK = ("--scenario", "label", "--epochs", 3, "--no-bounds")
 
 
-def run(cwd: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*_COMMAND, *map(str, arguments)],
-        capture_output=True, text=True, cwd=cwd, check=False,
-    )  # fmt: skip
+def run(cwd: Path, *arguments: object) -> Result:
+    return run_command(*arguments, cwd=cwd)
 
 
 def result(cwd: Path, *arguments: object) -> Any:
