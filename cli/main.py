@@ -16,6 +16,7 @@ from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
+from .report import report_command
 from .train import train_command
 
 __all__ = ["app", "main"]
@@ -48,6 +49,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare_command,
     "predict": predict_command,
     "sql": sql_command,
+    "report": report_command,
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
