@@ -127,7 +127,7 @@ def build_page(runs: Sequence[RunRecord], *, version: str, made_at: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.from_string(template).render(
+    page: str = environment.from_string(template).render(
         sections=sections,
         stores=sorted({run.store for run in kept}),
         n_runs=len(kept),
@@ -146,6 +146,7 @@ def build_page(runs: Sequence[RunRecord], *, version: str, made_at: str) -> str:
         subgroups=_subgroups,
         settings=_settings,
     )
+    return page
 
 
 def _matrix(run: RunRecord) -> list[dict[str, Any]]:
