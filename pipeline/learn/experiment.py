@@ -358,6 +358,8 @@ class _Run:
             found["joint-observed"] = self._once(merged)
         elif scenario.name == "data":
             found["joint-observed"] = found["joint"]  # its parts are all cells
+        if isinstance(self.features.embedding, np.memmap):
+            return found  # scikit-learn would need all vectors in memory, in float32
         found["logistic regression"] = self.rows("test").influence(
             logistic_regression_scores(self.features, self.targets)
         )
