@@ -3,25 +3,15 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command_line import Result, run_command
+from command_line import result_in as result
+from command_line import run_in as run
 from image_samples import write_dataset, write_tiny_backbone
 
 pytestmark = pytest.mark.e2e
 
 _QUICK = ("--scenario", "label", "--epochs", 3, "--no-bounds")
-
-
-def run(cwd: Path, *arguments: object) -> Result:
-    return run_command(*arguments, cwd=cwd)
-
-
-def result(cwd: Path, *arguments: object) -> Any:
-    done = run(cwd, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
