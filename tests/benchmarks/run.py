@@ -11,6 +11,7 @@ from pathlib import Path
 
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows, publish_rows
+from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
 from query_benchmark import query_rows
@@ -22,11 +23,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=["read", "query", "encode", "learn"])
+    parser.add_argument(
+        "--only", choices=["ingest", "read", "query", "encode", "learn"]
+    )
     arguments = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        if arguments.only in (None, "ingest"):
+            rows += ingest_rows(root)
         if arguments.only in (None, "read", "query"):
             rows += read_rows(root, arguments.rows, arguments.repeats)
             rows += query_rows(root, arguments.repeats)
