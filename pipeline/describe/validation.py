@@ -20,6 +20,7 @@ __all__ = [
     "estimate_tokens",
     "is_denied",
     "is_near_duplicate",
+    "judge_sentence",
     "validate_finding",
     "validate_sentence",
 ]
@@ -147,6 +148,25 @@ def validate_sentence(
     return [Problem(rule, polarity, text, reason) for rule, reason in pairs]
 
 
+def judge_sentence(
+    finding: str,
+    polarity: Polarity,
+    text: str,
+    requirements: Requirements,
+    kept: Sequence[str],
+    vocabulary: Vocabulary | None = None,
+) -> list[Problem]:
+    """What is wrong with a sentence, alone and beside those that are kept already.
+
+    >>> kept = ["Pulmonary edema."]
+    >>> [p.rule for p in judge_sentence("Edema", "positive", "Pulmonary  edema",
+    ...                                 Requirements(), kept)]
+    ['duplicate']
+    """
+    problems = validate_sentence(finding, polarity, text, requirements, vocabulary)
+    return problems + _repetition(polarity, text, kept)
+
+
 def _polarity(
     finding: str, polarity: Polarity, folded: str, language: str, own: Words
 ) -> list[tuple[str, str]]:
@@ -185,10 +205,9 @@ def validate_finding(
     for polarity, texts in sentences.items():
         n_good = 0
         for text in texts:
-            problems = validate_sentence(
-                finding, polarity, text, requirements, vocabulary
+            problems = judge_sentence(
+                finding, polarity, text, requirements, kept, vocabulary
             )
-            problems += _repetition(polarity, text, kept)
             if not problems:
                 kept.append(text)
                 n_good += 1
