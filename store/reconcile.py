@@ -192,9 +192,15 @@ def insert_shard(
 ) -> int:
     """Enter a shard and the rows that no other shard of its encoder holds yet.
 
+    Nothing happens if the catalog has the shard: an interruption may hide from a
+    writer that its transaction went through, and it tries again.
+
     Returns:
         The number of feature rows entered.
     """
+    query = "SELECT count(*) FROM shards WHERE shard_id = ?"
+    if scalar(connection, query, [header.shard_id]):
+        return 0
     keys = pa.array(read_keys(header.path).astype("U32"))
     rows = pa.array(range(len(keys)), pa.int32())
     incoming = pa.table({"item_id": keys, "row": rows})
