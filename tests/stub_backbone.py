@@ -15,6 +15,9 @@ from retune.pipeline.progress import Progress, silent
 from retune.store import EncoderSpec, FeatureStore, content_digest
 
 _SIDE = 4
+_SPEC = EncoderSpec(
+    "stub", "0", {}, {}, {}, "none", "float32", "float16", _SIDE * _SIDE
+)
 
 
 def _to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -30,9 +33,7 @@ class StubBackbone:
         before_images: Called before each batch of images with its size.
     """
 
-    spec: EncoderSpec = EncoderSpec(
-        "stub", "0", {}, {}, {}, "none", "float32", "float16", _SIDE * _SIDE
-    )
+    spec: EncoderSpec = _SPEC
     before_images: Callable[[int], object] = lambda _: None
     device: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(type="cpu"))
     preprocess: SimpleNamespace = field(

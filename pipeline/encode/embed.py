@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ from retune.store.work import (
 
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
+from .accelerators import count_installed, idle_accelerator
 from .backbones import BackboneSource, load_backbone, source_of
 from .descriptions import load_descriptions
 from .encoding_images import (
@@ -67,6 +69,7 @@ class EmbedOptions:
         datasets: Only these; None for all.
         description_sets: Shipped sets by name, or files.
         retry_failed: Read again what could not be decoded before.
+        wait: If another process writes to the store, wait until it has ended.
         shard_rows: Vectors in a full shard.
         flush_seconds: Publish a shard at least this often.
     """
@@ -80,6 +83,7 @@ class EmbedOptions:
     datasets: tuple[str, ...] | None = None
     description_sets: tuple[str, ...] = ("default",)
     retry_failed: bool = False
+    wait: bool = False
     shard_rows: int = 16_384
     flush_seconds: float = 60.0
 
@@ -142,7 +146,7 @@ def embed(
     Raises:
         BackboneError: The backbone cannot be loaded.
         ConfigurationError: An option names something that does not exist.
-        StoreBusyError: Another process writes to the store.
+        StoreBusyError: Another process writes to the store, and we do not wait.
         StoreWriteError: The disk refused; everything committed before is kept.
     """
     source = source_of(
@@ -150,7 +154,7 @@ def embed(
         precision=options.precision,
         output_dtype=options.output_dtype,
     )
-    with store.writer("embed") as writer:
+    with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
         if known is not None:
@@ -159,6 +163,7 @@ def embed(
                 return _finish(writer, plan, EmbedSummary(known))
         progress(Progress(f"loading {options.backbone}", 0, 0))
         backbone = _load(source, options, read_fingerprints(store))
+        _tell_of_idle_accelerators(backbone, progress)
         return _encode_missing(
             store, writer, backbone, source.digest, options, progress
         )
@@ -177,12 +182,21 @@ def embed_with(
 
     Raises:
         ConfigurationError: An option names something that does not exist.
-        StoreBusyError: Another process writes to the store.
+        StoreBusyError: Another process writes to the store, and we do not wait.
         StoreWriteError: The disk refused; everything committed before is kept.
     """
-    with store.writer("embed") as writer:
+    with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         return _encode_missing(store, writer, backbone, None, options, progress)
+
+
+def _writer(
+    store: FeatureStore, options: EmbedOptions, progress: ProgressCallback
+) -> AbstractContextManager[StoreWriter]:
+    def tell(owner: str) -> None:
+        progress(Progress(f"waiting for {owner}", 0, 0))
+
+    return store.writer("embed", tell if options.wait else None)
 
 
 def _encode_missing(
@@ -243,6 +257,17 @@ def _load(
         device=options.device,
         known=known,
     )
+
+
+def _tell_of_idle_accelerators(
+    backbone: "Backbone", progress: ProgressCallback
+) -> None:
+    import torch
+
+    kind, usable = backbone.device.type, torch.cuda.device_count()
+    warning = idle_accelerator(kind, usable, count_installed())
+    if warning:
+        progress(Progress("warning", 0, 0, warning))
 
 
 def _embed_texts(

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from stub_backbone import (
 from retune.pipeline.progress import Progress
 from retune.store import FeatureStore, content_digest
 from retune.store.catalog import Catalog
-from retune.store.errors import StoreWriteError
+from retune.store.errors import StoreBusyError, StoreWriteError
 
 pytestmark = pytest.mark.e2e
 
@@ -228,6 +229,47 @@ def _shards_of_images(catalog: Catalog) -> bool:
     with catalog.read() as connection:
         query = "FROM shards WHERE modality = 'image'"
         return bool(connection.execute(query).fetchall())
+
+
+def test_two_embeds_that_wait_do_the_work_once(
+    store: FeatureStore, expected: Rows, forking: ForkServerContext
+) -> None:
+    both = [
+        forking.Process(target=embed_stub, args=(store.path,), kwargs={"wait": True})
+        for _ in range(2)
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join()
+    assert [process.exitcode for process in both] == [0, 0]
+    assert stored_rows(store) == expected
+    assert_tidy(store)
+
+
+def test_a_second_embed_says_who_writes_and_waits_or_leaves(
+    store: FeatureStore, expected: Rows
+) -> None:
+    told = threading.Event()
+    said: list[str] = []
+
+    def hear(progress: Progress) -> None:
+        said.append(progress.stage)
+        told.set()
+
+    second = threading.Thread(
+        target=embed_stub, args=(store.path, hear), kwargs={"wait": True}
+    )
+    with store.writer("ingest"):
+        with pytest.raises(StoreBusyError, match="ingest") as caught:
+            embed_stub(store.path)
+        assert "--wait" in caught.value.hint
+        second.start()
+        assert told.wait(60)
+        assert not store.sql("FROM shards").fetchall()
+    second.join()
+    assert said[0].startswith(f"waiting for ingest (process {os.getpid()} ")
+    assert stored_rows(store) == expected
 
 
 def test_queries_from_another_process_run_throughout(
