@@ -48,6 +48,9 @@ class StubBackbone:
         digests = [content_digest(text.encode())[: self.spec.dim] for text in texts]
         return np.array([[int(c, 16) + 1 for c in one] for one in digests], "f4")
 
+    def narrow(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+        return vectors.astype(np.float16)
+
     def use_threads(self, n_threads: int) -> None:
         """It has none."""
 

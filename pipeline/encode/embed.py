@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, ItemFailure, StoreWriter
-from retune.store.errors import BackboneError
+from retune.store.shards import to_stored
 from retune.store.work import (
     count_dataset_findings,
     find_encoder_of_source,
@@ -37,7 +37,7 @@ from .encoding_images import (
 )
 from .processor import keep_freed_memory, let_threads_sleep, usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
-from .shard_sink import ShardSink, storable
+from .shard_sink import ShardSink
 from .work_plan import ImagePlan, file_statuses, plan_images
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ class EmbedSummary:
         image_seconds: Time spent on images, without loading the backbone.
         read_seconds: Part of it spent waiting for decoded images.
         forward_seconds: Part of it spent in the backbone.
+        write_seconds: Part of it spent waiting for a shard to be written.
     """
 
     fingerprint: str = ""
@@ -116,11 +117,17 @@ class EmbedSummary:
     image_seconds: float = 0.0
     read_seconds: float = 0.0
     forward_seconds: float = 0.0
+    write_seconds: float = 0.0
 
     @property
     def limiting_stage(self) -> str:
         """Which part of the work takes longest."""
-        return "forward" if self.forward_seconds >= self.read_seconds else "decode"
+        seconds = {
+            "forward": self.forward_seconds,
+            "decode": self.read_seconds,
+            "write": self.write_seconds,
+        }
+        return max(seconds, key=lambda stage: seconds[stage])
 
     @property
     def efficiency(self) -> float:
@@ -277,14 +284,13 @@ def _embed_texts(
     summary: EmbedSummary,
     progress: ProgressCallback,
 ) -> None:
-    sink = ShardSink(writer, backbone.spec, "text")
-    for start in range(0, len(texts), _TEXT_BATCH):
-        batch = texts.slice(start, _TEXT_BATCH)
-        vectors = backbone.encode_texts(batch["text"].to_pylist())
-        sink.add(batch["text_digest"].to_pylist(), vectors)
-        summary.descriptions_encoded += len(batch)
-        progress(Progress("descriptions", summary.descriptions_encoded, len(texts)))
-    sink.flush()
+    with ShardSink(writer, backbone.spec, "text") as sink:
+        for start in range(0, len(texts), _TEXT_BATCH):
+            batch = texts.slice(start, _TEXT_BATCH)
+            vectors = backbone.encode_texts(batch["text"].to_pylist())
+            sink.add(batch["text_digest"].to_pylist(), vectors)
+            summary.descriptions_encoded += len(batch)
+            progress(Progress("descriptions", summary.descriptions_encoded, len(texts)))
 
 
 def _embed_images(
@@ -313,7 +319,8 @@ def _embed_images(
         return read_image(item, backbone.preprocess.to_pixels, is_known)
 
     def encode(files: Sequence[ReadImage]) -> Encoded:
-        return encode_contents(files, backbone.encode_images, sink.has)
+        encoded = encode_contents(files, backbone.encode_images, sink.has)
+        return replace(encoded, vectors=backbone.narrow(encoded.vectors))
 
     on_processor = backbone.device.type == "cpu"
     usual_batch = _PROCESSOR_BATCH if on_processor else _ACCELERATOR_BATCH
@@ -330,23 +337,22 @@ def _embed_images(
     started = time.perf_counter()
     done = 0
     try:
-        for batch, arrangement in batches:
-            _hand_on(batch, sink, summary, backbone.spec.output_dtype)
-            summary.read_seconds += batch.read_seconds / arrangement.lanes
-            summary.forward_seconds += batch.forward_seconds / arrangement.lanes
-            summary.image_seconds = time.perf_counter() - started
-            done += len(batch.read)
-            note = (
-                f"limit: {summary.limiting_stage}, {summary.efficiency:.0%} of forward"
-            )
-            progress(Progress("images", done, len(plan.to_read), note))
-    except (KeyboardInterrupt, BackboneError):
-        sink.flush()  # what is encoded is kept; the rest is done next time
-        raise
+        with sink:  # what is encoded is kept, also on Ctrl-C
+            for batch, arrangement in batches:
+                _hand_on(batch, sink, summary, backbone.spec.output_dtype)
+                summary.read_seconds += batch.read_seconds / arrangement.lanes
+                summary.forward_seconds += batch.forward_seconds / arrangement.lanes
+                summary.write_seconds = sink.waited_seconds
+                summary.image_seconds = time.perf_counter() - started
+                done += len(batch.read)
+                note = (
+                    f"limit: {summary.limiting_stage}, "
+                    f"{summary.efficiency:.0%} of forward"
+                )
+                progress(Progress("images", done, len(plan.to_read), note))
     finally:
         batches.close()
         backbone.use_threads(usable_cores())
-    sink.flush()
     summary.image_seconds = time.perf_counter() - started
 
 
@@ -357,10 +363,10 @@ def _hand_on(
     encoded = batch.encoded
     # Two lanes may have met the same content at the same time.
     new = np.array([not sink.has(key) for key in encoded.keys], dtype=bool)
-    good = storable(encoded.vectors, output_dtype)
+    stored, good = to_stored(encoded.vectors, output_dtype)
     taken = np.flatnonzero(new & good)
     if len(taken):
-        sink.add([encoded.keys[row] for row in taken], encoded.vectors[taken])
+        sink.add([encoded.keys[row] for row in taken], stored[taken])
     failures = [read.failure for read in batch.read if read.failure is not None]
     failures += [
         _encode_failure(
