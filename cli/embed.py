@@ -56,6 +56,10 @@ def embed_command(
         bool,
         typer.Option("--retry-failed", help="Read undecodable files once more."),
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="If another process writes to the store, wait."),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -83,6 +87,7 @@ def embed_command(
         datasets=split_names(datasets),
         description_sets=split_names(descriptions) or (),
         retry_failed=retry_failed,
+        wait=wait,
         **({"workers": workers} if workers else {}),
     )
     feature_store = FeatureStore(store)
