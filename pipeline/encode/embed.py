@@ -23,6 +23,7 @@ from retune.store.work import (
 )
 
 from ..findings import FINDINGS
+from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .accelerators import count_installed, idle_accelerator
 from .backbones import BackboneSource, load_backbone, source_of
@@ -35,7 +36,7 @@ from .encoding_images import (
     encode_images,
     plan_lanes,
 )
-from .processor import keep_freed_memory, let_threads_sleep, usable_cores
+from .processor import let_threads_sleep, usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink
 from .work_plan import ImagePlan, file_statuses, plan_images

@@ -11,6 +11,7 @@ from retune.store import MetricValue
 from retune.store.errors import ConfigurationError, TrainingError
 from retune.store.label_states import UNLABELLED
 
+from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .checkpoints import Checkpoints
 from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
@@ -196,6 +197,7 @@ def run_experiment(
         ConfigurationError: An option names something that does not exist.
         TrainingError: The scenario cannot be run on these images.
     """
+    keep_freed_memory()
     _check_splits(features)
     targets = make_targets(features.states, config.uncertain, config.blank)
     dropped = usable_findings(features, targets)

@@ -27,6 +27,7 @@ from retune.pipeline.learn.method import Problem
 from retune.pipeline.learn.targets import make_targets
 from retune.pipeline.learn.train_config import preset
 from retune.pipeline.learn.training import Trainer, build_model
+from retune.pipeline.memory import keep_freed_memory
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE, UNCERTAIN
 
 FINDINGS = (
@@ -378,7 +379,8 @@ def loader_row(root: Path, n_images: int = 20_000) -> Row:
 
 
 def learn_rows(root: Path, repeats: int) -> list[Row]:
-    """All of the above."""
+    """All of the above; memory is kept, as a run keeps it, for ours and peers alike."""
+    keep_freed_memory()
     return [
         *epoch_rows(repeats),
         *stream_rows(root, repeats),
