@@ -170,7 +170,8 @@ class Trainer:
         self.model.train()
         for batch in batches:
             chosen = rows[batch].to(self._device)
-            x = self._take(rows[batch]).to(self._precision)
+            # By way of float32: from float16 to bfloat16 torch has no fast conversion.
+            x = self._take(rows[batch]).float().to(self._precision)
             seen = mask[batch].to(self._device)
             logits = self.model.logits(x)
             targets = self._targets.index_select(0, chosen)
