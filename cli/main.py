@@ -2,25 +2,40 @@
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from .boundary import run_guarded
 from .care import repair_command, verify_command
+from .compare import compare_command
 from .demo import demo_command
+from .describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
+from .report import report_command
 from .train import train_command
 
 __all__ = ["app", "main"]
 
+
+class _InOrder(typer.core.TyperGroup):
+    """Lists verbs in the order of use; groups would come last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Names of the verbs."""
+        del ctx
+        return list(_COMMANDS)
+
+
 app = typer.Typer(
     name="retune-cli",
+    cls=_InOrder,
     help="Encode chest X-rays once, then train adaptors on them in seconds. "
     "Research software, not a medical device.",
     no_args_is_help=True,
@@ -37,21 +52,27 @@ def _root(
     del debug  # read from the arguments in `main`, before anything can fail
 
 
-_COMMANDS: dict[str, Callable[..., None]] = {
+_COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "demo": demo_command,
     "ingest": ingest_command,
+    "describe": describe_app,
     "embed": embed_command,
     "train": train_command,
     "merge": merge_command,
     "evaluate": evaluate_command,
+    "compare": compare_command,
     "predict": predict_command,
     "sql": sql_command,
+    "report": report_command,
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(_name)(_command)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def main() -> None:

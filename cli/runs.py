@@ -43,6 +43,7 @@ class Runs:
         """One run, entered into the store."""
         from retune.pipeline.learn.experiment import run_experiment
         from retune.pipeline.learn.from_store import checkpoints_of, save_run
+        from retune.pipeline.learn.subgroups import image_groups
 
         chosen = self.images | self.noted
         kept = (
@@ -59,6 +60,7 @@ class Runs:
                 show,
                 start=self.start,
                 checkpoints=kept,
+                groups=image_groups(learning_set.images),
             )
         run = save_run(
             self.store,
@@ -114,6 +116,7 @@ def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
         "macro_auroc": experiment.final.macro,
         "bounds": {name: row.tolist() for name, row in experiment.bounds.items()},
         "summary": dict(experiment.summary),
+        "summary_interval": dict(experiment.summary_interval),
         "dropped": dict(experiment.dropped),
         "excluded": dict(experiment.excluded),
     }
@@ -151,6 +154,7 @@ def _print_run(
             experiment.difference,
             experiment.scenario.introduced,
             summary=experiment.summary,
+            intervals=experiment.summary_interval,
             final_low=experiment.final.low,
             final_high=experiment.final.high,
             n_positive=experiment.final.n_positive,

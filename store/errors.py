@@ -13,6 +13,7 @@
     └── PipelineError                 exit 4
         ├── DatasetError                       (ValueError) a label table is unusable
         ├── ImageError                         one image cannot be decoded
+        ├── LanguageModelError                 a language model cannot be used
         ├── BackboneError                      weights or configuration not loadable
         └── TrainingError                      (ValueError) a scenario cannot be run
 
@@ -27,6 +28,7 @@ __all__ = [
     "DatasetError",
     "FingerprintMismatchError",
     "ImageError",
+    "LanguageModelError",
     "PipelineError",
     "QueryError",
     "RetuneError",
@@ -111,6 +113,10 @@ class DatasetError(PipelineError, ValueError):
 
 class ImageError(PipelineError):
     """One image file cannot be decoded."""
+
+
+class LanguageModelError(PipelineError):
+    """A language model cannot be reached, or answers what cannot be used."""
 
 
 class BackboneError(PipelineError):

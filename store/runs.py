@@ -1,5 +1,6 @@
 """Entering runs and their metrics into the catalog."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,9 +50,15 @@ _METRICS_SCHEMA = pa.schema(
 )  # fmt: skip
 
 
+def _known(value: object) -> object:
+    """NULL for a figure that is undefined: SQL leaves it out of means, NaN it keeps."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
 def _metrics_table(run_id: str, metrics: Sequence[MetricValue]) -> pa.Table:
     rows: list[Mapping[str, object]] = [
-        {"run_id": run_id, **vars(metric)} for metric in metrics
+        {"run_id": run_id, **{k: _known(v) for k, v in vars(metric).items()}}
+        for metric in metrics
     ]
     return pa.Table.from_pylist(rows, _METRICS_SCHEMA)
 

@@ -2,7 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["CREATE_TABLES", "TABLE_NAMES", "label_matrix_sql", "quoted"]
+__all__ = [
+    "CREATE_TABLES",
+    "DESCRIPTION_TABLES",
+    "TABLE_NAMES",
+    "label_matrix_sql",
+    "quoted",
+]
 
 _TABLES = {
     "datasets": """
@@ -19,6 +25,17 @@ _TABLES = {
         text VARCHAR, text_digest VARCHAR, generator VARCHAR, model VARCHAR,
         created_at VARCHAR, instruction_digest VARCHAR, reviewed BOOLEAN,
         edited BOOLEAN, source VARCHAR""",
+    "description_sets": """
+        set_name VARCHAR, made_by VARCHAR, parent VARCHAR, language VARCHAR,
+        n_sentences INTEGER, created_at VARCHAR""",
+    "description_origins": """
+        description_id VARCHAR, position INTEGER, requested_model VARCHAR,
+        resolved_model VARCHAR, host VARCHAR, parameters VARCHAR, seed BIGINT,
+        template VARCHAR, template_version VARCHAR, template_digest VARCHAR,
+        prompt_digest VARCHAR, asked_at VARCHAR, response_digest VARCHAR,
+        accepted VARCHAR[]""",
+    "description_drafts": """
+        set_name VARCHAR, request_digest VARCHAR, finding VARCHAR, content VARCHAR""",
     "encoders": """
         fingerprint VARCHAR, backbone VARCHAR, precision VARCHAR, dim INTEGER,
         dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",
@@ -52,6 +69,9 @@ CREATE_TABLES: Sequence[str] = [
     f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
     for name, columns in _TABLES.items()
 ]
+
+#: Tables that came later: made in an older store when they are first written to.
+DESCRIPTION_TABLES = ("description_sets", "description_origins", "description_drafts")
 
 
 def quoted(name: str) -> str:

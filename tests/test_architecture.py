@@ -20,6 +20,7 @@ _FORBIDDEN = {
     "store": {"torch", "open_clip", "typer", "tqdm", "transformers", "timm", "PIL"},
     "pipeline": {"typer", "tqdm"},
     "pipeline/datasets": {"torch", "open_clip", "duckdb", "h5py"},
+    "pipeline/describe": {"torch", "open_clip", "duckdb", "h5py"},
     "pipeline/learn": {"open_clip", "timm", "transformers", "duckdb", "h5py"},
     "pipeline/report": {"torch", "open_clip", "duckdb", "h5py"},
 }

@@ -1,29 +1,69 @@
 """Scores become figures with intervals."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from retune.store import MetricValue
-
+from .bootstrap import (
+    bootstrap_auroc,
+    draw_patients,
+    mean_of_draws,
+    percentile_interval,
+)
 from .features import Features
-from .intervals import bootstrap_macro_auroc, delong
+from .intervals import PatientInfluence, mean_auroc_interval, patient_influence
 from .metrics import (
     auroc,
-    average_precision,
     brier_score,
     calibration_error,
     f1_score,
-    sensitivity_at_specificity,
+    precision_and_sensitivity,
+    tune_thresholds,
 )
 from .saved_model import Prediction
 from .targets import Targets
 
-__all__ = ["Evaluation", "evaluate_scores", "evaluation_values", "metric_values"]
+__all__ = ["EvaluatedRows", "Evaluation", "evaluate_predictions", "evaluate_scores"]
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EvaluatedRows:
+    """The images that figures are computed on; made once for many predictions.
+
+    Attributes:
+        rows: Their indices among N images, shape (n,).
+        value: 0 or 1, shape (n, K).
+        observed: Shape (n, K), bool.
+        patient: Number of each image's patient, shape (n,), from 0.
+        patient_id: Shape (n,).
+    """
+
+    rows: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float32]
+    observed: npt.NDArray[np.bool_]
+    patient: npt.NDArray[np.int64]
+    patient_id: npt.NDArray[np.object_]
+
+    @classmethod
+    def of(
+        cls, features: Features, targets: Targets, rows: npt.NDArray[np.int64]
+    ) -> "EvaluatedRows":
+        """Some rows of a learning problem."""
+        patient_id = features.patient_id[rows]
+        _, patient = np.unique(patient_id.astype(str), return_inverse=True)
+        return cls(
+            rows, targets.value[rows], targets.observed[rows], patient, patient_id
+        )
+
+    def influence(self, scores: npt.NDArray[np.floating]) -> PatientInfluence:
+        """AUROC of the scores of all N images, shape (N, K), on these rows."""
+        return patient_influence(
+            scores[self.rows], self.value, self.observed, self.patient
+        )
 
 
 @dataclass(frozen=True)
@@ -31,149 +71,107 @@ class Evaluation:
     """Figures of one set of images; all of shape (K,), NaN where undefined.
 
     Attributes:
-        auroc: Of the score s⁺ − s⁻.
-        low: Lower end of its 95 % interval (DeLong).
-        high: Upper end.
+        influence: AUROC of the score s⁺ − s⁻, and what each patient adds to it.
         others: Further figures by metric name.
         n_positive: Positive images.
         n_observed: Images with a known label.
-        macro: Mean AUROC of the findings that have one, with its 95 % interval by
-            bootstrap over patients.
+        macro: Mean AUROC of the findings that have one, with its 95 % interval over
+            patients: by bootstrap where there is one, else from their influences.
+        bootstrap: Ends of each finding's 95 % interval by bootstrap over patients,
+            shape (2, K); None if none was drawn.
     """
 
-    auroc: Floats
-    low: Floats
-    high: Floats
+    influence: PatientInfluence
     others: Mapping[str, Floats]
     n_positive: npt.NDArray[np.int64]
     n_observed: npt.NDArray[np.int64]
     macro: tuple[float, float, float]
+    bootstrap: Floats | None = None
+
+    @property
+    def auroc(self) -> Floats:
+        """Of the score s⁺ − s⁻."""
+        return self.influence.auroc
+
+    @property
+    def low(self) -> Floats:
+        """Lower end of its 95 % interval (DeLong)."""
+        return self.influence.delong.low
+
+    @property
+    def high(self) -> Floats:
+        """Upper end."""
+        return self.influence.delong.high
 
 
 def evaluate_scores(
-    features: Features,
-    targets: Targets,
-    rows: npt.NDArray[np.int64],
+    images: EvaluatedRows,
     prediction: Prediction,
     thresholds: Floats,
-    seed: int,
+    *,
+    seed: int | None = None,
 ) -> Evaluation:
     """Evaluate predictions on some rows.
 
     Args:
-        features: All N images.
-        targets: Of all N images.
-        rows: The images to evaluate on.
+        images: The rows to evaluate on.
         prediction: For all N images.
         thresholds: Tuned on validation, shape (K,).
-        seed: Of the bootstrap.
+        seed: Of the bootstrap; None: draw none.
     """
-    value, observed = targets.value[rows], targets.observed[rows]
-    difference = prediction.difference[rows]
-    probability = prediction.probability[rows]
-    interval = delong(difference, value, observed)
-    defined = np.flatnonzero(~np.isnan(interval.auroc))
-    macro = (float("nan"),) * 3
-    if len(defined):
-        low, high = bootstrap_macro_auroc(
-            difference,
-            value,
-            observed,
-            features.patient_id[rows],
-            findings=defined,
-            seed=seed,
-        )
-        macro = (float(interval.auroc[defined].mean()), low, high)
+    value, observed = images.value, images.observed
+    difference = prediction.difference[images.rows]
+    probability = prediction.probability[images.rows]
+    found = images.influence(prediction.difference)
+    defined = ~np.isnan(found.auroc)
+    macro, ends = mean_auroc_interval(found, defined), None
+    if seed is not None and defined.any():
+        draws = draw_patients(images.patient_id, seed=seed)
+        table = bootstrap_auroc(difference, value, observed, draws)
+        ends = np.array([percentile_interval(column) for column in table.T]).T
+        macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
+    precision, sensitivity = precision_and_sensitivity(difference, value, observed, 0.9)
     return Evaluation(
-        auroc=interval.auroc,
-        low=interval.low,
-        high=interval.high,
+        influence=found,
         others={
-            "average_precision": average_precision(difference, value, observed),
+            "average_precision": precision,
             "f1": f1_score(probability, value, observed, thresholds),
-            "sensitivity_at_90_specificity": sensitivity_at_specificity(
-                difference, value, observed, specificity=0.9
-            ),
+            "sensitivity_at_90_specificity": sensitivity,
             "brier": brier_score(probability, value, observed),
             "calibration_error": calibration_error(probability, value, observed),
-            "auroc_positive": auroc(prediction.positive[rows], value, observed),
+            "auroc_positive": auroc(prediction.positive[images.rows], value, observed),
         },
         n_positive=((value > 0) & observed).sum(axis=0),
         n_observed=observed.sum(axis=0),
         macro=macro,
+        bootstrap=ends,
     )
 
 
-def evaluation_values(
-    findings: Sequence[str], evaluation: Evaluation, task: int, split: str
-) -> Iterator[MetricValue]:
-    """An evaluation as rows of the catalog's `metrics`."""
-    for place, name in enumerate(findings):
-        yield MetricValue(
-            task,
-            split,
-            name,
-            "auroc",
-            float(evaluation.auroc[place]),
-            float(evaluation.low[place]),
-            float(evaluation.high[place]),
-        )
-        for metric, values in evaluation.others.items():
-            yield MetricValue(task, split, name, metric, float(values[place]))
-        n_positive = float(evaluation.n_positive[place])
-        yield MetricValue(task, split, name, "n_positive", n_positive)
-        n_observed = float(evaluation.n_observed[place])
-        yield MetricValue(task, split, name, "n_observed", n_observed)
-    yield MetricValue(task, split, None, "macro_auroc", *evaluation.macro)
-
-
-def metric_values(
-    features: Features,
-    targets: Targets,
+def evaluate_predictions(
+    test: EvaluatedRows,
+    validation: EvaluatedRows,
     predictions: Sequence[Prediction],
-    positive: Floats,
-    final: Evaluation,
-    bounds: Mapping[str, Floats],
-    summary: Mapping[str, float],
-) -> Iterator[MetricValue]:
-    """All figures of a run as rows of the catalog's `metrics`.
+    seed: int,
+) -> tuple[list[Evaluation], list[Evaluation], Floats]:
+    """Evaluate each of T+1 predictions on both splits.
 
-    Args:
-        features: All N images.
-        targets: Of all N images.
-        predictions: Before the first task and after each of T, T+1 in all.
-        positive: Test AUROC of s⁺, shape (T+1, K).
-        final: Evaluation on test after the last task.
-        bounds: Name -> test AUROC, shape (K,).
-        summary: Incremental figures by name.
+    Thresholds are tuned on validation, for each task anew. Only the last evaluation on
+    test draws a bootstrap.
+
+    Returns:
+        Evaluations on test, on validation, and the last thresholds, shape (K,).
     """
     last = len(predictions) - 1
+    thresholds = np.full(test.value.shape[1], 0.5)
+    on_test, on_validation = [], []
     for task, prediction in enumerate(predictions):
-        for split in ("validation", "test"):
-            if (task, split) == (last, "test"):
-                continue  # `final` says more
-            rows = features.rows(split)
-            found = delong(
-                prediction.difference[rows], targets.value[rows], targets.observed[rows]
-            )
-            for place, name in enumerate(features.findings):
-                yield MetricValue(
-                    task,
-                    split,
-                    name,
-                    "auroc",
-                    float(found.auroc[place]),
-                    float(found.low[place]),
-                    float(found.high[place]),
-                )
-        if task < last:
-            for place, name in enumerate(features.findings):
-                score = float(positive[task, place])
-                yield MetricValue(task, "test", name, "auroc_positive", score)
-    yield from evaluation_values(features.findings, final, last, "test")
-    for bound, values in bounds.items():
-        metric = f"auroc_{bound.replace(' ', '_').replace('-', '_')}"
-        for name, value in zip(features.findings, values, strict=True):
-            yield MetricValue(last, "test", name, metric, float(value))
-    for metric, value in summary.items():
-        yield MetricValue(last, "test", None, metric, float(value))
+        thresholds = tune_thresholds(
+            prediction.probability[validation.rows],
+            validation.value,
+            validation.observed,
+        )
+        drawn = seed if task == last else None
+        on_test.append(evaluate_scores(test, prediction, thresholds, seed=drawn))
+        on_validation.append(evaluate_scores(validation, prediction, thresholds))
+    return on_test, on_validation, thresholds

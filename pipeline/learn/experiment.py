@@ -13,12 +13,13 @@ from retune.store.label_states import UNLABELLED
 
 from ..progress import Progress, ProgressCallback, silent
 from .checkpoints import Checkpoints
-from .evaluation import Evaluation, evaluate_scores, metric_values
+from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from .features import Features, Prompts
-from .incremental import summarise
+from .incremental import summarise, summary_intervals
+from .intervals import PatientInfluence
 from .method import Method, Model, Problem
 from .methods import method_named
-from .metrics import auroc, tune_thresholds
+from .metric_rows import EvaluatedRun, run_values
 from .run_state import RunState
 from .saved_model import Prediction, predict
 from .scenarios import (
@@ -29,6 +30,7 @@ from .scenarios import (
     nothing_new,
     plan_scenario,
 )
+from .subgroups import Groups
 from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
 from .train_config import TrainConfig, untrained
 from .training import build_model, few_threads
@@ -39,6 +41,7 @@ __all__ = [
     "run_experiment",
     "select_findings",
     "usable_findings",
+    "with_findings",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -91,6 +94,7 @@ class Experiment:
         final: Evaluation on the test split after the last task.
         bounds: Name -> test AUROC, shape (K,).
         summary: Incremental figures by name.
+        summary_interval: The ends of their 95 % intervals over test patients.
         metrics: All figures as rows for the catalog.
         dropped: Finding -> why it was not trained.
         excluded: Finding -> why it has no figure.
@@ -109,6 +113,7 @@ class Experiment:
     final: Evaluation
     bounds: Mapping[str, Floats]
     summary: Mapping[str, float]
+    summary_interval: Mapping[str, tuple[float, float]]
     metrics: tuple[MetricValue, ...]
     dropped: Mapping[str, str]
     excluded: Mapping[str, str]
@@ -170,6 +175,7 @@ def run_experiment(
     *,
     start: RunState | None = None,
     checkpoints: Checkpoints | None = None,
+    groups: Groups | None = None,
 ) -> Experiment:
     """Run a scenario and evaluate it.
 
@@ -184,6 +190,7 @@ def run_experiment(
         start: Go on from this run: its findings, descriptions and state.
         checkpoints: Where to keep the state after each task, and to find those that an
             interrupted run left.
+        groups: Of all images, to give figures of each group too.
 
     Raises:
         ConfigurationError: An option names something that does not exist.
@@ -197,7 +204,7 @@ def run_experiment(
         features, prompts = select_findings(features, prompts, names)
     else:
         names = list(start.findings)
-        features, prompts = _with_findings(features, names), start.prompts
+        features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}
     prompts.check(features.findings)
     targets = make_targets(features.states, config.uncertain, config.blank)
@@ -217,11 +224,13 @@ def run_experiment(
     with few_threads(config.train.batch_size, features.embedding.shape):
         model, predictions, method = run.sequence(scenario.tasks, progress)
         bounds = run.bounds(scenario) if config.with_bounds else {}
-        experiment = _evaluate(run, scenario, model, predictions, bounds, dropped)
+        experiment = _evaluate(
+            run, scenario, model, predictions, bounds, dropped, groups
+        )
     return replace(experiment, state=method.state() if method else {})
 
 
-def _with_findings(features: Features, names: Sequence[str]) -> Features:
+def with_findings(features: Features, names: Sequence[str]) -> Features:
     """These findings; those that the images have no labels for are unlabelled."""
     states = np.full((len(features.image_id), len(names)), UNLABELLED, dtype=np.int8)
     for place, name in enumerate(names):
@@ -326,14 +335,11 @@ class _Run:
         method.learn(task)
         self.checkpoints.keep(place, method.state())
 
-    def test_auroc(self, scores: npt.NDArray[np.floating]) -> Floats:
-        """AUROC of all images' scores on the test split, shape (K,)."""
-        rows = self.features.rows("test")
-        value, observed = self.targets.value[rows], self.targets.observed[rows]
-        found: Floats = auroc(scores[rows], value, observed)
-        return found
+    def rows(self, split: str) -> EvaluatedRows:
+        """The images of a split."""
+        return EvaluatedRows.of(self.features, self.targets, self.features.rows(split))
 
-    def bounds(self, scenario: Scenario) -> dict[str, Floats]:
+    def bounds(self, scenario: Scenario) -> dict[str, PatientInfluence]:
         """Test AUROC of what the scenario is held against."""
         from .bounds import logistic_regression_scores
 
@@ -352,15 +358,17 @@ class _Run:
             found["joint-observed"] = self._once(merged)
         elif scenario.name == "data":
             found["joint-observed"] = found["joint"]  # its parts are all cells
-        found["logistic regression"] = self.test_auroc(
+        if isinstance(self.features.embedding, np.memmap):
+            return found  # scikit-learn would need all vectors in memory, in float32
+        found["logistic regression"] = self.rows("test").influence(
             logistic_regression_scores(self.features, self.targets)
         )
         return found
 
-    def _once(self, task: Task) -> Floats:
+    def _once(self, task: Task) -> PatientInfluence:
         alone = replace(self, start=None, checkpoints=None)
         _, predictions, _ = alone.sequence([task])
-        return self.test_auroc(predictions[-1].difference)
+        return self.rows("test").influence(predictions[-1].difference)
 
 
 def _evaluate(
@@ -368,56 +376,49 @@ def _evaluate(
     scenario: Scenario,
     model: Model,
     predictions: Sequence[Prediction],
-    bounds: Mapping[str, Floats],
+    bounds: Mapping[str, PatientInfluence],
     dropped: Mapping[str, str],
+    groups: Groups | None,
 ) -> Experiment:
-    features, targets = run.features, run.targets
-    validation = features.rows("validation")
-    last = predictions[-1]
-    thresholds = tune_thresholds(
-        last.probability[validation],
-        targets.value[validation],
-        targets.observed[validation],
+    findings, images = run.features.findings, run.rows("test")
+    test, validation, thresholds = evaluate_predictions(
+        images, run.rows("validation"), predictions, run.config.train.seed
     )
-    difference = np.stack([run.test_auroc(one.difference) for one in predictions])
-    positive = np.stack([run.test_auroc(one.positive) for one in predictions])
-    final = evaluate_scores(
-        features,
-        targets,
-        features.rows("test"),
-        last,
-        thresholds,
-        run.config.train.seed,
-    )
+    tasks = [one.influence for one in test]
+    held = bounds.get("joint"), bounds.get("joint-observed")
     summary = summarise(
-        difference,
+        np.stack([one.auroc for one in tasks]),
         scenario.introduced,
-        bounds.get("joint"),
-        bounds.get("joint-observed"),
+        *(None if bound is None else bound.auroc for bound in held),
     )
-    excluded = {
-        name: "one class only in the test split"
-        for name, value in zip(features.findings, final.auroc, strict=True)
-        if np.isnan(value)
-    }
+    intervals = summary_intervals(tasks, scenario.introduced, *held)
+    evaluated = EvaluatedRun(
+        findings,
+        scenario.introduced,
+        test,
+        validation,
+        bounds,
+        {name: (value, *intervals[name]) for name, value in summary.items()},
+    )
     return Experiment(
         config=run.config,
-        findings=features.findings,
+        findings=findings,
         scenario=scenario,
-        difference=difference,
-        positive=positive,
-        final=final,
-        bounds=bounds,
+        difference=np.stack([one.auroc for one in test]),
+        positive=np.stack([one.others["auroc_positive"] for one in test]),
+        final=test[-1],
+        bounds={name: bound.auroc for name, bound in bounds.items()},
         summary=summary,
-        metrics=tuple(
-            metric_values(
-                features, targets, predictions, positive, final, bounds, summary
-            )
-        ),
+        summary_interval=intervals,
+        metrics=tuple(run_values(evaluated, images, predictions[-1], groups)),
         dropped=dropped,
-        excluded=excluded,
+        excluded={
+            name: "one class only in the test split"
+            for name, value in zip(findings, test[-1].auroc, strict=True)
+            if np.isnan(value)
+        },
         thresholds=thresholds,
         model=model,
-        prediction=last,
+        prediction=predictions[-1],
         prompts=run.prompts,
     )

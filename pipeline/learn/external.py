@@ -8,9 +8,10 @@ import numpy as np
 from retune.store import FeatureStore, add_metrics, find_run
 from retune.store.errors import ConfigurationError, TrainingError
 
-from .evaluation import Evaluation, evaluate_scores, evaluation_values
+from .evaluation import EvaluatedRows, Evaluation, evaluate_scores
 from .features import SPLITS, Features
 from .from_store import load_features, run_folder
+from .metric_rows import evaluation_values
 from .saved_model import Prediction, load_model, predict
 from .targets import Targets, make_targets
 
@@ -85,7 +86,10 @@ def evaluate_run(
         scores.probability[:, outputs],
     )
     evaluation = evaluate_scores(
-        features, targets, rows, prediction, saved.thresholds[outputs], run.seed
+        EvaluatedRows.of(features, targets, rows),
+        prediction,
+        saved.thresholds[outputs],
+        seed=run.seed,
     )
     label = f"{'+'.join(datasets) if datasets else 'store'}/{split}"
     add_metrics(

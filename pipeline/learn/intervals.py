@@ -1,5 +1,11 @@
-"""Intervals for AUROC: DeLong per finding, bootstrap over patients for the mean."""
+"""Intervals for AUROC from placement values: DeLong's, and one that knows of patients.
 
+The placement value of a positive image is the share of negatives below it, that of a
+negative image the share of positives above it. AUROC is the mean of either kind, and
+how much they scatter says how sure it is.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,11 +13,22 @@ import numpy.typing as npt
 
 from .metrics import Array, Floats, Mask, midranks
 
-__all__ = ["DeLong", "bootstrap_macro_auroc", "delong"]
+__all__ = [
+    "Z95",
+    "DeLong",
+    "PatientInfluence",
+    "delong",
+    "delong_of",
+    "influence",
+    "logit_interval",
+    "mean_auroc_interval",
+    "patient_influence",
+    "patient_variance",
+    "placements",
+]
 
 #: Two-sided 95 % of the normal distribution.
-_Z = 1.959963984540054
-_CHUNK = 64
+Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -31,12 +48,66 @@ class DeLong:
     high: Floats
 
 
+def placements(score: Floats, positive: Mask) -> tuple[Floats, Floats]:
+    """Placement values of the positive and of the negative images, in their order.
+
+    They come from mid-ranks in O(n log n) (Sun & Xu 2014); ties count one half.
+
+    Args:
+        score: Shape (n,), without NaN.
+        positive: Shape (n,), of both classes.
+
+    >>> of_positives, of_negatives = placements(
+    ...     np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
+    ... )
+    >>> of_positives.tolist(), of_negatives.tolist()
+    ([0.75, 1.0], [1.0, 0.75])
+    """
+    above, below = score[positive], score[~positive]
+    ranks = midranks(np.concatenate([above, below]))
+    n_above, n_below = len(above), len(below)
+    return (
+        (ranks[:n_above] - midranks(above)) / n_below,
+        1 - (ranks[n_above:] - midranks(below)) / n_above,
+    )
+
+
+def influence(scores: Array, targets: Array, observed: Mask) -> tuple[Floats, Floats]:
+    """AUROC, and how far each image moves it.
+
+    An image's influence is its placement value less the AUROC, over the size of its
+    class. Influences sum to 0; the sum of their squares is DeLong's variance but for
+    factors n/(n − 1), and summed within patients first it is Obuchowski's (1997).
+
+    Args:
+        scores: Shape (N, K).
+        targets: Shape (N, K), 0 or 1.
+        observed: Shape (N, K), bool.
+
+    Returns:
+        AUROC, shape (K,), NaN if one class was observed; influence, shape (N, K), 0 for
+        what was not observed, and all 0 where there is no AUROC.
+    """
+    area = np.full(targets.shape[1], np.nan)
+    moved = np.zeros(targets.shape)
+    for k in range(targets.shape[1]):
+        rows = np.flatnonzero(observed[:, k])
+        score = scores[rows, k].astype(np.float64)
+        positive = targets[rows, k] > 0
+        if not positive.any() or positive.all() or np.isnan(score).any():
+            continue
+        of_positives, of_negatives = placements(score, positive)
+        area[k] = of_positives.mean()
+        moved[rows[positive], k] = (of_positives - area[k]) / len(of_positives)
+        moved[rows[~positive], k] = (of_negatives - area[k]) / len(of_negatives)
+    return area, moved
+
+
 def delong(scores: Array, targets: Array, observed: Mask) -> DeLong:
     """DeLong's variance of the AUROC (DeLong, DeLong & Clarke-Pearson 1988).
 
-    Placement values come from mid-ranks in O(N log N) (Sun & Xu 2014). The interval is
-    symmetric on the logit scale, which keeps it within [0, 1]. Two cases need more
-    care, because there DeLong's variance is far too small:
+    The interval is symmetric on the logit scale, which keeps it within [0, 1]. Two
+    cases need more care, because there DeLong's variance is far too small:
 
     - One image of a class: its spread cannot be estimated. The largest variance that
       an AUROC can have, A(1 − A)/min(m, n), is used (van Dantzig 1951).
@@ -49,28 +120,27 @@ def delong(scores: Array, targets: Array, observed: Mask) -> DeLong:
         targets: Shape (N, K), 0 or 1.
         observed: Shape (N, K), bool.
     """
-    n_findings = targets.shape[1]
-    rows = np.full((4, n_findings), np.nan)
-    for k in range(n_findings):
-        seen = observed[:, k]
-        score = scores[seen, k].astype(np.float64)
-        positive = targets[seen, k] > 0
-        if positive.any() and not positive.all() and not np.isnan(score).any():
-            rows[:, k] = _delong_one(score, positive)
+    return delong_of(*influence(scores, targets, observed), targets, observed)
+
+
+def delong_of(area: Floats, moved: Floats, targets: Array, observed: Mask) -> DeLong:
+    """The same as `delong`, from what `influence` gave."""
+    rows = np.full((4, len(area)), np.nan)
+    for k in np.flatnonzero(~np.isnan(area)):
+        positive = observed[:, k] & (targets[:, k] > 0)
+        negative = observed[:, k] & ~positive
+        rows[:, k] = _delong_one(area[k], moved[positive, k], moved[negative, k])
     return DeLong(*rows)
 
 
-def _delong_one(score: Floats, positive: Mask) -> tuple[float, float, float, float]:
-    above, below = score[positive], score[~positive]
-    m, n = len(above), len(below)
-    ranks = midranks(np.concatenate([above, below]))
-    # Share of negatives below each positive, and of positives above each negative.
-    of_positives = (ranks[:m] - midranks(above)) / n
-    of_negatives = 1 - (ranks[m:] - midranks(below)) / m
-    area = float(of_positives.mean())
+def _delong_one(
+    area: float, of_positives: Floats, of_negatives: Floats
+) -> tuple[float, float, float, float]:
+    m, n = len(of_positives), len(of_negatives)
     if min(m, n) > 1:
-        variance = (
-            float(of_positives.var(ddof=1)) / m + float(of_negatives.var(ddof=1)) / n
+        variance = float(
+            (of_positives**2).sum() * m / (m - 1)
+            + (of_negatives**2).sum() * n / (n - 1)
         )
     else:
         variance = area * (1 - area) / min(m, n)
@@ -78,82 +148,115 @@ def _delong_one(score: Floats, positive: Mask) -> tuple[float, float, float, flo
         missed = 1 - 0.05 ** (1 / min(m, n))
         low, high = (1 - missed, 1.0) if area == 1 else (0.0, missed)
         return area, variance, low, high
+    return area, variance, *logit_interval(area, variance)
+
+
+def logit_interval(area: float, variance: float) -> tuple[float, float]:
+    """95 % interval that is symmetric on the logit scale, for 0 < area < 1.
+
+    >>> low, high = logit_interval(0.5, 0.01)
+    >>> round(low, 3), round(high, 3)
+    (0.313, 0.687)
+    """
     centre = np.log(area / (1 - area))
-    half = _Z * np.sqrt(variance) / (area * (1 - area))
+    half = Z95 * np.sqrt(variance) / (area * (1 - area))
     low, high = 1 / (1 + np.exp(-(centre + np.array([-half, half]))))
-    return area, variance, float(low), float(high)
+    return float(low), float(high)
 
 
-def bootstrap_macro_auroc(
-    scores: Array,
-    targets: Array,
-    observed: Mask,
-    patient_id: npt.NDArray[np.object_],
-    *,
-    findings: npt.NDArray[np.integer],
-    n_bootstrap: int = 200,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """95 % percentile interval of the mean AUROC, resampling patients.
+@dataclass(frozen=True)
+class PatientInfluence:
+    """AUROC of K findings, and how far each of P patients moves it.
 
-    Images of one patient are alike, so patients are drawn, not images. A draw in which
-    a finding has one class leaves that finding out of its mean.
+    Attributes:
+        delong: AUROC with DeLong's intervals.
+        moved: Sum of the influences of a patient's images, shape (P, K), each class
+            times √(m/(m − 1)) for its m patients, so that squares sum to a variance.
+        alone: Whether a class comes from one patient, so that its spread cannot be
+            seen, shape (K,), bool.
+    """
+
+    delong: DeLong
+    moved: Floats
+    alone: Mask
+
+    @property
+    def auroc(self) -> Floats:
+        """Shape (K,), NaN if one class was observed."""
+        return self.delong.auroc
+
+
+def patient_influence(
+    scores: Array, targets: Array, observed: Mask, patient: npt.NDArray[np.integer]
+) -> PatientInfluence:
+    """AUROC with DeLong's intervals, and the influence of each patient.
 
     Args:
         scores: Shape (N, K).
         targets: Shape (N, K), 0 or 1.
         observed: Shape (N, K), bool.
-        patient_id: Shape (N,).
-        findings: Which findings the mean is over.
-        n_bootstrap: Number of draws.
-        seed: Of the draws.
+        patient: Number of each image's patient, shape (N,), from 0.
+    """
+    area, moved = influence(scores, targets, observed)
+    found = delong_of(area, moved, targets, observed)
+    alone = np.zeros(len(area), dtype=bool)
+    n_patients = int(patient.max(initial=-1)) + 1
+    of_patients = np.zeros((n_patients, len(area)))
+    for k in np.flatnonzero(~np.isnan(area)):
+        positive = targets[:, k] > 0
+        for rows in (observed[:, k] & positive, observed[:, k] & ~positive):
+            m = int(np.count_nonzero(np.bincount(patient[rows])))
+            alone[k] |= m == 1
+            sums = np.bincount(patient[rows], moved[rows, k], n_patients)
+            of_patients[:, k] += sums * np.sqrt(m / max(1, m - 1))
+    return PatientInfluence(found, of_patients, alone)
+
+
+def patient_variance(rows: Sequence[PatientInfluence], weights: Floats) -> float:
+    """Variance, over patients, of a weighted sum of AUROCs on the same images.
+
+    Images, findings and rows of one patient are added before they are squared, so that
+    what they have in common counts. Where a class comes from one patient, the variance
+    is that of a proportion of the size of the finding's share in the sum, v(1 − v),
+    as in `delong`.
+
+    Args:
+        rows: AUROCs of K findings by so many models.
+        weights: One for each, shape (rows, K).
+    """
+    total = np.zeros(len(rows[0].moved))
+    share, largest = np.zeros(weights.shape[1]), np.abs(weights).max(axis=0)
+    for row, weight in zip(rows, weights, strict=True):
+        total += row.moved @ weight
+        share += np.where(weight != 0, row.auroc, 0) * weight
+    alone = rows[0].alone & (largest > 0)
+    size = np.clip(np.abs(share[alone]) / largest[alone], 0, 1)
+    unseen = (largest[alone] ** 2 * size * (1 - size)).sum()
+    return float((total**2).sum() + unseen)
+
+
+def mean_auroc_interval(
+    found: PatientInfluence, findings: Mask
+) -> tuple[float, float, float]:
+    """Mean AUROC of some findings with a 95 % interval over patients.
+
+    With one image of each patient and one finding it is DeLong's; with several it adds
+    up like Obuchowski's (1997).
+
+    Args:
+        found: Of K findings.
+        findings: Which the mean is over, shape (K,); those without an AUROC are left
+            out.
 
     Returns:
-        Lower and upper end; NaN if no draw has a figure.
+        Mean, lower and upper end; NaN if no finding is left. Where nothing can be said,
+        because every AUROC is 0 or 1, the ends are 0 and 1.
     """
-    patients, number = np.unique(patient_id.astype(str), return_inverse=True)
-    random = np.random.default_rng(seed)
-    chance = np.full(len(patients), 1 / len(patients))
-    drawn = random.multinomial(len(patients), chance, size=n_bootstrap)
-    per_finding = [
-        _weighted_auroc(
-            scores[observed[:, k], k],
-            targets[observed[:, k], k] > 0,
-            number[observed[:, k]],
-            drawn,
-        )
-        for k in findings
-    ]
-    table = np.array(per_finding)
-    counted = ~np.isnan(table)
-    usable = counted.any(axis=0)
-    if not usable.any():
-        return float("nan"), float("nan")
-    means = np.nansum(table[:, usable], axis=0) / counted[:, usable].sum(axis=0)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _weighted_auroc(
-    score: Array,
-    positive: Mask,
-    patient: npt.NDArray[np.int64],
-    drawn: npt.NDArray[np.int64],
-) -> Floats:
-    """AUROC of each draw, shape (n_bootstrap,), from one sort of the scores.
-
-    A patient drawn twice counts twice: images are weighted by how often theirs was.
-    """
-    order = np.argsort(score, kind="stable")
-    ordered, hits, patient = score[order], positive[order], patient[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    areas = []
-    for first in range(0, len(drawn), _CHUNK):
-        weights = drawn[first : first + _CHUNK][:, patient].astype(np.float64)
-        up = np.add.reduceat(weights * hits, starts, axis=1)
-        down = np.add.reduceat(weights * ~hits, starts, axis=1)
-        below = np.cumsum(down, axis=1) - down / 2
-        pairs = up.sum(axis=1) * down.sum(axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            areas.append(np.where(pairs > 0, (up * below).sum(axis=1) / pairs, np.nan))
-    return np.concatenate(areas)
+    chosen = findings & ~np.isnan(found.auroc)
+    if not chosen.any():
+        return (float("nan"),) * 3
+    mean = float(found.auroc[chosen].mean())
+    if not 0 < mean < 1:
+        return mean, 0.0, 1.0
+    weights = np.where(chosen, 1 / chosen.sum(), 0.0)[np.newaxis]
+    return mean, *logit_interval(mean, patient_variance([found], weights))

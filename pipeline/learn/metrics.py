@@ -17,6 +17,7 @@ __all__ = [
     "calibration_error",
     "f1_score",
     "midranks",
+    "precision_and_sensitivity",
     "sensitivity_at_specificity",
     "tune_thresholds",
 ]
@@ -51,7 +52,7 @@ def midranks(values: Floats) -> Floats:
     >>> midranks(np.array([10.0, 20.0, 20.0, 5.0])).tolist()
     [2.0, 3.5, 3.5, 1.0]
     """
-    order = np.argsort(values, kind="stable")
+    order = np.argsort(values)  # equal values share a rank, in whichever order
     ordered = values[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     ends = np.r_[starts[1:], len(values)]
@@ -86,7 +87,7 @@ def _by_falling_score(
     score: Floats, positive: Mask
 ) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Distinct scores, falling, with true and false positives at or above each."""
-    order = np.argsort(-score, kind="stable")
+    order = np.argsort(score)[::-1]
     ordered, hits = score[order], positive[order]
     last = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
     true: npt.NDArray[np.int64] = np.cumsum(hits.astype(np.int64))[last]
@@ -98,16 +99,7 @@ def average_precision(scores: Array, targets: Array, observed: Mask) -> Floats:
 
     The definition of scikit-learn's `average_precision_score`. NaN without a positive.
     """
-
-    def figure(score: Floats, positive: Mask, _k: int) -> float:
-        if not positive.any():
-            return float("nan")
-        _, true, false = _by_falling_score(score, positive)
-        precision = true / (true + false)
-        steps = np.diff(true / positive.sum(), prepend=0.0)
-        return float((precision * steps).sum())
-
-    return _per_finding(figure, scores, targets, observed)
+    return precision_and_sensitivity(scores, targets, observed)[0]
 
 
 def sensitivity_at_specificity(
@@ -117,17 +109,28 @@ def sensitivity_at_specificity(
 
     NaN if only one class was observed.
     """
+    return precision_and_sensitivity(scores, targets, observed, specificity)[1]
 
-    def figure(score: Floats, positive: Mask, _k: int) -> float:
+
+def precision_and_sensitivity(
+    scores: Array, targets: Array, observed: Mask, specificity: float = 0.9
+) -> tuple[Floats, Floats]:
+    """`average_precision` and `sensitivity_at_specificity` from one sort."""
+    found = np.full((2, targets.shape[1]), np.nan)
+    for k in range(targets.shape[1]):
+        score = scores[observed[:, k], k].astype(np.float64)
+        positive = targets[observed[:, k], k] > 0
         n_positive = int(positive.sum())
         n_negative = len(positive) - n_positive
-        if not n_positive or not n_negative:
-            return float("nan")
+        if not n_positive or np.isnan(score).any():
+            continue
         _, true, false = _by_falling_score(score, positive)
-        allowed = 1 - false / n_negative >= specificity
-        return float(true[allowed].max(initial=0) / n_positive)
-
-    return _per_finding(figure, scores, targets, observed)
+        steps = np.diff(true / n_positive, prepend=0.0)
+        found[0, k] = (true / (true + false) * steps).sum()
+        if n_negative:
+            allowed = 1 - false / n_negative >= specificity
+            found[1, k] = true[allowed].max(initial=0) / n_positive
+    return found[0], found[1]
 
 
 def f1_score(

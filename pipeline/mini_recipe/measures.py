@@ -7,10 +7,11 @@ import numpy.typing as npt
 
 from retune.store import FeatureStore
 
+from ..learn.bootstrap import bootstrap_macro_auroc
 from ..learn.experiment import ExperimentConfig, run_experiment, select_findings
 from ..learn.features import Features, Prompts
 from ..learn.from_store import load_learning_set
-from ..learn.intervals import bootstrap_macro_auroc, delong
+from ..learn.intervals import delong
 from ..learn.saved_model import predict
 from ..learn.targets import make_targets
 from ..learn.training import build_model, preset, untrained

@@ -66,6 +66,7 @@ def format_matrix(
     excluded: Mapping[str, str],
     bounds: Mapping[str, Floats],
     task_names: Sequence[str],
+    intervals: Mapping[str, tuple[float, float]] | None = None,
     width: int = 100,
 ) -> str:
     """Lay a run out for a terminal.
@@ -81,6 +82,7 @@ def format_matrix(
         excluded: Finding -> why it has no figure.
         bounds: Name -> AUROC, shape (K,).
         task_names: T names.
+        intervals: Ends of the 95 % intervals of `summary`; None: not printed.
         width: Columns of the terminal; findings that do not fit go to a next block.
     """
     labels = ["zero-shot", *(f"{t} {name}" for t, name in enumerate(task_names, 1))]
@@ -101,17 +103,30 @@ def format_matrix(
         lines += _block(
             block, names, rows, label_width, final_low, final_high, n_positive, labels
         )
-    shown = {key: value for key, value in summary.items() if not np.isnan(value)}
-    wide = max(map(len, _SUMMARY_WORDS.values()))
-    lines += [
-        f"{words.ljust(wide)}  {shown[key]:+.3f}"
-        if "gap" in key or "transfer" in key
-        else f"{words.ljust(wide)}  {shown[key]: .3f}"
-        for key, words in _SUMMARY_WORDS.items()
-        if key in shown
-    ]
+    lines += _summary_lines(summary, intervals or {})
     lines += [f"no figure for {name}: {why}" for name, why in excluded.items()]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _summary_lines(
+    summary: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> list[str]:
+    """A line per figure that is defined, differences with their sign."""
+    wide = max(map(len, _SUMMARY_WORDS.values()))
+    known = {key for key in intervals if not np.isnan(intervals[key]).any()}
+    lines = []
+    if known & summary.keys():
+        lines.append(" " * (wide + 10) + "95 % over test patients")
+    for key, words in _SUMMARY_WORDS.items():
+        if np.isnan(summary.get(key, np.nan)):
+            continue
+        sign = "+" if "gap" in key or "transfer" in key else " "
+        line = f"{words.ljust(wide)}  {summary[key]:{sign}.3f}"
+        if key in known:
+            low, high = (end + 0.0 for end in np.round(intervals[key], 3))
+            line += f"  {low:{sign}.3f} to {high:{sign}.3f}"
+        lines.append(line)
+    return lines
 
 
 def _block(

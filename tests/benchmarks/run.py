@@ -9,6 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows, publish_rows
 from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
@@ -39,6 +40,7 @@ def main() -> None:
             rows += publish_rows(root)
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
+            rows += avalanche_rows()
     print_rows(rows)
     missed = [row.name for row in rows if row.goal is not None and row.ratio < row.goal]
     if missed:

@@ -9,26 +9,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Result, run_command
 from image_samples import write_dataset, write_tiny_backbone
 
 pytestmark = pytest.mark.e2e
 
-Result = subprocess.CompletedProcess[str]
 Runner = Callable[..., Result]
 _COMMAND = [sys.executable, "-c", "from retune.cli.main import main; main()"]
 
 
 def run(*arguments: object, cwd: Path | None = None, **environment: str) -> Result:
-    """Run the command line in a process of its own."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("RETUNE_")}
-    return subprocess.run(
-        [*_COMMAND, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**clean, **environment},
-        check=False,
-    )
+    """Run the command line; what needs a process of its own starts one itself."""
+    return run_command(*arguments, cwd=cwd, **environment)
 
 
 def _fine(result: Result) -> Result:

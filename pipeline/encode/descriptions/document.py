@@ -18,7 +18,7 @@ from retune.store.errors import ConfigurationError
 from ...findings import NO_FINDING, spelling_key
 from .description import Polarity
 
-__all__ = ["Document", "Sentences", "read_document"]
+__all__ = ["Document", "Sentences", "check_set_name", "read_document"]
 
 #: The sentences of one finding (or the templates of all), by polarity.
 Sentences = dict[Polarity, tuple[str, ...]]
@@ -87,6 +87,20 @@ def read_document(text: str, file_name: str) -> Document:
             "Begin with 'set: NAME'.",
         )
     return _Walk(file_name).document(root)
+
+
+def check_set_name(name: str) -> None:
+    """Refuse what cannot name a set.
+
+    Raises:
+        ConfigurationError: It holds other characters than names have.
+
+    >>> check_set_name("our-hospital.2")
+    """
+    if not _SET_NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} cannot name a set", "Use letters, digits, '.', '_' and '-'."
+        )
 
 
 _YAML_HINT: Final = (

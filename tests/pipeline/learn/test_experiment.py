@@ -75,7 +75,23 @@ def test_metrics_name_every_task_split_and_finding() -> None:
                 if split == "test":
                     assert row.value == pytest.approx(found.difference[task, place])
                 assert row.ci_low is not None
+                for metric in ("average_precision", "f1", "brier", "n_positive"):
+                    assert (task, split, name, metric) in rows
+            assert (task, split, None, "macro_auroc") in rows
     assert rows[3, "test", None, "forgetting"].value == found.summary["forgetting"]
+    for name, (low, high) in found.summary_interval.items():
+        row = rows[3, "test", None, name]
+        assert (row.ci_low, row.ci_high) == (low, high)
+        assert low <= row.value <= high
+    assert [rows[3, "test", name, "task_introduced"].value for name in FINDINGS] == [
+        1, 2, 3,
+    ]  # fmt: skip
+    drawn = rows[3, "test", "Mass", "auroc_bootstrap"]
+    assert drawn.value == rows[3, "test", "Mass", "auroc"].value
+    assert drawn.ci_low is not None
+    assert drawn.ci_low <= drawn.value
+    seen = rows[1, "test", None, "incremental_auroc"]
+    assert seen.value == pytest.approx(found.difference[1, 0])
     assert (3, "test", "Mass", "auroc_joint_observed") in rows
     assert (3, "test", "Mass", "sensitivity_at_90_specificity") in rows
 

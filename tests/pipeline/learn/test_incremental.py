@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+import reference_metrics
+from hypothesis import given
+from hypothesis import strategies as st
 
 from retune.pipeline.learn.incremental import FORMULAS, summarise
 
@@ -58,3 +61,29 @@ def test_in_data_incremental_every_finding_is_there_from_the_first_task() -> Non
 def test_nothing_but_nan() -> None:
     found = summarise(np.full((3, 2), np.nan), np.array([1, 2]))
     assert all(np.isnan(value) for value in found.values())
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    n_tasks=st.integers(1, 6),
+    n_findings=st.integers(1, 6),
+    share_unknown=st.sampled_from([0.0, 0.2, 0.6]),
+)
+def test_figures_are_what_their_formulas_say(
+    seed: int, n_tasks: int, n_findings: int, share_unknown: float
+) -> None:
+    random = np.random.default_rng(seed)
+    auroc = random.random((n_tasks + 1, n_findings))
+    auroc[random.random(auroc.shape) < share_unknown] = np.nan
+    introduced = random.integers(1, n_tasks + 1, n_findings)
+    bounds = random.random((2, n_findings))
+    bounds[random.random(bounds.shape) < share_unknown] = np.nan
+    expected = reference_metrics.incremental_figures(auroc, introduced, *bounds)
+    found = summarise(auroc, introduced, *bounds)
+    assert found == pytest.approx(expected, nan_ok=True)
+
+
+def test_a_gap_compares_the_same_findings() -> None:
+    joint = np.array([0.9, np.nan, 0.95])
+    found = summarise(_R, _TAU, joint)
+    assert found["joint_gap"] == pytest.approx(((0.9 - 0.75) + (0.95 - 0.95)) / 2)

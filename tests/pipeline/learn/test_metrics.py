@@ -3,12 +3,16 @@
 import numpy as np
 import pytest
 import reference_metrics
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
+from torchmetrics.functional import classification as torch_metrics
+from torchmetrics.functional import mean_squared_error
 
 from retune.pipeline.learn import metrics
-from retune.pipeline.learn.intervals import bootstrap_macro_auroc, delong
+from retune.pipeline.learn.bootstrap import bootstrap_macro_auroc
+from retune.pipeline.learn.intervals import delong
 
 
 @st.composite
@@ -107,6 +111,36 @@ def test_figures_agree_with_scikit_learn(
         assert metrics.sensitivity_at_specificity(*one)[0] == pytest.approx(
             true[1 - false >= 0.9].max()
         )
+
+
+@given(
+    n=st.integers(2, 200),
+    seed=st.integers(0, 2**31),
+    share=st.sampled_from([0.05, 0.5]),
+)
+@settings(max_examples=40)
+def test_figures_agree_with_torchmetrics(n: int, seed: int, share: float) -> None:
+    random = np.random.default_rng(seed)
+    positive = random.random(n) < share
+    positive[:2] = [False, True]
+    probability = random.random((n, 1)).astype(np.float32)
+    case = (probability, positive[:, None].astype(float), np.ones((n, 1), dtype=bool))
+    scores, labels = torch.from_numpy(probability[:, 0]), torch.from_numpy(positive)
+    for found, peer in (
+        (metrics.auroc(*case), torch_metrics.binary_auroc),
+        (metrics.average_precision(*case), torch_metrics.binary_average_precision),
+        (metrics.f1_score(*case, np.array([0.5])), torch_metrics.binary_f1_score),
+    ):
+        assert found[0] == pytest.approx(float(peer(scores, labels.long())), abs=1e-5)
+    error = torch_metrics.binary_calibration_error(scores, labels.long(), n_bins=15)
+    assert metrics.calibration_error(*case)[0] == pytest.approx(float(error), abs=1e-4)
+    brier = float(mean_squared_error(scores, labels.float()))
+    assert metrics.brier_score(*case)[0] == pytest.approx(brier, abs=1e-5)
+    best, _ = torch_metrics.binary_sensitivity_at_specificity(
+        scores, labels.long(), min_specificity=0.9
+    )
+    found = metrics.sensitivity_at_specificity(*case)[0]
+    assert found == pytest.approx(float(best), abs=1e-5)
 
 
 @given(_cases())

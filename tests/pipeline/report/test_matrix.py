@@ -33,7 +33,11 @@ gap to joint (all labels at once)                      +0.080
 no figure for Hernia: one class only in the test split"""
 
 
-def _matrix(n_findings: int = 3, width: int = 100) -> str:
+def _matrix(
+    n_findings: int = 3,
+    width: int = 100,
+    intervals: dict[str, tuple[float, float]] | None = None,
+) -> str:
     repeats = -(-n_findings // 3)
     findings = ["Edema", "Mass", "Hernia"] * repeats
     joint = np.array([0.85, 0.91, np.nan])
@@ -48,12 +52,32 @@ def _matrix(n_findings: int = 3, width: int = 100) -> str:
         excluded={"Hernia": "one class only in the test split"},
         bounds={"joint": np.tile(joint, repeats)},
         task_names=["Edema", "Mass"],
+        intervals=intervals,
         width=width,
     )
 
 
 def test_the_matrix_to_the_character() -> None:
     assert _matrix() == _GOLDEN
+
+
+def test_intervals_stand_beside_the_figures_that_have_one() -> None:
+    nan = float("nan")
+    lines = _matrix(
+        intervals={
+            "final_auroc": (0.71, 0.88),
+            "backward_transfer": (-0.2, 0.01),
+            "joint_gap": (nan, nan),
+        }
+    ).splitlines()
+    (head,) = [line for line in lines if "over test patients" in line]
+    (final,) = [line for line in lines if line.startswith("final AUROC")]
+    (transfer,) = [line for line in lines if line.startswith("backward")]
+    (gap,) = [line for line in lines if line.startswith("gap to joint")]
+    assert final.endswith("  0.800   0.710 to  0.880")
+    assert transfer.endswith(" -0.100  -0.200 to +0.010")
+    assert gap.endswith("+0.080")
+    assert head.index("95") == final.index(" 0.710")
 
 
 def test_zero_shot_has_one_row_with_its_intervals() -> None:

@@ -1,0 +1,1 @@
+"""Asking a language model for disease descriptions, and judging what it answers."""

@@ -1,0 +1,306 @@
+"""The one place that speaks to a language model's server, by the `openai` client.
+
+Repeats after 408, 409, 429, 5xx, a timeout or a lost connection are the client's own:
+exponential back-off from half a second to eight, with jitter, or what the server's
+`Retry-After` says.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
+
+from retune.store.errors import ConfigurationError, LanguageModelError
+
+from .answers import ANSWER_SCHEMA
+from .instruction import Message
+
+if TYPE_CHECKING:
+    import httpx2
+    import openai
+
+__all__ = ["LanguageModel", "Reply", "Sampling", "UnusableReplyError", "host_of"]
+
+#: Where the key may stand; the first that is set is taken.
+_KEY_NAMES: Final = ("RETUNE_LLM_KEY", "OPENAI_API_KEY")
+#: The headers that leave this machine. The client would add operating system,
+#: processor, Python version and an organisation's name.
+_HEADERS: Final = frozenset(
+    (
+        *("host", "accept", "accept-encoding", "authorization", "connection"),
+        *("content-length", "content-type", "user-agent"),
+    )
+)
+_SCHEMA_FORM: Final[Mapping[str, Any]] = {
+    "type": "json_schema",
+    "json_schema": {"name": "descriptions", "strict": True, "schema": ANSWER_SCHEMA},
+}
+#: From the strictest form of answer to none; a server that refuses one gets the next.
+_FORMS: Final[Mapping[str, Mapping[str, Any] | None]] = {
+    "schema": _SCHEMA_FORM,
+    "json": {"type": "json_object"},
+    "text": None,
+}
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is asked.
+
+    Attributes:
+        temperature: None leaves it to the server.
+        seed: None sends none.
+        max_output_tokens: Of an answer; None leaves it to the server.
+        timeout_seconds: For one request.
+        retries: After a failure that may pass.
+    """
+
+    temperature: float | None = 0.7
+    seed: int | None = 0
+    max_output_tokens: int | None = None
+    timeout_seconds: float = 120.0
+    retries: int = 4
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back.
+
+    Attributes:
+        text: Of the answer; empty if it refused.
+        refusal: What it said instead, or empty.
+        cut: Whether the answer ended at the limit of its length.
+        resolved_model: As the server names what answered.
+        parameters: What was sent beside the messages, as JSON.
+        seed: What was sent.
+        response_digest: Of the response's bytes.
+        tokens_in: Of the prompt, as the server counts.
+        tokens_out: Of the answer.
+    """
+
+    text: str
+    refusal: str
+    cut: bool
+    resolved_model: str
+    parameters: str
+    seed: int | None
+    response_digest: str
+    tokens_in: int
+    tokens_out: int
+
+
+class UnusableReplyError(LanguageModelError):
+    """One answer failed; another request may do."""
+
+
+def host_of(base_url: str) -> str:
+    """Host and port of a server's address, without user, password and path.
+
+    Raises:
+        ConfigurationError: It is no http address.
+
+    >>> host_of("http://me:secret@localhost:11434/v1")
+    'localhost:11434'
+    """
+    try:
+        parts = urlsplit(base_url)
+        port = parts.port
+    except ValueError:
+        parts, port = urlsplit(""), None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(
+            f"--base-url {base_url!r} is not the address of a server",
+            "Write it like http://localhost:11434/v1 (Ollama) or "
+            "http://localhost:8000/v1 (vLLM).",
+        )
+    return parts.hostname if port is None else f"{parts.hostname}:{port}"
+
+
+class LanguageModel:
+    """A model behind a server that speaks OpenAI's chat protocol.
+
+    Use it as an asynchronous context manager.
+
+    Args:
+        model: As the server knows it.
+        base_url: Of the server, with ``/v1``.
+        sampling: How to ask.
+
+    Raises:
+        ConfigurationError: The `openai` package is missing, or the address is wrong.
+    """
+
+    def __init__(self, model: str, base_url: str, sampling: Sampling) -> None:
+        self.model = model
+        self.host = host_of(base_url)
+        self.sampling = sampling
+        self._form = "schema"
+        self._dropped: set[str] = set()
+        self._client = _client(base_url, sampling)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self._client.close()
+
+    async def ask(self, messages: Sequence[Message], *, attempt: int = 0) -> Reply:
+        """Send messages and wait for the answer.
+
+        A form of answer or a parameter that the server refuses is left out from then
+        on.
+
+        Args:
+            messages: All that is sent.
+            attempt: Added to the seed, so that asking again is not asking the same.
+
+        Raises:
+            LanguageModelError: The server cannot be used at all.
+            UnusableReplyError: This request failed for good; another may not.
+        """
+        import httpx2
+        import openai
+
+        while True:
+            form, options = self._form, self._options(attempt)
+            try:
+                response = await self._client.post(
+                    "/chat/completions",
+                    cast_to=httpx2.Response,
+                    body={
+                        "model": self.model,
+                        "messages": [dict(message) for message in messages],
+                        **options,
+                    },
+                )
+                return _reply(response.content, form, options, self.model)
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                if not self._give_way(str(error), form, options):
+                    raise self._refused(error) from error
+            except openai.APIStatusError as error:
+                raise self._refused(error) from error
+            except openai.APITimeoutError as error:
+                raise UnusableReplyError(
+                    f"{self.host} did not answer within "
+                    f"{self.sampling.timeout_seconds:g} s",
+                    "Give it more time with --timeout.",
+                ) from error
+            except openai.APIConnectionError as error:
+                raise UnusableReplyError(
+                    f"the connection to {self.host} failed: {error.__cause__ or error}",
+                    "Is the server running, and is --base-url right?",
+                ) from error
+
+    def _options(self, attempt: int) -> dict[str, Any]:
+        sampling = self.sampling
+        seed = None if sampling.seed is None else sampling.seed + attempt
+        options = {
+            "response_format": _FORMS[self._form],
+            "temperature": sampling.temperature,
+            "seed": seed,
+            "max_tokens": sampling.max_output_tokens,
+        }
+        return {
+            name: value
+            for name, value in options.items()
+            if value is not None and name not in self._dropped
+        }
+
+    def _give_way(self, said: str, form: str, options: Mapping[str, Any]) -> bool:
+        """Ask for less next time; False if there is nothing left to leave out."""
+        for name in ("temperature", "seed", "max_tokens"):
+            if name in options and name in said:
+                self._dropped.add(name)
+                return True
+        if form != self._form:
+            return True  # a request beside this one has given way already
+        forms = list(_FORMS)
+        if form == forms[-1]:
+            return False
+        self._form = forms[forms.index(form) + 1]
+        return True
+
+    def _refused(self, error: "openai.APIStatusError") -> LanguageModelError:
+        code = error.status_code
+        what = f"{self.host} answered {code}: {_said(error)}"
+        if code in (401, 403):
+            hint = f"Put the server's key into {' or '.join(_KEY_NAMES)}."
+        elif code == 404:
+            hint = f"Is there a model '{self.model}', and does --base-url end in /v1?"
+        elif code in (400, 422):
+            hint = "The server refuses the request; does it have this model?"
+        else:
+            return UnusableReplyError(
+                what, "The server is busy or broken. Run the same command again later."
+            )
+        return LanguageModelError(what, hint)
+
+
+def _client(base_url: str, sampling: Sampling) -> "openai.AsyncOpenAI":
+    try:
+        import openai
+    except ImportError as error:
+        raise ConfigurationError(
+            "asking a language model needs the package openai",
+            "pip install 'retune-cli[llm]'",
+        ) from error
+
+    async def keep_to_ourselves(request: "httpx2.Request") -> None:
+        for name in list(request.headers):
+            if name.lower() not in _HEADERS:
+                del request.headers[name]
+        request.headers["user-agent"] = "retune"
+
+    keys = [os.environ[name] for name in _KEY_NAMES if os.environ.get(name)]
+    return openai.AsyncOpenAI(
+        api_key=keys[0] if keys else "none",
+        base_url=base_url,
+        timeout=sampling.timeout_seconds,
+        max_retries=sampling.retries,
+        http_client=openai.DefaultAsyncHttpxClient(
+            event_hooks={"request": [keep_to_ourselves]},
+            timeout=sampling.timeout_seconds,
+        ),
+    )
+
+
+def _said(error: "openai.APIStatusError") -> str:
+    """The server's own words, on one line and not too many."""
+    body = error.body
+    message = body.get("message") if isinstance(body, dict) else None
+    return " ".join(str(message or error.message).split())[:300]
+
+
+def _reply(body: bytes, form: str, options: Mapping[str, Any], model: str) -> Reply:
+    """Read a response of the protocol, taking nothing for granted."""
+    try:
+        content = json.loads(body)
+        choice = content["choices"][0]
+        message = choice["message"]
+        text, refusal = message.get("content"), message.get("refusal")
+        usage = content.get("usage") or {}
+        return Reply(
+            text=text if isinstance(text, str) else "",
+            refusal=refusal if isinstance(refusal, str) else "",
+            cut=choice.get("finish_reason") == "length",
+            resolved_model=str(content.get("model") or model),
+            parameters=json.dumps({**options, "response_format": form}, sort_keys=True),
+            seed=options.get("seed"),
+            response_digest=hashlib.blake2b(body, digest_size=16).hexdigest(),
+            tokens_in=int(usage.get("prompt_tokens") or 0),
+            tokens_out=int(usage.get("completion_tokens") or 0),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise UnusableReplyError(
+            f"the server's answer is not of OpenAI's chat protocol ({error!r})",
+            "Is --base-url the address of the API, with /v1 at its end?",
+        ) from error

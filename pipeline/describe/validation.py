@@ -1,0 +1,261 @@
+"""What a description must be before it is stored. Pure: sentences in, reasons out.
+
+The rules are deliberately simple and can err; `--accept-anyway` exists for that. They
+follow the idea of NegEx (Chapman et al., J Biomed Inform 2001): a phrase is denied if a
+word of negation stands in the same clause, before it or, for some words, after it.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from ..encode.descriptions.description import Polarity
+from .languages import LANGUAGES, guess_language
+from .vocabulary import Vocabulary, Words, shipped_vocabulary
+
+__all__ = [
+    "Problem",
+    "Requirements",
+    "estimate_tokens",
+    "is_denied",
+    "is_near_duplicate",
+    "judge_sentence",
+    "validate_finding",
+    "validate_sentence",
+]
+
+_NEAR_DUPLICATE: Final = 0.85
+#: A sign described with one of these words is a healthy one.
+_HEALTHY: Final = re.compile(
+    r"\b(?:normal\w*|unremarkable|intact|clear|smooth|without|sharp|straight)\b"
+)
+_CLAUSE: Final = re.compile(r"[;:.]\s|\bbut\b|\bhowever\b|\balthough\b")
+
+
+@dataclass(frozen=True)
+class Requirements:
+    """What is asked of a set.
+
+    Attributes:
+        n: Sentences per finding and polarity, at least.
+        language: ISO 639-1 code. Mentions and other findings are checked in English
+            only, polarity in the languages of `languages.LANGUAGES`.
+        max_tokens: Of the backbone's context, without its two marks. 75 is CLIP's.
+    """
+
+    n: int = 8
+    language: str = "en"
+    max_tokens: int = 75
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a sentence, or a list of them, does not do.
+
+    Attributes:
+        rule: ``count``, ``duplicate``, ``near-duplicate``, ``language``, ``length``,
+            ``mention``, ``polarity`` or ``other finding``.
+        polarity: Of the list.
+        text: The sentence; empty if the list as a whole is meant.
+        reason: For a person, and for the model that is asked again.
+    """
+
+    rule: str
+    polarity: Polarity
+    text: str
+    reason: str
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a sentence takes; on average a quarter too many of CLIP's.
+
+    A token for every four letters of a word begun, and one for each mark or digit. No
+    tokenizer is loaded; `embed` counts exactly and warns.
+
+    >>> estimate_tokens("No pneumothorax.")
+    5
+    """
+    pieces = re.findall(r"[^\W\d_]+|[\d_]|[^\w\s]", text)
+    return sum(-(-len(piece) // 4) for piece in pieces)
+
+
+def is_near_duplicate(one: str, other: str) -> bool:
+    """Whether two sentences share nearly all of their words.
+
+    Jaccard similarity of their sets of words, at least 0.85; sides and numbers count.
+
+    >>> is_near_duplicate("A small nodule in the right lung.",
+    ...                   "a small nodule, in the right lung")
+    True
+    >>> is_near_duplicate("A small nodule is seen.", "No nodule is seen.")
+    False
+    """
+    left, right = set(_words(one)), set(_words(other))
+    union = len(left | right)
+    return bool(union) and len(left & right) / union >= _NEAR_DUPLICATE
+
+
+def is_denied(text: str, phrase: re.Pattern[str], language: str = "en") -> bool:
+    """Whether every mention of a phrase in a sentence is negated.
+
+    >>> is_denied("No effusion or pneumothorax.", re.compile("pneumothorax"))
+    True
+    >>> is_denied("No effusion, but a pneumothorax.", re.compile("pneumothorax"))
+    False
+    """
+    return not _asserted(text.casefold(), phrase, language)
+
+
+def validate_sentence(
+    finding: str,
+    polarity: Polarity,
+    text: str,
+    requirements: Requirements,
+    vocabulary: Vocabulary | None = None,
+) -> list[Problem]:
+    """What is wrong with one sentence on its own.
+
+    Returns:
+        Problems in the order of the rules; empty if there are none.
+
+    >>> [p.rule for p in validate_sentence("Edema", "negative", "Pulmonary edema.",
+    ...                                    Requirements())]
+    ['polarity']
+    """
+    if "\0" in text or not text.strip():
+        reason = "the sentence is empty or holds a NUL"
+        return [Problem("length", polarity, text, reason)]
+    pairs = []
+    guess = guess_language(text)
+    if guess is not None and guess != requirements.language:
+        reason = f"reads as '{guess}', not '{requirements.language}'"
+        pairs.append(("language", reason))
+    tokens = estimate_tokens(text)
+    if tokens > requirements.max_tokens:
+        reason = f"about {tokens} tokens; at most {requirements.max_tokens}"
+        pairs.append(("length", reason))
+    words = vocabulary or shipped_vocabulary()
+    folded, language = text.casefold(), requirements.language
+    pairs += _polarity(finding, polarity, folded, language, words.words_of(finding))
+    if language == "en":
+        own = words.words_of(finding)
+        pairs += [
+            ("other finding", f"asserts {name}")
+            for name, other in words.others(finding)
+            if _asserted_beside(folded, other, own)
+        ]
+    return [Problem(rule, polarity, text, reason) for rule, reason in pairs]
+
+
+def judge_sentence(
+    finding: str,
+    polarity: Polarity,
+    text: str,
+    requirements: Requirements,
+    kept: Sequence[str],
+    vocabulary: Vocabulary | None = None,
+) -> list[Problem]:
+    """What is wrong with a sentence, alone and beside those that are kept already.
+
+    >>> kept = ["Pulmonary edema."]
+    >>> [p.rule for p in judge_sentence("Edema", "positive", "Pulmonary  edema",
+    ...                                 Requirements(), kept)]
+    ['duplicate']
+    """
+    problems = validate_sentence(finding, polarity, text, requirements, vocabulary)
+    return problems + _repetition(polarity, text, kept)
+
+
+def _polarity(
+    finding: str, polarity: Polarity, folded: str, language: str, own: Words
+) -> list[tuple[str, str]]:
+    """Whether a sentence speaks of the finding, and on the right side."""
+    cues = LANGUAGES.get(language)
+    if polarity == "positive":
+        if language == "en":
+            if not own.mention_pattern.search(folded):
+                reason = f"names neither {finding} nor a synonym or sign of it"
+                return [("mention", reason)]
+            if _denies(folded, own):
+                return [("polarity", f"denies {finding} where it must assert it")]
+        elif cues is not None and (opening := cues.negation.match(folded.lstrip())):
+            return [("polarity", f"begins with '{opening.group()}'")]
+    elif cues is not None:
+        if not (cues.negation.search(folded) or cues.normal.search(folded)):
+            return [("polarity", "does not read as absence")]
+        if language == "en" and _asserted(folded, own.name_pattern):
+            return [("polarity", f"asserts {finding} where it must deny it")]
+    return []
+
+
+def validate_finding(
+    finding: str,
+    sentences: Mapping[Polarity, Sequence[str]],
+    requirements: Requirements,
+    vocabulary: Vocabulary | None = None,
+) -> list[Problem]:
+    """What is wrong with the sentences of one finding.
+
+    A sentence that repeats an earlier one, whatever the polarity, is the one at fault.
+    The count is of sentences without a problem.
+    """
+    found: list[Problem] = []
+    kept: list[str] = []
+    for polarity, texts in sentences.items():
+        n_good = 0
+        for text in texts:
+            problems = judge_sentence(
+                finding, polarity, text, requirements, kept, vocabulary
+            )
+            if not problems:
+                kept.append(text)
+                n_good += 1
+            found += problems
+        if n_good < requirements.n:
+            reason = f"{n_good} usable sentences; at least {requirements.n} are needed"
+            found.append(Problem("count", polarity, "", reason))
+    return found
+
+
+def _repetition(polarity: Polarity, text: str, kept: Sequence[str]) -> list[Problem]:
+    for other in kept:
+        if _words(text) == _words(other):
+            return [Problem("duplicate", polarity, text, f"repeats {other!r}")]
+        if is_near_duplicate(text, other):
+            return [Problem("near-duplicate", polarity, text, f"nearly {other!r}")]
+    return []
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+", text.casefold())
+
+
+def _asserted(folded: str, phrase: re.Pattern[str], language: str = "en") -> bool:
+    """Whether some mention of a phrase is not negated; the text is in lower case."""
+    cues = LANGUAGES.get(language)
+    for clause in _CLAUSE.split(folded):
+        for match in phrase.finditer(clause):
+            if cues is None:
+                return True
+            before, after = clause[: match.start()], clause[match.end() :]
+            if not (cues.negation.search(before) or cues.after.search(after)):
+                return True
+    return False
+
+
+def _denies(folded: str, own: Words) -> bool:
+    """Whether a sentence with the finding's words denies it or speaks of health.
+
+    It does if each mention is negated, or if none asserts the finding by name and what
+    is described is said to be as it should be: "the bony thorax is intact".
+    """
+    if not _asserted(folded, own.mention_pattern):
+        return True
+    return bool(_HEALTHY.search(folded)) and not _asserted(folded, own.name_pattern)
+
+
+def _asserted_beside(folded: str, other: Words, own: Words) -> bool:
+    """Whether another finding is asserted by words that are not the finding's own."""
+    blanked = own.mention_pattern.sub(lambda match: " " * len(match.group()), folded)
+    return _asserted(blanked, other.name_pattern)

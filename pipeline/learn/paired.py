@@ -1,0 +1,179 @@
+"""Two runs on the same images: is the difference more than chance?"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .bootstrap import (
+    bootstrap_auroc,
+    draw_patients,
+    mean_of_draws,
+    percentile_interval,
+)
+from .intervals import Z95, influence
+from .metrics import Array, Floats, Mask
+
+__all__ = [
+    "MacroDifference",
+    "PairedDeLong",
+    "holm",
+    "macro_difference",
+    "paired_delong",
+]
+
+
+@dataclass(frozen=True)
+class PairedDeLong:
+    """First less second AUROC of each finding; all of shape (K,).
+
+    Attributes:
+        first: AUROC.
+        second: AUROC.
+        difference: first − second.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Two-sided; NaN where it cannot be tested.
+        p_holm: The same adjusted for the number of findings that were tested.
+    """
+
+    first: Floats
+    second: Floats
+    difference: Floats
+    low: Floats
+    high: Floats
+    p: Floats
+    p_holm: Floats
+
+
+@dataclass(frozen=True)
+class MacroDifference:
+    """Difference of two mean AUROCs over the same findings.
+
+    Attributes:
+        first: Mean AUROC.
+        second: Mean AUROC.
+        low: Lower end of the 95 % interval of first − second.
+        high: Upper end.
+        p: Two-sided.
+        n_findings: How many the mean is over.
+        n_draws: Draws of patients.
+    """
+
+    first: float
+    second: float
+    low: float
+    high: float
+    p: float
+    n_findings: int
+    n_draws: int
+
+    @property
+    def difference(self) -> float:
+        """First − second."""
+        return self.first - self.second
+
+
+def holm(p: Floats) -> Floats:
+    """P-values adjusted so that one false find in all is as rare as stated (Holm 1979).
+
+    Args:
+        p: Shape (K,); NaN, which was not tested, stays NaN and does not count.
+
+    >>> [round(one, 3) for one in holm(np.array([0.01, 0.04, 0.03])).tolist()]
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = np.full(len(p), np.nan)
+    order = np.argsort(p)[: int((~np.isnan(p)).sum())]  # NaN sorts last
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p[order] * factors))
+    return adjusted
+
+
+def paired_delong(
+    first: Array, second: Array, targets: Array, observed: Mask
+) -> PairedDeLong:
+    """DeLong's test of two correlated AUROCs (DeLong, DeLong & Clarke-Pearson 1988).
+
+    The variance of the difference is that of the differences of placement values. The
+    test takes images as independent; a patient's images are not quite. It cannot be
+    done with one image of a class, nor where every image differs by the same amount
+    other than 0, such as 1 against 0: p and interval are NaN there.
+
+    Args:
+        first: Scores, shape (N, K).
+        second: Scores of the same images and findings.
+        targets: Shape (N, K), 0 or 1.
+        observed: Shape (N, K), bool.
+    """
+    one, moved_one = influence(first, targets, observed)
+    two, moved_two = influence(second, targets, observed)
+    moved = moved_one - moved_two
+    difference, p = one - two, np.full(len(one), np.nan)
+    half = np.full(len(one), np.nan)
+    for k in np.flatnonzero(~np.isnan(difference)):
+        positive = observed[:, k] & (targets[:, k] > 0)
+        classes = [moved[positive, k], moved[observed[:, k] & ~positive, k]]
+        if min(map(len, classes)) < 2:
+            continue
+        spread = math.sqrt(
+            sum((part**2).sum() * len(part) / (len(part) - 1) for part in classes)
+        )
+        # Rounding leaves dust where the two runs order all images alike.
+        same = abs(difference[k]) < 1e-12
+        if spread > 1e-12:
+            half[k] = Z95 * spread
+            p[k] = math.erfc(abs(difference[k]) / spread / math.sqrt(2))
+        elif same:
+            half[k], p[k] = 0.0, 1.0
+    return PairedDeLong(
+        one, two, difference, difference - half, difference + half, p, holm(p)
+    )
+
+
+def macro_difference(
+    first: Array,
+    second: Array,
+    targets: Array,
+    observed: Mask,
+    patient_id: npt.NDArray[np.object_],
+    *,
+    seed: int = 0,
+) -> MacroDifference:
+    """Difference of mean AUROC by a paired bootstrap over patients.
+
+    The same patients are drawn for both. p is twice the smaller share of draws on
+    either side of 0, each share counting the data themselves as one draw more.
+
+    Args:
+        first: Scores, shape (N, K).
+        second: Scores of the same images and findings.
+        targets: Shape (N, K), 0 or 1.
+        observed: Shape (N, K), bool.
+        patient_id: Shape (N,).
+        seed: Of the draws.
+    """
+    draws = draw_patients(patient_id, seed=seed)
+    areas = [influence(scores, targets, observed)[0] for scores in (first, second)]
+    both = ~np.isnan(areas[0]) & ~np.isnan(areas[1])
+    n_draws = draws.times.shape[1]
+    if not both.any():
+        return MacroDifference(*(float("nan"),) * 5, 0, n_draws)
+    means = [
+        mean_of_draws(
+            bootstrap_auroc(scores[:, both], targets[:, both], observed[:, both], draws)
+        )
+        for scores in (first, second)
+    ]
+    moved = means[0] - means[1]
+    known = moved[~np.isnan(moved)]
+    fewest = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return MacroDifference(
+        float(areas[0][both].mean()),
+        float(areas[1][both].mean()),
+        *percentile_interval(moved),
+        min(1.0, 2 * (fewest + 1) / (len(known) + 1)),
+        int(both.sum()),
+        n_draws,
+    )

@@ -1,0 +1,147 @@
+"""`describe` as a user types it, interrupted and taken up again."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Result, run_command
+from language_server import ChatServer, chat_server
+
+from retune.pipeline.describe.members import find_set
+from retune.store import FeatureStore
+from retune.store.description_sets import list_sets
+
+pytestmark = pytest.mark.e2e
+
+_FOUR = "Edema,Fracture,Mass,Nodule"
+
+
+@pytest.fixture
+def server() -> Iterator[ChatServer]:
+    with chat_server() as running:
+        yield running
+
+
+def arguments(server: ChatServer, *more: object) -> list[str]:
+    plain = ("describe", "--llm", "sample", "--base-url", server.url, "--n", 8)
+    return [str(part) for part in (*plain, "--store", "store", *more)]
+
+
+def run(cwd: Path, server: ChatServer, *more: object, **environment: str) -> Result:
+    return run_command(*arguments(server, *more), cwd=cwd, **environment)
+
+
+def test_it_says_what_it_did_and_what_it_cost(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    done = run(
+        tmp_path, server, "--findings", "Edema, Mass", "--set", "ours", "--price", "1,2"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "set ours: 32 sentences of 2 findings" in done.stdout
+    assert "2 answers, 200 tokens in, 100 out, cost 0.0004" in done.stdout
+    assert "No radiologist" in done.stderr
+    assert "retune-cli embed --descriptions ours --store store" in done.stderr
+
+
+def test_a_dry_run_shows_all_and_sends_nothing(
+    tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "openai", None)  # not even needed
+    done = run(tmp_path, server, "--findings", "Rib fracture", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "Finding: Rib fracture." in done.stdout
+    assert "nothing was sent: 1 requests to sample" in done.stdout
+    planned = run(tmp_path, server, "--findings", "Edema", "--dry-run", "--json")
+    content = json.loads(planned.stdout)
+    assert [m["role"] for m in content["messages"]["Edema"]] == ["system", "user"]
+    assert not server.requests
+    assert not (tmp_path / "store").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "code"),
+    [
+        ((), "describe needs --findings", 2),
+        (("--findings", "Edema", "--llm", " "), "describe needs --llm", 2),
+        (("--findings", "Edema", "--base-url", "x"), "not the address", 2),
+        (("--findings", "Edema", "--price", "x"), "not two numbers", 2),
+        (("--findings", "Edema", "--template", "none.yaml"), "none.yaml", 2),
+        (("--findings", "Edema", "--set", "default"), "shipped set", 2),
+        (("--findings", "Edema", "--retries", 0), "answered 500", 4),
+    ],
+)
+def test_what_is_wrong_is_named(
+    tmp_path: Path, server: ChatServer, more: tuple[object, ...], said: str, code: int
+) -> None:
+    server.script["Edema"] = [500]
+    done = run(tmp_path, server, *more)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Hint: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_key_is_never_shown(tmp_path: Path, server: ChatServer) -> None:
+    server.script["Edema"] = [401]
+    done = run(
+        tmp_path, server, "--findings", "Edema", RETUNE_LLM_KEY="very-secret-key"
+    )
+    assert done.returncode == 4
+    assert server.headers[0]["authorization"] == "Bearer very-secret-key"
+    assert "very-secret-key" not in done.stdout + done.stderr
+
+
+def test_refused_sentences_are_shown_with_their_reason(
+    tmp_path: Path, server: ChatServer
+) -> None:
+    bad = {"positive": ["The patient came by bus."], "negative": []}
+    server.script["Edema"] = [bad]
+    done = run(tmp_path, server, "--findings", "Edema")
+    assert done.returncode == 0, done.stderr
+    assert "Edema, positive: names neither Edema" in done.stderr
+    assert "The patient came by bus." in done.stderr
+
+
+def _begun(cwd: Path, server: ChatServer, *more: object) -> "subprocess.Popen[str]":
+    code = "from retune.cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments(server, *more)],
+        cwd=cwd, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)],
+)
+def test_killed_in_the_middle_it_keeps_what_is_finished(
+    tmp_path: Path, server: ChatServer, number: int, code: int
+) -> None:
+    chosen: tuple[Any, ...] = ("--findings", _FOUR, "--set", "ours", "--concurrency", 1)
+    server.script["Mass"] = ["slow"]
+    with _begun(tmp_path, server, *chosen) as process:
+        assert server.reached.wait(60)
+        process.send_signal(number)
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == code, said
+    assert "Traceback" not in said
+    store = FeatureStore(tmp_path / "store")
+    assert not list_sets(store)
+    assert server.asked == ["Edema", "Fracture", "Mass"]
+    server.asked.clear()
+    done = run(tmp_path, server, *chosen, "--json")
+    assert done.returncode == 0, done.stderr
+    assert server.asked == ["Mass", "Nodule"]
+    assert json.loads(done.stdout)["resumed"] == 2
+    row, members = find_set(store, "ours")
+    assert row.n_sentences == 64
+    assert len({m.description.finding for m in members}) == 4
+    drafts = store.sql("SELECT count(*) FROM description_drafts").fetchall()
+    assert drafts == [(0,)]
+    assert not store.verify()

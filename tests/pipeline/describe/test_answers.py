@@ -1,0 +1,88 @@
+"""Reading answers: strict JSON, wrapped JSON, lists, and what was cut off."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from retune.pipeline.describe.answers import parse_answer
+
+_SENTENCES = st.lists(
+    st.text(st.characters(blacklist_categories=("Cs", "Cc"), max_codepoint=0x2FF))
+    .map(lambda text: " ".join(f"x{text}".split()))
+    .filter(lambda text: text not in ("positive", "negative")),
+    max_size=5,
+)
+
+
+@given(_SENTENCES, _SENTENCES, st.booleans())
+def test_whole_answers_are_read_as_they_are(
+    positive: list[str], negative: list[str], ascii_only: bool
+) -> None:
+    text = json.dumps(
+        {"positive": positive, "negative": negative}, ensure_ascii=ascii_only
+    )
+    wanted = {"positive": tuple(positive), "negative": tuple(negative)}
+    assert parse_answer(text) == wanted
+    assert parse_answer(f"Of course:\n```json\n{text}\n```") == wanted
+    assert parse_answer(json.dumps({"Edema": json.loads(text)})) == wanted
+
+
+def test_an_answer_cut_after_a_key_does_not_take_it_for_a_sentence() -> None:
+    found = parse_answer('{"positive": ["Dense lung."], "negative"')
+    assert found == {"positive": ("Dense lung.",), "negative": ()}
+
+
+@given(st.data())
+def test_a_cut_answer_gives_the_sentences_that_are_whole(data: st.DataObject) -> None:
+    sentences = st.lists(st.from_regex(r"[A-Z][a-z ]{0,8}[a-z]\.", fullmatch=True))
+    answer = {"positive": data.draw(sentences), "negative": data.draw(sentences)}
+    text = json.dumps(answer)
+    cut = data.draw(st.integers(0, len(text)))
+    found = parse_answer(text[:cut])
+    for polarity in ("positive", "negative"):
+        whole = [" ".join(sentence.split()) for sentence in answer[polarity]]
+        got = list(found[polarity])  # type: ignore[index]  # one of the two
+        assert got == whole[: len(got)]
+        # Nothing that was whole before the cut is lost.
+        start = text.index(f'"{polarity}"')
+        n_whole = sum(
+            text.index(json.dumps(answer[polarity]), start) >= 0
+            and start + len(f'"{polarity}": ') + _end(answer[polarity], place) <= cut
+            for place in range(len(whole))
+        )
+        assert len(got) == n_whole
+
+
+def _end(sentences: list[str], place: int) -> int:
+    """Where a sentence's closing quote ends in the JSON of its list."""
+    return len(json.dumps(sentences[: place + 1])) - 1
+
+
+@given(st.text())
+def test_any_text_can_be_read(text: str) -> None:
+    found = parse_answer(text)
+    assert set(found) == {"positive", "negative"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "**Positive:**\n1. One sentence.\n2. Two.\n\n**Negative:**\n- None.\n",
+        "Positive ones:\n- One sentence.\n- Two.\nNegative ones:\n* None.",
+        '{"Positives": ["One sentence.", {"text": "Two."}], "Negatives": ["None."]}',
+        'Note {this}. {"positive": ["1. One sentence.", "- Two."], "negative": '
+        '["None."]}',
+    ],
+)
+def test_other_forms_are_read_too(text: str) -> None:
+    assert parse_answer(text) == {
+        "positive": ("One sentence.", "Two."),
+        "negative": ("None.",),
+    }
+
+
+def test_the_word_positive_in_a_sentence_is_no_heading() -> None:
+    text = '{"positive": ["Positive for edema: hazy."], "negative": ["Negative: clear'
+    assert parse_answer(text)["positive"] == ("Positive for edema: hazy.",)
