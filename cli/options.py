@@ -40,7 +40,9 @@ FingerprintOption: TypeAlias = Annotated[
 ]
 DatasetsOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--datasets", help="Only these datasets, separated by commas."),
+    typer.Option(
+        "--datasets", "--dataset", help="Only these datasets, separated by commas."
+    ),
 ]
 UncertainOption: TypeAlias = Annotated[
     str, typer.Option("--uncertain", help="zeros, ones or ignore.")
