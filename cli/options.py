@@ -45,7 +45,7 @@ DatasetsOption: TypeAlias = Annotated[
     ),
 ]
 UncertainOption: TypeAlias = Annotated[
-    str, typer.Option("--uncertain", help="zeros, ones or ignore.")
+    str, typer.Option("--uncertain", help="zeros, ones, ignore, soft or per-finding.")
 ]
 BlankOption: TypeAlias = Annotated[
     str, typer.Option("--blank", help="Not mentioned: negative or ignore.")

@@ -31,7 +31,13 @@ from .scenarios import (
     plan_scenario,
 )
 from .subgroups import Groups
-from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
+from .targets import (
+    SOFT_TARGET,
+    BlankPolicy,
+    Targets,
+    UncertainPolicy,
+    make_targets,
+)
 from .train_config import TrainConfig, untrained
 from .training import build_model, few_threads
 
@@ -132,8 +138,8 @@ def usable_findings(features: Features, targets: Targets) -> dict[str, str]:
     """
     rows = features.rows("train")
     observed = targets.observed[rows]
-    positives = ((targets.value[rows] > 0) & observed).sum(axis=0)
-    negatives = observed.sum(axis=0) - positives
+    positives = ((targets.value[rows] > SOFT_TARGET) & observed).sum(axis=0)
+    negatives = ((targets.value[rows] < SOFT_TARGET) & observed).sum(axis=0)
     reasons = {}
     for name, n_positive, n_negative in zip(
         features.findings, positives, negatives, strict=True
@@ -197,7 +203,7 @@ def run_experiment(
         TrainingError: The scenario cannot be run on these images.
     """
     _check_splits(features)
-    targets = make_targets(features.states, config.uncertain, config.blank)
+    targets = _targets(features, config)
     dropped = usable_findings(features, targets)
     if start is None:
         names = _chosen_findings(features.findings, dropped, config)
@@ -207,7 +213,7 @@ def run_experiment(
         features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}
     prompts.check(features.findings)
-    targets = make_targets(features.states, config.uncertain, config.blank)
+    targets = _targets(features, config)
     plan = nothing_new if config.scenario == "merge" else plan_scenario
     scenario = plan(
         config.scenario,
@@ -246,6 +252,16 @@ def _check_splits(features: Features) -> None:
                 f"no image is in the {split} split",
                 "Check the split column, or split anew with --split-seed.",
             )
+
+
+def _targets(features: Features, config: ExperimentConfig) -> Targets:
+    return make_targets(
+        features.states,
+        config.uncertain,
+        config.blank,
+        findings=features.findings,
+        training=features.split == "train",
+    )
 
 
 def _chosen_findings(
