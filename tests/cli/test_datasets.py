@@ -86,3 +86,67 @@ def test_two_datasets_train_together_and_a_third_evaluates(place: Path) -> None:
     )
     assert {row["finding"] for row in scored["findings"]} == {"Edema", "Mass"}
     assert "Pleural Effusion" in scored["not_evaluated"]
+
+
+def test_a_selection_is_counted_before_work_starts(place: Path) -> None:
+    where = "dataset = 'nih' AND age >= 18"
+    for command in (
+        ("embed", "--backbone", f"local-dir:{place / 'tiny'}"),
+        ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1),
+        ("evaluate", "latest", "--split", "all"),
+    ):
+        done = run(place, *command, "--where", where)
+        assert done.returncode == 0, done.stderr
+        assert "--where chooses 90 of 250 images" in done.stderr
+
+
+def test_only_the_selected_images_are_embedded(place: Path, tmp_path: Path) -> None:
+    backbone = f"local-dir:{place / 'tiny'}"
+    data = place / "data"
+    run(tmp_path, "ingest", data, "--layout", "table", "--dataset", "ward")
+    found = result(
+        tmp_path, "embed", "--backbone", backbone, "--where", "patient_id = '3'"
+    )
+    assert found["images_encoded"] == 2
+    assert result(tmp_path, "embed", "--backbone", backbone)["images_encoded"] == 118
+
+
+@pytest.mark.parametrize(
+    "command", ["embed", "train --scenario joint", "evaluate latest"]
+)
+def test_a_condition_that_is_none_is_an_error(place: Path, command: str) -> None:
+    done = run(place, *command.split(), "--where", "colour = 'blue'")
+    assert done.returncode == 3
+    assert "is not a condition over images" in done.stderr
+    assert "Example: --where" in done.stderr
+
+
+@pytest.mark.parametrize("policy", ["soft", "per-finding", "zeros", "ones"])
+@pytest.mark.parametrize("method", ["finetune", "analytic"])
+def test_uncertain_labels_train_by_every_policy(
+    doubtful: Path, policy: str, method: str
+) -> None:
+    found = result(
+        doubtful, "train", "--scenario", "label", "--uncertain", policy,
+        "--method", method, *(["--epochs", 1] if method == "finetune" else []),
+    )  # fmt: skip
+    assert len(found["auroc"]) == 3
+    config = result(doubtful, "sql", "SELECT config FROM runs ORDER BY started_at")
+    assert json.loads(config[-1]["config"])["experiment"]["uncertain"] == policy
+
+
+@pytest.fixture(scope="module")
+def doubtful(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every third label of Edema is uncertain."""
+    folder = tmp_path_factory.mktemp("doubtful")
+    write_dataset(folder / "data", 120, seed=9)
+    file = folder / "data" / "labels.csv"
+    lines = file.read_text().splitlines()
+    for n in range(1, len(lines), 3):
+        cells = lines[n].split(",")
+        lines[n] = ",".join([*cells[:3], "-1", cells[4]])
+    file.write_text("\n".join(lines) + "\n")
+    run(folder, "ingest", "data", "--layout", "table")
+    backbone = f"local-dir:{place / 'tiny'}"
+    assert run(folder, "embed", "--backbone", backbone).returncode == 0
+    return folder
