@@ -18,10 +18,23 @@ def announce_selection(
     *,
     quiet: bool = False,
 ) -> None:
-    """Say on stderr how many images fulfil `--where`; nothing where there is none."""
+    """Say on stderr how many images fulfil `--where`; nothing where there is none.
+
+    Raises:
+        ConfigurationError: No image does.
+        QueryError: It is no condition over images.
+    """
     if where is None:
         return
+    from retune.store.errors import ConfigurationError
     from retune.store.reading import count_images
 
     chosen, n_images = count_images(store, datasets=datasets, where=where)
+    if not chosen:
+        raise ConfigurationError(
+            f"no image of the store {store.path} fits"
+            + (f": it must be in {', '.join(datasets)} and" if datasets else ": it must")
+            + f" fulfil {where}",
+            "`retune-cli status` shows datasets and what is encoded.",
+        )
     remark(f"--where chooses {chosen:,} of {n_images:,} images", quiet=quiet)
