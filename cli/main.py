@@ -14,6 +14,7 @@ from .demo import demo_command
 from .describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
+from .findings import findings_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
@@ -55,6 +56,7 @@ def _root(
 _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "demo": demo_command,
     "ingest": ingest_command,
+    "findings": findings_command,
     "describe": describe_app,
     "embed": embed_command,
     "train": train_command,

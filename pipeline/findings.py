@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Final
 
 from retune.store.errors import ConfigurationError
+from retune.store.label_states import NO_FINDING
 
 __all__ = [
     "CHEXPERT_TOKENS",
@@ -31,9 +32,6 @@ __all__ = [
     "known_spelling",
     "spelling_key",
 ]
-
-#: A column in both data sets, yet derived from the findings rather than one of them.
-NO_FINDING: Final = "No Finding"
 
 #: CheXpert's column name -> canonical name; they are the same by our choice.
 CHEXPERT_TOKENS: Final[dict[str, str]] = {

@@ -22,7 +22,9 @@ __all__ = [
     "DescriptionVectors",
     "EncoderRow",
     "LabelledImages",
+    "checked_condition",
     "choose_encoder",
+    "count_images",
     "read_descriptions",
     "read_labelled_images",
     "read_vectors",
@@ -277,7 +279,7 @@ def read_labelled_images(
                 FROM images JOIN features ON item_id = content_digest
                 WHERE modality = 'image' AND fingerprint = ?
                 AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset)))
-            WHERE {_checked_condition(connection, where)}""",
+            WHERE {checked_condition(connection, where)}""",
             [fingerprint, datasets, datasets],
         )
         table = connection.sql("FROM chosen ORDER BY place").to_arrow_table()
@@ -300,6 +302,29 @@ def read_labelled_images(
     return LabelledImages(images, findings, states, embedding)
 
 
+def count_images(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> tuple[int, int]:
+    """How many images a selection has, encoded or not, and how many there are in all.
+
+    Raises:
+        ConfigurationError: A dataset is unknown.
+        QueryError: `where` is not a valid condition.
+    """
+    with store.catalog.read() as connection:
+        _check_datasets(connection, datasets)
+        chosen = scalar(
+            connection,
+            f"""SELECT count(*) FROM images WHERE {checked_condition(connection, where)}
+            AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))""",
+            [datasets and list(datasets)] * 2,
+        )
+        return chosen, scalar(connection, "SELECT count(*) FROM images")
+
+
 def _check_datasets(
     connection: duckdb.DuckDBPyConnection, datasets: Sequence[str] | None
 ) -> None:
@@ -316,8 +341,12 @@ def _check_datasets(
         )
 
 
-def _checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
-    """The condition in brackets, after asking DuckDB whether it is one."""
+def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
+    """The condition in brackets, after asking DuckDB whether it is one.
+
+    Raises:
+        QueryError: It is none over the columns of `images`.
+    """
     if where is None:
         return "true"
     try:

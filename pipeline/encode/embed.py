@@ -68,6 +68,7 @@ class EmbedOptions:
         workers: Threads that read and decode where batches are not encoded side by
             side, as on an accelerator.
         datasets: Only these; None for all.
+        where: A SQL condition over `images`; None for all.
         description_sets: Shipped sets by name, or files.
         retry_failed: Read again what could not be decoded before.
         wait: If another process writes to the store, wait until it has ended.
@@ -82,6 +83,7 @@ class EmbedOptions:
     batch_size: int | None = None
     workers: int = field(default_factory=usable_cores)
     datasets: tuple[str, ...] | None = None
+    where: str | None = None
     description_sets: tuple[str, ...] = ("default",)
     retry_failed: bool = False
     wait: bool = False
@@ -247,7 +249,7 @@ def _add_descriptions(
 def _plan(
     store: FeatureStore, fingerprint: str, options: EmbedOptions
 ) -> tuple[ImagePlan, pa.Table]:
-    work = read_image_work(store, fingerprint, options.datasets)
+    work = read_image_work(store, fingerprint, options.datasets, options.where)
     plan = plan_images(work, file_statuses(work), retry_failed=options.retry_failed)
     names = [load_descriptions(name)[0].set_name for name in options.description_sets]
     return plan, read_description_work(store, fingerprint, names)
