@@ -24,7 +24,10 @@ def embed_command(
     datasets: DatasetsOption = None,
     descriptions: Annotated[
         str,
-        typer.Option("--descriptions", help="Sets or YAML files, separated by commas."),
+        typer.Option(
+            "--descriptions",
+            help="Sets that ship or are in the store, or YAML files; by commas.",
+        ),
     ] = "default",
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")

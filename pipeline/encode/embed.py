@@ -24,7 +24,6 @@ from retune.store.work import (
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
 from .backbones import BackboneSource, load_backbone, source_of
-from .descriptions import load_descriptions
 from .encoding_images import (
     Arrangement,
     Encoded,
@@ -36,6 +35,7 @@ from .encoding_images import (
 from .processor import keep_freed_memory, let_threads_sleep, usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink, storable
+from .text_sets import load_set
 from .work_plan import ImagePlan, file_statuses, plan_images
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class EmbedOptions:
         workers: Threads that read and decode where batches are not encoded side by
             side, as on an accelerator.
         datasets: Only these; None for all.
-        description_sets: Shipped sets by name, or files.
+        description_sets: Sets that ship or are in the store by name, or files.
         retry_failed: Read again what could not be decoded before.
         shard_rows: Vectors in a full shard.
         flush_seconds: Publish a shard at least this often.
@@ -217,7 +217,7 @@ def _add_descriptions(
                 "text_digest": description.text_digest,
                 **asdict(description),
             }
-            for description in load_descriptions(set_name, findings)
+            for description in load_set(store, set_name, findings)
         ]
         writer.add_descriptions(pa.Table.from_pylist(rows))
 
@@ -227,7 +227,7 @@ def _plan(
 ) -> tuple[ImagePlan, pa.Table]:
     work = read_image_work(store, fingerprint, options.datasets)
     plan = plan_images(work, file_statuses(work), retry_failed=options.retry_failed)
-    names = [load_descriptions(name)[0].set_name for name in options.description_sets]
+    names = [load_set(store, name)[0].set_name for name in options.description_sets]
     return plan, read_description_work(store, fingerprint, names)
 
 

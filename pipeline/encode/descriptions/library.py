@@ -13,7 +13,7 @@ from ...findings import FINDINGS, NO_FINDING, spelling_key
 from .description import Description, content_digest, fill_template
 from .document import Document, Sentences, read_document
 
-__all__ = ["available_sets", "load_descriptions"]
+__all__ = ["available_sets", "expand_templates", "load_descriptions"]
 
 _SHIPPED: Final = ("default", "templates")
 
@@ -33,7 +33,8 @@ def load_descriptions(
     """Load a description set for the findings in use.
 
     A file has the form below. `findings`, `templates` or both must be there. The keys
-    `model`, `instruction`, `reviewed`, `edited`, `version`, `licence` and `note` may be
+    `model`, `instruction`, `reviewed`, `edited`, `version`, `licence`, `note`,
+    `language`, `parent` and `provenance` (both written by `describe export`) may be
     left out::
 
         set: our-hospital          # not the name of a shipped set
@@ -85,6 +86,16 @@ def load_descriptions(
         else:
             rows += _rows(document, source, name, sentences)
     return tuple(rows)
+
+
+def expand_templates(set_name: str, finding: str) -> tuple[Description, ...]:
+    """The shipped templates for a finding that a set does not list.
+
+    >>> expand_templates("ours", "Edema")[1].text
+    'There is edema.'
+    """
+    document, source = _shipped("templates")
+    return tuple(_expanded(replace(document, set_name=set_name), source, finding))
 
 
 def _expanded(document: Document, source: str, finding: str) -> list[Description]:
