@@ -26,7 +26,7 @@ def embed_command(
         str,
         typer.Option(
             "--descriptions",
-            help="Sets that ship or are in the store, or YAML files; by commas.",
+            help="Sets by name, or YAML files; by commas.",
         ),
     ] = "default",
     device: Annotated[

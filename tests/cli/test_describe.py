@@ -157,7 +157,12 @@ def test_sets_are_listed_shown_compared_and_exported(
     assert "templates" in sets(tmp_path, "show").stdout
     run(tmp_path, server, "--findings", "Edema", "--set", "ours", "--quiet")
     listed = json.loads(sets(tmp_path, "show", "--json").stdout)
-    assert [row["set_name"] for row in listed] == ["default", "templates", "ours"]
+    assert [row["set_name"] for row in listed] == [
+        "default",
+        "templates",
+        "wide",
+        "ours",
+    ]
     assert "ours" in sets(tmp_path, "show").stdout
     shown = sets(tmp_path, "show", "ours", "--finding", "edema").stdout
     assert shown.startswith("Edema, positive\n  ")

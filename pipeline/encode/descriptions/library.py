@@ -15,14 +15,16 @@ from .document import Document, Sentences, read_document
 
 __all__ = ["available_sets", "expand_templates", "load_descriptions"]
 
-_SHIPPED: Final = ("default", "templates")
+_SHIPPED: Final = ("default", "templates", "wide")
+#: A shipped set that holds another one's sentences too.
+_INCLUDED: Final = {"wide": "default"}
 
 
 def available_sets() -> tuple[str, ...]:
     """The names of the sets that ship with retune.
 
     >>> available_sets()
-    ('default', 'templates')
+    ('default', 'templates', 'wide')
     """
     return _SHIPPED
 
@@ -71,8 +73,14 @@ def load_descriptions(
     'There is edema.'
     """
     document, source = _open(set_name_or_path)
-    names = tuple(document.findings) or FINDINGS if findings is None else findings
-    listed = {spelling_key(name): texts for name, texts in document.findings.items()}
+    parts = _parts(document, source)
+    every = tuple(name for part, _ in parts for name in part.findings)
+    names = every or FINDINGS if findings is None else findings
+    listed = {
+        spelling_key(name): (part, made_in, sentences)
+        for part, made_in in parts
+        for name, sentences in part.findings.items()
+    }
     rows: list[Description] = []
     for name in dict.fromkeys(names):
         if spelling_key(name) in ("", spelling_key(NO_FINDING)):
@@ -80,12 +88,25 @@ def load_descriptions(
                 f"{name!r} is not a finding, so it has no descriptions",
                 "Leave it out; 'No Finding' is derived from the findings.",
             )
-        sentences = listed.get(spelling_key(name))
-        if sentences is None:
+        found = listed.get(spelling_key(name))
+        if found is None:
             rows += _expanded(document, source, name)
         else:
-            rows += _rows(document, source, name, sentences)
+            part, made_in, sentences = found
+            rows += _rows(part, made_in, name, sentences)
     return tuple(rows)
+
+
+def _parts(document: Document, source: str) -> list[tuple[Document, str]]:
+    """A set and what it includes, under one name; each keeps what made it."""
+    included = _INCLUDED.get(document.set_name)
+    if included is None:
+        return [(document, source)]
+    other, other_source = _shipped(included)
+    return [
+        (replace(other, set_name=document.set_name), other_source),
+        (document, source),
+    ]
 
 
 def expand_templates(set_name: str, finding: str) -> tuple[Description, ...]:

@@ -58,7 +58,7 @@ def test_an_unknown_set_is_named_with_those_there_are(store: FeatureStore) -> No
     with pytest.raises(ConfigurationError) as caught:
         load_set(store, "nobody")
     assert "'nobody'" in caught.value.message
-    assert "default, templates, ours" in caught.value.hint
+    assert "default, templates, wide, ours" in caught.value.hint
 
 
 def test_a_store_older_than_named_sets_has_none(store: FeatureStore) -> None:
