@@ -55,6 +55,14 @@ def embed_command(
             "--workers", min=0, help="Decoding threads beside a GPU [all cores]."
         ),
     ] = 0,
+    long: Annotated[
+        str,
+        typer.Option(
+            "--long",
+            help="Sentences beyond the context: cut, or chunk: pooled from pieces, as "
+            "a feature set of its own.",
+        ),
+    ] = "cut",
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Read undecodable files once more."),
@@ -85,12 +93,15 @@ def embed_command(
         batch_size=batch_size,
         datasets=split_names(datasets),
         description_sets=split_names(descriptions) or (),
+        long=long,
         retry_failed=retry_failed,
         **({"workers": workers} if workers else {}),
     )
     feature_store = FeatureStore(store)
     with progress_bar(quiet=quiet) as show:
         summary = embed(feature_store, chosen, show)
+    for text in summary.descriptions_cut:
+        remark(f"Cut, too long for {backbone}: {text}", quiet=quiet)
     if json:
         print_json(vars(summary))
         return
@@ -105,6 +116,11 @@ def embed_command(
         f"{summary.images_matched:,} with known content, "
         f"{summary.descriptions_encoded:,} descriptions encoded"
     )
+    if summary.descriptions_cut:
+        print_line(
+            f"{len(summary.descriptions_cut):,} descriptions were cut at the end of "
+            "the context; --long chunk encodes all of each"
+        )
     failed = summary.images_failed + summary.images_refused
     if failed:
         print_line(

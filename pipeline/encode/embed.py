@@ -32,6 +32,7 @@ from .encoding_images import (
     encode_images,
     plan_lanes,
 )
+from .long_texts import adopt_images, measure_texts, of_source, with_long_texts
 from .processor import keep_freed_memory, let_threads_sleep, usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink, storable
@@ -66,6 +67,8 @@ class EmbedOptions:
             side, as on an accelerator.
         datasets: Only these; None for all.
         description_sets: Sets that ship or are in the store by name, or files.
+        long: What is done with sentences that exceed the context: ``cut``, or
+            ``chunk``: pooled from pieces, under a fingerprint of its own.
         retry_failed: Read again what could not be decoded before.
         shard_rows: Vectors in a full shard.
         flush_seconds: Publish a shard at least this often.
@@ -79,6 +82,7 @@ class EmbedOptions:
     workers: int = field(default_factory=usable_cores)
     datasets: tuple[str, ...] | None = None
     description_sets: tuple[str, ...] = ("default",)
+    long: str = "cut"
     retry_failed: bool = False
     shard_rows: int = 16_384
     flush_seconds: float = 60.0
@@ -97,6 +101,7 @@ class EmbedSummary:
         images_refused: Images that could not be decoded before and have not changed.
         images_failed: Images that could not be used this time.
         descriptions_encoded: Sentences that went through the backbone.
+        descriptions_cut: Those of them of which the backbone saw only the beginning.
         image_seconds: Time spent on images, without loading the backbone.
         read_seconds: Part of it spent waiting for decoded images.
         forward_seconds: Part of it spent in the backbone.
@@ -109,6 +114,7 @@ class EmbedSummary:
     images_refused: int = 0
     images_failed: int = 0
     descriptions_encoded: int = 0
+    descriptions_cut: list[str] = field(default_factory=list)
     image_seconds: float = 0.0
     read_seconds: float = 0.0
     forward_seconds: float = 0.0
@@ -150,6 +156,7 @@ def embed(
         precision=options.precision,
         output_dtype=options.output_dtype,
     )
+    source = of_source(source, options.long)
     with store.writer("embed") as writer:
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
@@ -159,6 +166,7 @@ def embed(
                 return _finish(writer, plan, EmbedSummary(known))
         progress(Progress(f"loading {options.backbone}", 0, 0))
         backbone = _load(source, options, read_fingerprints(store))
+        backbone = with_long_texts(backbone, options.long)
         return _encode_missing(
             store, writer, backbone, source.digest, options, progress
         )
@@ -197,6 +205,7 @@ def _encode_missing(
     writer.add_encoder(
         backbone.spec, source_digest or f"loaded:{fingerprint}", str(backbone.device)
     )
+    adopt_images(store, writer, backbone)
     plan, texts = _plan(store, fingerprint, options)
     summary = EmbedSummary(fingerprint)
     _embed_texts(writer, backbone, texts, summary, progress)
@@ -255,8 +264,21 @@ def _embed_texts(
     sink = ShardSink(writer, backbone.spec, "text")
     for start in range(0, len(texts), _TEXT_BATCH):
         batch = texts.slice(start, _TEXT_BATCH)
-        vectors = backbone.encode_texts(batch["text"].to_pylist())
-        sink.add(batch["text_digest"].to_pylist(), vectors)
+        sentences, digests = (
+            batch[name].to_pylist() for name in ("text", "text_digest")
+        )
+        lengths = measure_texts(
+            backbone.tokenizer,
+            sentences,
+            digests,
+            chunked="long" in backbone.spec.tokenizer,
+        )
+        writer.add_text_lengths(backbone.spec.fingerprint, lengths)
+        cut = lengths["truncated"].to_pylist()
+        summary.descriptions_cut += [
+            text for text, flag in zip(sentences, cut, strict=True) if flag
+        ]
+        sink.add(digests, backbone.encode_texts(sentences))
         summary.descriptions_encoded += len(batch)
         progress(Progress("descriptions", summary.descriptions_encoded, len(texts)))
     sink.flush()
