@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .description_sets import add_set_commands
 from .options import JsonOption, QuietOption, StoreOption, split_names
 from .printing import print_json, print_line, progress_bar, remark
 
@@ -19,6 +20,7 @@ describe_app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+add_set_commands(describe_app)
 
 
 @describe_app.callback()

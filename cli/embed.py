@@ -33,7 +33,10 @@ def embed_command(
     where: WhereOption = None,
     descriptions: Annotated[
         str,
-        typer.Option("--descriptions", help="Sets or YAML files, separated by commas."),
+        typer.Option(
+            "--descriptions",
+            help="Sets by name, or YAML files; by commas.",
+        ),
     ] = "default",
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
@@ -61,6 +64,14 @@ def embed_command(
             "--workers", min=0, help="Decoding threads beside a GPU [all cores]."
         ),
     ] = 0,
+    long: Annotated[
+        str,
+        typer.Option(
+            "--long",
+            help="Sentences beyond the context: cut, or chunk: pooled from pieces, as "
+            "a feature set of its own.",
+        ),
+    ] = "cut",
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Read undecodable files once more."),
@@ -96,6 +107,7 @@ def embed_command(
         datasets=split_names(datasets),
         where=where,
         description_sets=split_names(descriptions) or (),
+        long=long,
         retry_failed=retry_failed,
         wait=wait,
         **({"workers": workers} if workers else {}),
@@ -104,6 +116,8 @@ def embed_command(
     announce_selection(feature_store, chosen.datasets, where, quiet=quiet)
     with progress_bar(quiet=quiet) as show:
         summary = embed(feature_store, chosen, show)
+    for text in summary.descriptions_cut:
+        remark(f"Cut, too long for {backbone}: {text}", quiet=quiet)
     if json:
         print_json(vars(summary))
         return
@@ -118,6 +132,11 @@ def embed_command(
         f"{summary.images_matched:,} with known content, "
         f"{summary.descriptions_encoded:,} descriptions encoded"
     )
+    if summary.descriptions_cut:
+        print_line(
+            f"{len(summary.descriptions_cut):,} descriptions were cut at the end of "
+            "the context; --long chunk encodes all of each"
+        )
     failed = summary.images_failed + summary.images_refused
     if failed:
         print_line(

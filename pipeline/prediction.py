@@ -13,6 +13,7 @@ from retune.store import EncoderSpec, FeatureStore, find_run
 from retune.store.errors import FingerprintMismatchError
 
 from .encode.backbones import load_backbone, source_of
+from .encode.long_texts import with_long_texts
 from .encode.reading_images import ImageItem, read_image
 from .learn.from_store import run_folder
 from .learn.saved_model import load_model, predict
@@ -81,6 +82,7 @@ def predict_images(
         output_dtype=spec.output_dtype,
         device=device,
     )
+    loaded = with_long_texts(loaded, str(spec.tokenizer.get("long", "cut")))
     if loaded.spec.fingerprint != run.fingerprint:
         raise FingerprintMismatchError(
             f"run {run.run_id} was trained on vectors of {run.fingerprint}; "

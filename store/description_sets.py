@@ -9,7 +9,7 @@ import pyarrow as pa
 from .catalog import scalar
 from .errors import ConfigurationError
 from .feature_store import FeatureStore
-from .schema import CREATE_TABLES, DESCRIPTION_TABLES, TABLE_NAMES
+from .schema import DESCRIPTION_TABLES, create_table
 
 __all__ = [
     "SetRow",
@@ -168,9 +168,8 @@ def read_drafts(
 
 def _make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     """A store that is older than these tables gets them when they are needed."""
-    statements = dict(zip(TABLE_NAMES, CREATE_TABLES, strict=True))
     for name in DESCRIPTION_TABLES:
-        connection.execute(statements[name])
+        connection.execute(create_table(name))
 
 
 def _has_tables(connection: duckdb.DuckDBPyConnection) -> bool:

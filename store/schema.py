@@ -6,6 +6,7 @@ __all__ = [
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
     "TABLE_NAMES",
+    "create_table",
     "label_matrix_sql",
     "quoted",
 ]
@@ -36,6 +37,8 @@ _TABLES = {
         accepted VARCHAR[]""",
     "description_drafts": """
         set_name VARCHAR, request_digest VARCHAR, finding VARCHAR, content VARCHAR""",
+    "text_lengths": """
+        fingerprint VARCHAR, item_id VARCHAR, n_tokens INTEGER, truncated BOOLEAN""",
     "encoders": """
         fingerprint VARCHAR, backbone VARCHAR, precision VARCHAR, dim INTEGER,
         dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",
@@ -64,11 +67,14 @@ _TABLES = {
 
 TABLE_NAMES: Sequence[str] = tuple(_TABLES)
 
+
+def create_table(name: str) -> str:
+    """The statement that makes a table if there is none."""
+    return f"CREATE TABLE IF NOT EXISTS {name} ({_TABLES[name]})"
+
+
 #: Statements that make an empty catalog of format version 1.
-CREATE_TABLES: Sequence[str] = [
-    f"CREATE TABLE IF NOT EXISTS {name} ({columns})"
-    for name, columns in _TABLES.items()
-]
+CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
 
 #: Tables that came later: made in an older store when they are first written to.
 DESCRIPTION_TABLES = ("description_sets", "description_origins", "description_drafts")

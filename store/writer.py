@@ -14,7 +14,7 @@ from .errors import ConfigurationError, StoreBusyError
 from .fingerprint import EncoderSpec
 from .label_states import STATE_NAMES
 from .reconcile import insert_encoder, insert_shard, utc_now
-from .schema import label_matrix_sql
+from .schema import create_table, label_matrix_sql
 from .shards import ShardHeader, Vectors, publish_shard
 
 __all__ = ["DatasetChange", "FileState", "ItemFailure", "StoreWriter"]
@@ -144,6 +144,24 @@ class StoreWriter:
                 f"""INSERT INTO descriptions BY NAME SELECT {columns}
                 FROM incoming_descriptions
                 ANTI JOIN descriptions USING (description_id)""",
+            )
+
+    def add_text_lengths(self, fingerprint: str, lengths: pa.Table) -> None:
+        """Enter how long sentences are for an encoder.
+
+        Args:
+            fingerprint: Of the encoder.
+            lengths: Columns `item_id`, `n_tokens` and `truncated`.
+        """
+        with self._catalog.write() as connection:
+            connection.execute(create_table("text_lengths"))  # older stores lack it
+            connection.register("incoming_lengths", lengths)
+            connection.execute(
+                """INSERT INTO text_lengths
+                SELECT ? AS fingerprint, item_id, n_tokens, truncated
+                FROM incoming_lengths WHERE item_id NOT IN
+                    (SELECT item_id FROM text_lengths WHERE fingerprint = ?)""",
+                [fingerprint, fingerprint],
             )
 
     def add_encoder(self, spec: EncoderSpec, source_digest: str, device: str) -> None:

@@ -41,7 +41,8 @@ LANGUAGES: Final[Mapping[str, Cues]] = {
         "lacks?|lacking|negative for|rules? out|excluded?|rather than|instead of|"
         "devoid of|resolved|removed|fails? to|cannot|clear of|nothing|only",
         "is absent|are absent|is not|are not|not seen|not present|is excluded|"
-        "has resolved|have been removed|is never|excluded|nowhere|is negative|"
+        "has resolved|ha(?:s|ve) been removed|is never|excluded|nowhere|is negative|"
+        "within normal limits|"
         "is normal|are normal|is unremarkable|remains normal",
         r"normal\w*|clear\w*|intact|unremarkable|sharp\w*|within normal limits|"
         r"preserved|smooth\w*|regular\w*|symmetric\w*|thin|well[- ]aerated|"

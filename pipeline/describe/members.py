@@ -1,8 +1,8 @@
 """Sentences with all that is known of how they came about, and sets of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -72,6 +72,11 @@ class Member:
     accepted: tuple[str, ...] = ()
 
 
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "seed": (int, type(None)),
+    "reviewed": (bool,),
+    "edited": (bool,),
+}
 _ORIGIN_FIELDS = tuple(Origin.__dataclass_fields__)
 _SCHEMA = pa.schema(
     [
@@ -100,12 +105,22 @@ def member_to_json(member: Member) -> dict[str, Any]:
 
 
 def member_from_json(content: dict[str, Any]) -> Member:
-    """What `member_to_json` gave."""
+    """What `member_to_json` gave.
+
+    Raises:
+        TypeError: It is of another form.
+        KeyError: A part is missing.
+    """
     origin = content["origin"]
+    for values in (content["description"], origin or {}):
+        for name, value in values.items():
+            kinds = _KINDS.get(name, (str,))
+            if not isinstance(value, kinds):
+                raise TypeError(f"{name} is {value!r}")
     return Member(
         Description(**content["description"]),
         None if origin is None else Origin(**origin),
-        tuple(content["accepted"]),
+        tuple(str(rule) for rule in content["accepted"]),
     )
 
 

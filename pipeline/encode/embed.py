@@ -27,7 +27,6 @@ from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .accelerators import count_installed, idle_accelerator
 from .backbones import BackboneSource, load_backbone, source_of
-from .descriptions import load_descriptions
 from .encoding_images import (
     Arrangement,
     Encoded,
@@ -36,9 +35,11 @@ from .encoding_images import (
     encode_images,
     plan_lanes,
 )
+from .long_texts import adopt_images, measure_texts, of_source, with_long_texts
 from .processor import let_threads_sleep, usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink
+from .text_sets import load_set
 from .work_plan import ImagePlan, file_statuses, plan_images
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ class EmbedOptions:
             side, as on an accelerator.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
-        description_sets: Shipped sets by name, or files.
+        description_sets: Sets that ship or are in the store by name, or files.
+        long: What is done with sentences that exceed the context: ``cut``, or
+            ``chunk``: pooled from pieces, under a fingerprint of its own.
         retry_failed: Read again what could not be decoded before.
         wait: If another process writes to the store, wait until it has ended.
         shard_rows: Vectors in a full shard.
@@ -85,6 +88,7 @@ class EmbedOptions:
     datasets: tuple[str, ...] | None = None
     where: str | None = None
     description_sets: tuple[str, ...] = ("default",)
+    long: str = "cut"
     retry_failed: bool = False
     wait: bool = False
     shard_rows: int = 16_384
@@ -104,6 +108,7 @@ class EmbedSummary:
         images_refused: Images that could not be decoded before and have not changed.
         images_failed: Images that could not be used this time.
         descriptions_encoded: Sentences that went through the backbone.
+        descriptions_cut: Those of them of which the backbone saw only the beginning.
         image_seconds: Time spent on images, without loading the backbone.
         read_seconds: Part of it spent waiting for decoded images.
         forward_seconds: Part of it spent in the backbone.
@@ -117,6 +122,7 @@ class EmbedSummary:
     images_refused: int = 0
     images_failed: int = 0
     descriptions_encoded: int = 0
+    descriptions_cut: list[str] = field(default_factory=list)
     image_seconds: float = 0.0
     read_seconds: float = 0.0
     forward_seconds: float = 0.0
@@ -164,6 +170,7 @@ def embed(
         precision=options.precision,
         output_dtype=options.output_dtype,
     )
+    source = of_source(source, options.long)
     with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
@@ -173,6 +180,7 @@ def embed(
                 return _finish(writer, plan, EmbedSummary(known))
         progress(Progress(f"loading {options.backbone}", 0, 0))
         backbone = _load(source, options, read_fingerprints(store))
+        backbone = with_long_texts(backbone, options.long)
         _tell_of_idle_accelerators(backbone, progress)
         return _encode_missing(
             store, writer, backbone, source.digest, options, progress
@@ -221,6 +229,7 @@ def _encode_missing(
     writer.add_encoder(
         backbone.spec, source_digest or f"loaded:{fingerprint}", str(backbone.device)
     )
+    adopt_images(store, writer, backbone)
     plan, texts = _plan(store, fingerprint, options)
     summary = EmbedSummary(fingerprint)
     _embed_texts(writer, backbone, texts, summary, progress)
@@ -241,7 +250,7 @@ def _add_descriptions(
                 "text_digest": description.text_digest,
                 **asdict(description),
             }
-            for description in load_descriptions(set_name, findings)
+            for description in load_set(store, set_name, findings)
         ]
         writer.add_descriptions(pa.Table.from_pylist(rows))
 
@@ -251,7 +260,7 @@ def _plan(
 ) -> tuple[ImagePlan, pa.Table]:
     work = read_image_work(store, fingerprint, options.datasets, options.where)
     plan = plan_images(work, file_statuses(work), retry_failed=options.retry_failed)
-    names = [load_descriptions(name)[0].set_name for name in options.description_sets]
+    names = [load_set(store, name)[0].set_name for name in options.description_sets]
     return plan, read_description_work(store, fingerprint, names)
 
 
@@ -290,10 +299,31 @@ def _embed_texts(
     with ShardSink(writer, backbone.spec, "text") as sink:
         for start in range(0, len(texts), _TEXT_BATCH):
             batch = texts.slice(start, _TEXT_BATCH)
-            vectors = backbone.encode_texts(batch["text"].to_pylist())
-            sink.add(batch["text_digest"].to_pylist(), vectors)
+            sentences, digests = (
+                batch[name].to_pylist() for name in ("text", "text_digest")
+            )
+            summary.descriptions_cut += _measure(writer, backbone, sentences, digests)
+            sink.add(digests, backbone.encode_texts(sentences))
             summary.descriptions_encoded += len(batch)
             progress(Progress("descriptions", summary.descriptions_encoded, len(texts)))
+
+
+def _measure(
+    writer: StoreWriter,
+    backbone: "Backbone",
+    sentences: Sequence[str],
+    digests: Sequence[str],
+) -> list[str]:
+    """Note how many tokens sentences have; gives those that are cut."""
+    lengths = measure_texts(
+        backbone.tokenizer,
+        sentences,
+        digests,
+        chunked="long" in backbone.spec.tokenizer,
+    )
+    writer.add_text_lengths(backbone.spec.fingerprint, lengths)
+    cut = lengths["truncated"].to_pylist()
+    return [text for text, flag in zip(sentences, cut, strict=True) if flag]
 
 
 def _embed_images(

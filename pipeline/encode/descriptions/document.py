@@ -28,6 +28,7 @@ _REQUIRED: Final = ("set", "generator", "created_at")
 _CONTENT: Final = ("findings", "templates")
 _OPTIONAL: Final = (
     *("version", "licence", "model", "instruction", "note", "reviewed", "edited"),
+    *("language", "parent", "provenance"),
     *_CONTENT,
 )
 _SET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -47,6 +48,8 @@ class Document:
         edited: Whether a person has changed them.
         findings: The sentences of each finding, in the order of the file.
         templates: Sentences with `{finding}` for any other finding, or None.
+        language: ISO 639-1 code, or empty.
+        parent: The set that this one was edited from, or empty.
     """
 
     set_name: str
@@ -58,6 +61,8 @@ class Document:
     edited: bool
     findings: dict[str, Sentences]
     templates: Sentences | None
+    language: str = ""
+    parent: str = ""
 
 
 def read_document(text: str, file_name: str) -> Document:
@@ -137,6 +142,8 @@ class _Walk:
             instruction=self._optional_text(top, "instruction"),
             reviewed=self._flag(top, "reviewed"),
             edited=self._flag(top, "edited"),
+            language=self._optional_text(top, "language"),
+            parent=self._optional_text(top, "parent"),
             findings=self._findings(top["findings"]) if "findings" in top else {},
             templates=self._sentences(top["templates"], "templates", "{finding}")
             if "templates" in top

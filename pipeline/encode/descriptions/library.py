@@ -13,16 +13,18 @@ from ...findings import FINDINGS, NO_FINDING, spelling_key
 from .description import Description, content_digest, fill_template
 from .document import Document, Sentences, read_document
 
-__all__ = ["available_sets", "load_descriptions"]
+__all__ = ["available_sets", "expand_templates", "load_descriptions"]
 
-_SHIPPED: Final = ("default", "templates")
+_SHIPPED: Final = ("default", "templates", "wide")
+#: A shipped set that holds another one's sentences too.
+_INCLUDED: Final = {"wide": "default"}
 
 
 def available_sets() -> tuple[str, ...]:
     """The names of the sets that ship with retune.
 
     >>> available_sets()
-    ('default', 'templates')
+    ('default', 'templates', 'wide')
     """
     return _SHIPPED
 
@@ -33,7 +35,8 @@ def load_descriptions(
     """Load a description set for the findings in use.
 
     A file has the form below. `findings`, `templates` or both must be there. The keys
-    `model`, `instruction`, `reviewed`, `edited`, `version`, `licence` and `note` may be
+    `model`, `instruction`, `reviewed`, `edited`, `version`, `licence`, `note`,
+    `language`, `parent` and `provenance` (both written by `describe export`) may be
     left out::
 
         set: our-hospital          # not the name of a shipped set
@@ -70,8 +73,14 @@ def load_descriptions(
     'There is edema.'
     """
     document, source = _open(set_name_or_path)
-    names = tuple(document.findings) or FINDINGS if findings is None else findings
-    listed = {spelling_key(name): texts for name, texts in document.findings.items()}
+    parts = _parts(document, source)
+    every = tuple(name for part, _ in parts for name in part.findings)
+    names = every or FINDINGS if findings is None else findings
+    listed = {
+        spelling_key(name): (part, made_in, sentences)
+        for part, made_in in parts
+        for name, sentences in part.findings.items()
+    }
     rows: list[Description] = []
     for name in dict.fromkeys(names):
         if spelling_key(name) in ("", spelling_key(NO_FINDING)):
@@ -79,12 +88,35 @@ def load_descriptions(
                 f"{name!r} is not a finding, so it has no descriptions",
                 "Leave it out; 'No Finding' is derived from the findings.",
             )
-        sentences = listed.get(spelling_key(name))
-        if sentences is None:
+        found = listed.get(spelling_key(name))
+        if found is None:
             rows += _expanded(document, source, name)
         else:
-            rows += _rows(document, source, name, sentences)
+            part, made_in, sentences = found
+            rows += _rows(part, made_in, name, sentences)
     return tuple(rows)
+
+
+def _parts(document: Document, source: str) -> list[tuple[Document, str]]:
+    """A set and what it includes, under one name; each keeps what made it."""
+    included = _INCLUDED.get(document.set_name)
+    if included is None:
+        return [(document, source)]
+    other, other_source = _shipped(included)
+    return [
+        (replace(other, set_name=document.set_name), other_source),
+        (document, source),
+    ]
+
+
+def expand_templates(set_name: str, finding: str) -> tuple[Description, ...]:
+    """The shipped templates for a finding that a set does not list.
+
+    >>> expand_templates("ours", "Edema")[1].text
+    'There is edema.'
+    """
+    document, source = _shipped("templates")
+    return tuple(_expanded(replace(document, set_name=set_name), source, finding))
 
 
 def _expanded(document: Document, source: str, finding: str) -> list[Description]:

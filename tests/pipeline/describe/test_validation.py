@@ -20,7 +20,7 @@ from retune.pipeline.encode.descriptions import load_descriptions
 from retune.pipeline.encode.descriptions.description import Polarity
 
 _ASKED = Requirements()
-_SHIPPED = load_descriptions("default")
+_SHIPPED = load_descriptions("wide")  # holds those of "default"
 _FINDINGS = list(dict.fromkeys(row.finding for row in _SHIPPED))
 _OTHER: dict[Polarity, Polarity] = {"positive": "negative", "negative": "positive"}
 

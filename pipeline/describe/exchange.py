@@ -1,0 +1,263 @@
+"""Sets as YAML files: out of a store, into one, and back after editing."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import yaml
+
+from retune.store import FeatureStore
+from retune.store.errors import ConfigurationError
+
+from ..encode.descriptions.description import Description, Polarity
+from ..encode.descriptions.document import Document, read_document
+from ..encode.descriptions.library import available_sets, load_descriptions
+from .members import Member, find_set, member_from_json, member_to_json, renamed
+from .validation import Problem, Requirements, validate_finding
+
+__all__ = ["Imported", "export_set", "load_members", "read_import"]
+
+_BOTH: Final[tuple[Polarity, ...]] = ("positive", "negative")
+#: Less alike than this, a sentence is a new one and not an edited one.
+_SAME_SENTENCE: Final = 0.6
+
+
+@dataclass(frozen=True)
+class Imported:
+    """A file that was read and judged.
+
+    Attributes:
+        set_name: Of the new set.
+        parent: The set that was edited, or empty.
+        language: ISO 639-1 code.
+        members: Its sentences; those that break a rule say which.
+        problems: What is wrong, by finding.
+    """
+
+    set_name: str
+    parent: str
+    language: str
+    members: tuple[Member, ...]
+    problems: tuple[tuple[str, Problem], ...]
+
+
+def load_members(
+    store: FeatureStore | None, set_name: str
+) -> tuple[str, tuple[Member, ...]]:
+    """Language and sentences of a set of the store, or of one that ships.
+
+    Args:
+        store: None is enough for sets that ship.
+        set_name: Of the set.
+
+    Raises:
+        ConfigurationError: There is no such set.
+    """
+    if set_name in available_sets():
+        return "en", tuple(Member(row) for row in load_descriptions(set_name))
+    assert store is not None
+    row, members = find_set(store, set_name)
+    return row.language, members
+
+
+def export_set(
+    set_name: str,
+    language: str,
+    members: Sequence[Member],
+    *,
+    parent: str = "",
+    provenance: bool = True,
+) -> str:
+    """A set as YAML in the form that `embed` and `import` read.
+
+    Args:
+        set_name: Name to write; import may choose another.
+        language: ISO 639-1 code.
+        members: The sentences.
+        parent: The set that they come from; import looks there for where the
+            sentences come from.
+        provenance: Write all that is known of each sentence.
+    """
+    first = members[0].description
+    content: dict[str, Any] = {
+        "set": set_name,
+        "generator": first.generator,
+        "created_at": first.created_at,
+        "language": language,
+        "reviewed": all(member.description.reviewed for member in members),
+        "edited": any(member.description.edited for member in members),
+    }
+    if first.model:
+        content["model"] = first.model
+    if parent:
+        content["parent"] = parent
+    findings: dict[str, dict[str, list[str]]] = {}
+    for member in members:
+        lists = findings.setdefault(member.description.finding, {p: [] for p in _BOTH})
+        lists[member.description.polarity].append(member.description.text)
+    content["findings"] = findings
+    if provenance:
+        content["provenance"] = [member_to_json(member) for member in members]
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000)
+
+
+def read_import(
+    store: FeatureStore,
+    text: str,
+    file_name: str,
+    requirements: Requirements,
+    *,
+    set_name: str | None = None,
+    language: str | None = None,
+    created_at: str = "",
+) -> Imported:
+    """Read a YAML file as a set to be, and judge every sentence.
+
+    Sentences that the file's `provenance`, or the set named as its `parent`, knows keep
+    where they come from. One that is close to a sentence that has gone from the parent
+    counts as that sentence edited; any other is a person's.
+
+    Args:
+        store: Where the parent is.
+        text: The file's text.
+        file_name: How errors name the file.
+        requirements: What sentences must be; its language is not looked at.
+        set_name: Instead of the file's.
+        language: Instead of the file's; English if neither says.
+        created_at: Of sentences that a person wrote into an edited set.
+
+    Raises:
+        ConfigurationError: The file is not of the form, or its parent is not known.
+    """
+    document = read_document(text, file_name)
+    if document.templates is not None or not document.findings:
+        raise ConfigurationError(
+            f"{file_name}: templates cannot be imported",
+            "A named set lists sentences under 'findings'; give files with templates "
+            "to `embed --descriptions FILE`.",
+        )
+    known = _provenance(text, file_name)
+    name = set_name or document.set_name
+    if document.parent:
+        _, parents = load_members(store, document.parent)
+        members = _after_editing(document, parents, created_at)
+    else:
+        members = tuple(
+            known.get(row.description_id, Member(row))
+            for row in _described(document, file_name)
+        )
+    spoken = language or document.language or "en"
+    judged, problems = _judge(members, replace(requirements, language=spoken))
+    return Imported(name, document.parent, spoken, renamed(judged, name), problems)
+
+
+def _described(document: Document, file_name: str) -> list[Description]:
+    source = file_name.rsplit("/", 1)[-1]
+    return [
+        Description(
+            set_name=document.set_name,
+            finding=finding,
+            polarity=polarity,
+            text=text,
+            generator=document.generator,
+            model=document.model,
+            created_at=document.created_at,
+            instruction_digest="",
+            reviewed=document.reviewed,
+            edited=document.edited,
+            source=source,
+        )
+        for finding, sentences in document.findings.items()
+        for polarity, texts in sentences.items()
+        for text in texts
+    ]
+
+
+def _provenance(text: str, file_name: str) -> dict[str, Member]:
+    """What a file says of its sentences, by description id."""
+    try:
+        entries = yaml.safe_load(text).get("provenance") or []
+        members = [member_from_json(entry) for entry in entries]
+        return {member.description.description_id: member for member in members}
+    except (TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"{file_name}: 'provenance' is not what `describe export` writes: {error}",
+            "Leave 'provenance' as it was exported, or take it out.",
+        ) from error
+
+
+def _after_editing(
+    document: Document, parents: Sequence[Member], created_at: str
+) -> tuple[Member, ...]:
+    members = []
+    for finding, sentences in document.findings.items():
+        for polarity, texts in sentences.items():
+            before = {
+                member.description.text: member
+                for member in parents
+                if (member.description.finding, member.description.polarity)
+                == (finding, polarity)
+            }
+            gone = [text for text in before if text not in texts]
+            for text in texts:
+                close = difflib.get_close_matches(text, gone, 1, _SAME_SENTENCE)
+                if text in before:
+                    members.append(before[text])
+                elif close:
+                    gone.remove(close[0])
+                    old = before[close[0]]
+                    new = replace(old.description, text=text, edited=True)
+                    members.append(Member(new, old.origin))
+                else:
+                    members.append(
+                        _by_hand(finding, polarity, text, document.parent, created_at)
+                    )
+    return tuple(members)
+
+
+def _by_hand(
+    finding: str, polarity: Polarity, text: str, parent: str, created_at: str
+) -> Member:
+    return Member(
+        Description(
+            set_name=parent,
+            finding=finding,
+            polarity=polarity,
+            text=text,
+            generator="person",
+            model="",
+            created_at=created_at,
+            instruction_digest="",
+            reviewed=False,
+            edited=True,
+            source=f"edit:{parent}",
+        )
+    )
+
+
+def _judge(
+    members: Sequence[Member], requirements: Requirements
+) -> tuple[tuple[Member, ...], tuple[tuple[str, Problem], ...]]:
+    """Each sentence with the rules that it breaks, and all faults by finding."""
+    judged: list[Member] = []
+    found: list[tuple[str, Problem]] = []
+    for finding in dict.fromkeys(member.description.finding for member in members):
+        own = [m for m in members if m.description.finding == finding]
+        sentences = {
+            polarity: [
+                m.description.text for m in own if m.description.polarity == polarity
+            ]
+            for polarity in _BOTH
+        }
+        problems = validate_finding(finding, sentences, replace(requirements, n=1))
+        found += [(finding, problem) for problem in problems]
+        for member in own:
+            rules = [
+                problem.rule
+                for problem in problems
+                if (problem.polarity, problem.text)
+                == (member.description.polarity, member.description.text)
+            ]
+            judged.append(replace(member, accepted=tuple(dict.fromkeys(rules))))
+    return tuple(judged), tuple(found)

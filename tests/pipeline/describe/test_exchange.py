@@ -1,0 +1,158 @@
+"""Sets out to YAML and back in, edited and not."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from retune.pipeline.describe.exchange import (
+    Imported,
+    export_set,
+    load_members,
+    read_import,
+)
+from retune.pipeline.describe.members import Member, Origin, find_set, publish
+from retune.pipeline.describe.validation import Requirements
+from retune.pipeline.encode.descriptions import load_descriptions
+from retune.store import FeatureStore
+from retune.store.errors import ConfigurationError
+
+_ASKED = Requirements(n=1)
+_ORIGIN = Origin(
+    "asked", "resolved", "host:1", '{"temperature": 0.7}', 3, "own", "1", "a" * 32,
+    "b" * 32, "2026-11-24T00:00:00+00:00", "c" * 32,
+)  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    """A store with the set `ours`, which a language model wrote."""
+    made = FeatureStore.create(tmp_path / "store")
+    rows = load_descriptions("default", ["Edema", "Mass"])
+    members = [Member(replace(row, set_name="ours"), _ORIGIN) for row in rows]
+    publish(made, members, made_by="describe", language="en", created_at="2026")
+    return made
+
+
+def read(store: FeatureStore, text: str, name: str | None = "new") -> Imported:
+    return read_import(
+        store, text, "folder/f.yaml", _ASKED, set_name=name, created_at="now"
+    )
+
+
+def exported(store: FeatureStore, set_name: str, *, provenance: bool) -> str:
+    language, members = load_members(store, set_name)
+    parent = "" if provenance else set_name
+    return export_set(set_name, language, members, parent=parent, provenance=provenance)
+
+
+def test_what_goes_out_comes_back_with_its_provenance(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    text = exported(store, "ours", provenance=True)
+    other = FeatureStore.create(tmp_path / "other")
+    imported = read(other, text, None)
+    assert imported.problems == ()
+    publish(other, imported.members, made_by="import", language="en", created_at="2026")
+    assert find_set(other, "ours")[1] == find_set(store, "ours")[1]
+    # `embed` reads the same file.
+    (tmp_path / "ours.yaml").write_text(text, encoding="utf-8")
+    rows = load_descriptions(tmp_path / "ours.yaml")
+    assert [row.text for row in rows] == [
+        member.description.text for member in imported.members
+    ]
+
+
+def test_an_edited_sentence_keeps_its_origin_and_says_that_it_was_edited(
+    store: FeatureStore,
+) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=False))
+    positive = content["findings"]["Edema"]["positive"]
+    old = positive[0]
+    positive[0] = old.replace(".", ", as seen today.")
+    dropped = positive.pop()
+    content["findings"]["Edema"]["negative"].append("Lungs free of pulmonary oedema.")
+    imported = read(store, yaml.safe_dump(content))
+    by_text = {member.description.text: member for member in imported.members}
+    assert imported.parent == "ours"
+    assert by_text[positive[0]].description.edited
+    assert by_text[positive[0]].origin == _ORIGIN
+    assert by_text[positive[0]].description.generator == "large language model"
+    by_hand = by_text["Lungs free of pulmonary oedema."]
+    assert by_hand.description.generator == "person"
+    assert by_hand.origin is None
+    assert dropped not in by_text
+    assert not by_text[positive[1]].description.edited
+    assert by_text[positive[1]].origin == _ORIGIN
+    assert {member.description.set_name for member in imported.members} == {"new"}
+
+
+def test_a_shipped_set_can_be_the_parent(store: FeatureStore) -> None:
+    imported = read(store, exported(store, "default", provenance=False))
+    assert imported.parent == "default"
+    assert imported.problems == ()
+    assert len(imported.members) == len(load_descriptions("default"))
+
+
+def test_every_sentence_is_judged_and_its_faults_are_recorded(
+    store: FeatureStore,
+) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=False))
+    content["findings"]["Edema"]["positive"].append("There is no pulmonary edema.")
+    imported = read(store, yaml.safe_dump(content))
+    assert [(name, p.rule) for name, p in imported.problems] == [("Edema", "polarity")]
+    faulty = [member for member in imported.members if member.accepted]
+    assert [member.accepted for member in faulty] == [("polarity",)]
+
+
+def test_the_language_is_the_files_or_the_callers(store: FeatureStore) -> None:
+    text = (
+        "set: x\ngenerator: person\ncreated_at: 2026\nlanguage: de\nfindings:\n"
+        "  Edema:\n    positive: [Es zeigt sich ein Ödem der Lunge.]\n"
+        "    negative: [Kein Ödem.]\n"
+    )
+    assert read(store, text).problems == ()
+    assert read(store, text).language == "de"
+    judged = read_import(store, text, "f", _ASKED, language="en")
+    assert "language" in {problem.rule for _, problem in judged.problems}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"provenance": [{"text": "x"}]}, "not what `describe export` writes"),
+        ({"provenance": 3}, "not what `describe export` writes"),
+        ({"parent": "nobody"}, "no description set 'nobody'"),
+        ({"findings": {}}, "'findings' is empty"),
+        ({"templates": {"positive": ["{finding}"], "negative": ["no {finding}"]}},
+         "templates cannot be imported"),
+        ({"unknown": 1}, "unknown key 'unknown'"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_imported_are_refused(
+    store: FeatureStore, change: dict[str, object], said: str
+) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=True))
+    with pytest.raises(ConfigurationError, match=said.replace("`", ".")):
+        read(store, yaml.safe_dump(content | change))
+
+
+def test_provenance_of_the_wrong_type_is_refused(store: FeatureStore) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=True))
+    content["provenance"][0]["origin"]["seed"] = "seven"
+    with pytest.raises(ConfigurationError, match="seed is 'seven'"):
+        read(store, yaml.safe_dump(content))
+    text = exported(store, "ours", provenance=True) + "note: !!python/name:os.system\n"
+    with pytest.raises(ConfigurationError):
+        read(store, text)
+
+
+def test_a_name_that_is_taken_or_shipped_is_refused(store: FeatureStore) -> None:
+    text = exported(store, "ours", provenance=True)
+    for name, said in ((None, "sets never change"), ("templates", "shipped")):
+        with pytest.raises(ConfigurationError, match=said):
+            publish(
+                store, read(store, text, name).members,
+                made_by="import", language="en", created_at="2026",
+            )  # fmt: skip
