@@ -37,6 +37,13 @@ def embed_command(
             "vectors agree with float32.",
         ),
     ] = "auto",
+    decode: Annotated[
+        str,
+        typer.Option(
+            "--decode",
+            help="full, or scaled: large JPEGs at the smallest scale that suffices.",
+        ),
+    ] = "full",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")
     ] = "float16",
@@ -82,6 +89,7 @@ def embed_command(
         backbone=backbone,
         precision=precision,
         output_dtype=dtype,
+        decode=decode,
         device=device,
         batch_size=batch_size,
         datasets=split_names(datasets),

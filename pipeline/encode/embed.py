@@ -62,6 +62,7 @@ class EmbedOptions:
             the store already has of this backbone, else the fastest that agrees with
             float32 on this machine.
         output_dtype: Type of the stored vectors.
+        decode: ``full``, or ``scaled``: large JPEG files at a smaller scale.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         batch_size: Images in a forward pass; None: what suits the device.
         workers: Threads that read and decode where batches are not encoded side by
@@ -77,6 +78,7 @@ class EmbedOptions:
     backbone: str = "mini"
     precision: str = "auto"
     output_dtype: str = "float16"
+    decode: str = "full"
     device: str = "auto"
     batch_size: int | None = None
     workers: int = field(default_factory=usable_cores)
@@ -160,6 +162,7 @@ def embed(
         options.backbone,
         precision=options.precision,
         output_dtype=options.output_dtype,
+        decode=options.decode,
     )
     with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
@@ -316,7 +319,10 @@ def _embed_images(
         return place < len(known_keys) and known_keys[place] == key
 
     def read(item: ImageItem) -> ReadImage:
-        return read_image(item, backbone.preprocess.to_pixels, is_known)
+        preprocess = backbone.preprocess
+        return read_image(
+            item, preprocess.to_pixels, is_known, preprocess.decode_at_least
+        )
 
     def encode(files: Sequence[ReadImage]) -> Encoded:
         encoded = encode_contents(files, backbone.encode_images, sink.has)

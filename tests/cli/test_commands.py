@@ -262,6 +262,7 @@ _MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
     "backbone": (["embed", "--backbone", "nonsense"], 2, ["nonsense", "mini"]),
     "backbone folder": (["embed", "--backbone", "local-dir:/no"], 4, ["no folder /no"]),
     "dtype": (["embed", "--dtype", "int8"], 2, ["int8"]),
+    "decode": (["embed", "--decode", "half"], 2, ["half", "scaled"]),
     "description file": (["embed", "--descriptions", "x.yaml"], 2, ["x.yaml"]),
     "root": (["ingest", "nowhere"], 4, ["nowhere"]),
     "layout": (["ingest", "data", "--layout", "x"], 2, ["x", "chexpert"]),
