@@ -56,7 +56,25 @@ def embed_command(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=0, help="Decoding threads beside a GPU [all cores]."
+            "--workers",
+            min=0,
+            help="Decoding threads, of all Ray workers together [all cores].",
+        ),
+    ] = 0,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="local, or ray: workers on a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Of the Ray cluster [Ray is started on this machine]."
+        ),
+    ] = None,
+    num_gpus: Annotated[
+        int,
+        typer.Option(
+            "--num-gpus", min=0, help="Ray workers with a GPU each; 0: processors."
         ),
     ] = 0,
     retry_failed: Annotated[
@@ -76,6 +94,7 @@ def embed_command(
     Queries and training work meanwhile.
 
     Example: retune-cli embed --backbone biomedclip --device cuda
+    Example: retune-cli embed --backbone biomedclip --engine ray --num-gpus 8
     """
     from retune.pipeline.encode.embed import EmbedOptions, embed
     from retune.store import FeatureStore
@@ -91,6 +110,9 @@ def embed_command(
         output_dtype=dtype,
         decode=decode,
         device=device,
+        engine=engine,
+        address=address,
+        num_gpus=num_gpus,
         batch_size=batch_size,
         datasets=split_names(datasets),
         description_sets=split_names(descriptions) or (),

@@ -262,6 +262,7 @@ _MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
     "backbone": (["embed", "--backbone", "nonsense"], 2, ["nonsense", "mini"]),
     "backbone folder": (["embed", "--backbone", "local-dir:/no"], 4, ["no folder /no"]),
     "dtype": (["embed", "--dtype", "int8"], 2, ["int8"]),
+    "engine": (["embed", "--engine", "spark"], 2, ["spark", "local or ray"]),
     "decode": (["embed", "--decode", "half"], 2, ["half", "scaled"]),
     "description file": (["embed", "--descriptions", "x.yaml"], 2, ["x.yaml"]),
     "root": (["ingest", "nowhere"], 4, ["nowhere"]),

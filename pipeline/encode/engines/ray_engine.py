@@ -8,6 +8,7 @@ that they had finished.
 """
 
 import os
+import socket
 import time
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -42,6 +43,7 @@ __all__ = ["RayEngine"]
 #: Times that a unit is repeated because its worker died.
 _RETRIES = 3
 _COMMIT_PATIENCE_SECONDS = 2.0
+_KNOCK_SECONDS = 10.0
 _FOREVER_SECONDS = float("inf")
 _INSTALL_HINT = "Install it: pip install 'retune-cli[ray]'."
 
@@ -296,6 +298,7 @@ def _connect(options: EmbedOptions) -> Any:
         "include_dashboard": False,
     }
     try:
+        _knock(options.address)
         ray.init(
             address=options.address,
             log_to_driver=False,
@@ -310,6 +313,17 @@ def _connect(options: EmbedOptions) -> Any:
             "--address out.",
         ) from error
     return ray
+
+
+def _knock(address: str | None) -> None:
+    """Fail at once where Ray would try for minutes: nobody listens there.
+
+    Raises:
+        OSError: The address cannot be reached.
+    """
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), _KNOCK_SECONDS).close()
 
 
 def _check_resources(
