@@ -7,6 +7,7 @@ catalog. If it dies, its workers die with it, and the next `embed` adopts the sh
 that they had finished.
 """
 
+import importlib
 import os
 import socket
 import time
@@ -174,7 +175,7 @@ class RayEngine:
         self._options = options
         self._ray = _connect(options)
         try:
-            with _explained():
+            with _explained(self._ray):
                 self._start(root.resolve(), source, known)
         except BaseException:
             self.close()
@@ -194,7 +195,9 @@ class RayEngine:
             max_task_retries=_RETRIES,
         )
         first = kind.remote(root, source, options, known, cores)
-        self._spec, self._device = ray.get(first.describe.remote())
+        spec: EncoderSpec
+        spec, self._device = ray.get(first.describe.remote())
+        self._spec = spec
         # What the first worker chose holds for all.
         chosen = replace(options, precision=self._spec.precision)
         others = [
@@ -222,7 +225,7 @@ class RayEngine:
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Encode sentences into shape (B, D), on one worker."""
-        with _explained():
+        with _explained(self._ray):
             vectors: npt.NDArray[np.float32] = self._ray.get(
                 self._workers[0].encode_texts.remote(list(texts))
             )
@@ -243,8 +246,6 @@ class RayEngine:
             StoreCorruptError: A worker's shard cannot be read here.
             StoreWriteError: The disk refused.
         """
-        from ray.util import ActorPool
-
         units = plan_units(
             items,
             uuid.uuid4().hex[:8],
@@ -252,9 +253,9 @@ class RayEngine:
             workers=len(self._workers),
         )
         started, done = time.perf_counter(), 0
-        with _explained():
+        with _explained(self._ray):
             known = self._ray.put(known_keys)
-            results = ActorPool(self._workers).map_unordered(
+            results = self._ray.util.ActorPool(self._workers).map_unordered(
                 lambda worker, unit: worker.encode_unit.remote(unit, known), units
             )
             for result in results:
@@ -290,7 +291,7 @@ def _connect(options: EmbedOptions) -> Any:
     # Ray would tell its makers that it was used.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")  # an extra: it may be absent
     except ImportError as error:
         raise ConfigurationError("--engine ray needs Ray", _INSTALL_HINT) from error
     own = {
@@ -347,20 +348,18 @@ def _check_resources(
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _explained(ray: Any) -> Iterator[None]:
     """Turn what Ray raises into the errors of this project."""
-    from ray.exceptions import RayError, RayTaskError
-
     try:
         yield
-    except RayTaskError as error:
+    except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, RetuneError):
             raise error.cause from error
         raise BackboneError(
             f"a worker failed: {error.cause!r}",
             "What was committed is kept; the same command goes on from there.",
         ) from error
-    except RayError as error:
+    except ray.exceptions.RayError as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise BackboneError(
             f"a worker died and could not be replaced: {reason}",
