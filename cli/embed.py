@@ -49,6 +49,13 @@ def embed_command(
             "vectors agree with float32.",
         ),
     ] = "auto",
+    decode: Annotated[
+        str,
+        typer.Option(
+            "--decode",
+            help="full, or scaled: large JPEGs at the smallest scale that suffices.",
+        ),
+    ] = "full",
     dtype: Annotated[
         str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")
     ] = "float16",
@@ -61,7 +68,25 @@ def embed_command(
     workers: Annotated[
         int,
         typer.Option(
-            "--workers", min=0, help="Decoding threads beside a GPU [all cores]."
+            "--workers",
+            min=0,
+            help="Decoding threads, of all Ray workers together [all cores].",
+        ),
+    ] = 0,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="local, or ray: workers on a Ray cluster."),
+    ] = "local",
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Of the Ray cluster [Ray is started on this machine]."
+        ),
+    ] = None,
+    num_gpus: Annotated[
+        int,
+        typer.Option(
+            "--num-gpus", min=0, help="Ray workers with a GPU each; 0: processors."
         ),
     ] = 0,
     long: Annotated[
@@ -89,6 +114,7 @@ def embed_command(
     Queries and training work meanwhile.
 
     Example: retune-cli embed --backbone biomedclip --device cuda
+    Example: retune-cli embed --backbone biomedclip --engine ray --num-gpus 8
     """
     from retune.pipeline.encode.embed import EmbedOptions, embed
     from retune.store import FeatureStore
@@ -102,7 +128,11 @@ def embed_command(
         backbone=backbone,
         precision=precision,
         output_dtype=dtype,
+        decode=decode,
         device=device,
+        engine=engine,
+        address=address,
+        num_gpus=num_gpus,
         batch_size=batch_size,
         datasets=split_names(datasets),
         where=where,

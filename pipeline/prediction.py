@@ -75,6 +75,7 @@ def predict_images(
         backbone or spec.backbone,
         precision=spec.precision,
         output_dtype=spec.output_dtype,
+        decode=str(spec.preprocess.get("decode", "full")),
     )
     loaded = load_backbone(
         source,
@@ -93,7 +94,12 @@ def predict_images(
     predictions = []
     for path in paths:
         item = ImageItem(str(path), "", str(path))
-        read = read_image(item, loaded.preprocess.to_pixels, lambda _: False)
+        read = read_image(
+            item,
+            loaded.preprocess.to_pixels,
+            lambda _: False,
+            loaded.preprocess.decode_at_least,
+        )
         if read.pixels is None:
             reason = read.failure.error if read.failure else "no pixels"
             predictions.append(ImagePrediction(str(path), reason, {}, ()))

@@ -144,6 +144,7 @@ def publish_shard(
     modality: str,
     keys: npt.NDArray[np.bytes_],
     vectors: Vectors,
+    shard_id: str | None = None,
 ) -> ShardHeader:
     """Write one shard so that it exists whole or not at all.
 
@@ -153,6 +154,8 @@ def publish_shard(
         modality: ``image`` or ``text``.
         keys: Content digest of each item, shape (n,), 32 hex digits each, distinct.
         vectors: Shape (n, D).
+        shard_id: 16 hex digits; None draws them. A shard of this name that is not in
+            the catalog yet is replaced.
 
     Returns:
         The header of the published shard.
@@ -170,7 +173,7 @@ def publish_shard(
         )
     if len(set(keys.tolist())) != len(keys):
         raise StoreError("a shard cannot hold one key twice")
-    shard_id = uuid.uuid4().hex[:16]
+    shard_id = shard_id or uuid.uuid4().hex[:16]
     path = root / "features" / encoder.fingerprint / f"{modality}-{shard_id}.h5"
     image = _file_image(encoder, modality, keys, stored)
     write_atomically(path, image)

@@ -15,7 +15,7 @@ from .fingerprint import EncoderSpec
 from .label_states import STATE_NAMES
 from .reconcile import insert_encoder, insert_shard, utc_now
 from .schema import create_table, label_matrix_sql
-from .shards import ShardHeader, Vectors, publish_shard
+from .shards import ShardHeader, Vectors, publish_shard, verify_shard
 
 __all__ = ["DatasetChange", "FileState", "ItemFailure", "StoreWriter"]
 
@@ -193,6 +193,17 @@ class StoreWriter:
             self._root, spec, modality, np.array(keys, dtype="S32"), vectors
         )
         self._pending.shards.append(header)
+
+    def add_published(self, path: str) -> None:
+        """Take a shard that another process published, for the next commit.
+
+        Args:
+            path: Relative to the store.
+
+        Raises:
+            StoreCorruptError: The shard cannot be read here or is damaged.
+        """
+        self._pending.shards.append(verify_shard(self._root / path))
 
     def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
         """Remember what files looked like and which failed, for the next commit."""

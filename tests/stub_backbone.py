@@ -37,7 +37,7 @@ class StubBackbone:
     before_images: Callable[[int], object] = lambda _: None
     device: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(type="cpu"))
     preprocess: SimpleNamespace = field(
-        default_factory=lambda: SimpleNamespace(to_pixels=_to_pixels)
+        default_factory=lambda: SimpleNamespace(to_pixels=_to_pixels, decode_at_least=0)
     )
 
     def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

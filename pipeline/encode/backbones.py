@@ -86,15 +86,19 @@ class BackboneSource:
         kind: ``mini``, ``local``, ``hub`` or ``tag``.
         location: Folder, hub name, or ``model:pretrained``.
         digest: Of content, library versions and precision; None if only loading tells.
+        decode: ``full`` or ``scaled``.
     """
 
     name: str
     kind: str
     location: str
     digest: str | None
+    decode: str = "full"
 
 
-def source_of(name: str, *, precision: str, output_dtype: str) -> BackboneSource:
+def source_of(
+    name: str, *, precision: str, output_dtype: str, decode: str = "full"
+) -> BackboneSource:
     """Understand a backbone's name.
 
     Args:
@@ -102,26 +106,36 @@ def source_of(name: str, *, precision: str, output_dtype: str) -> BackboneSource
             open_clip's ``MODEL:PRETRAINED`` where PRETRAINED is a tag or a file.
         precision: Of the forward pass; part of the digest.
         output_dtype: Of the stored vectors; part of the digest.
+        decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
+            scale that is at least twice what they are resized to.
 
     Raises:
         BackboneError: A local folder is missing or lacks its configuration.
-        ConfigurationError: The name is of no known form.
+        ConfigurationError: The name is of no known form, or `decode` is not known.
     """
+    if decode not in ("full", "scaled"):
+        raise ConfigurationError(
+            f"images cannot be decoded '{decode}'", "Use full or scaled."
+        )
     full = NAMED_BACKBONES.get(name, name)
     extra = f"{precision}|{output_dtype}|" + "|".join(
         f"{library}={importlib.metadata.version(library)}" for library in _LIBRARIES
     )
+    if decode != "full":  # sources of before keep their digest
+        extra += f"|decode={decode}"
     if full == "mini":
-        return BackboneSource(name, "mini", "", _digest(mini_files(), extra))
+        digest = _digest(mini_files(), extra)
+        return BackboneSource(name, "mini", "", digest, decode)
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
         _read_config(folder)
         contents = sorted(path for path in folder.iterdir() if path.is_file())
-        return BackboneSource(name, "local", str(folder), _digest(contents, extra))
+        digest = _digest(contents, extra)
+        return BackboneSource(name, "local", str(folder), digest, decode)
     if full.startswith(_HUB_PREFIX):
-        return BackboneSource(name, "hub", full, None)
+        return BackboneSource(name, "hub", full, None, decode)
     if ":" in full:
-        return BackboneSource(name, "tag", full, None)
+        return BackboneSource(name, "tag", full, None, decode)
     raise ConfigurationError(
         f"unknown backbone '{name}'",
         "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, or open_clip's "
@@ -218,7 +232,7 @@ def load_backbone(
     place = _device(device)
     model, transform, tokenizer, config = _load(source)
     model.eval().requires_grad_(requires_grad=False)
-    preprocess = Preprocess.from_transform(transform)
+    preprocess = Preprocess.from_transform(transform, scaled=source.decode == "scaled")
     text_cfg, vision_cfg = config["text_cfg"], config["vision_cfg"]
     spec = EncoderSpec(
         backbone=source.name,
@@ -228,6 +242,8 @@ def load_backbone(
             "steps": [repr(step) for step in transform.transforms],
             "mean": preprocess.mean.flatten().tolist(),
             "std": preprocess.std.flatten().tolist(),
+            # Named only where it differs: vectors of before keep their fingerprint.
+            **({} if source.decode == "full" else {"decode": source.decode}),
         },
         tokenizer=_describe_tokenizer(tokenizer),
         pooling=f"image: {vision_cfg.get('timm_pool') or 'model'}, text: "

@@ -46,7 +46,7 @@ def to_8_bit(pixels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     return grey
 
 
-def decode_image(content: bytes) -> Image.Image:
+def decode_image(content: bytes, at_least: int = 0) -> Image.Image:
     """Decode a PNG, JPEG, TIFF, BMP or DICOM file into mode ``L`` or ``RGB``.
 
     16-bit grey is scaled by `to_8_bit`; transparency is laid over black. DICOM goes
@@ -54,6 +54,9 @@ def decode_image(content: bytes) -> Image.Image:
 
     Args:
         content: The bytes of the file.
+        at_least: A JPEG may come out smaller by 2, 4 or 8, as long as its shorter side
+            keeps so many pixels: its coefficients are turned into fewer pixels, which
+            is faster than to decode and resize. 0: whole.
 
     Raises:
         ImageError: It is empty, not an image, cut short, damaged or absurdly large.
@@ -71,6 +74,8 @@ def decode_image(content: bytes) -> Image.Image:
                     f"{image.width}×{image.height} pixels are more than the limit of "
                     f"{max_pixels:,} ({PIXEL_LIMIT_VARIABLE} raises it)"
                 )
+            if at_least:
+                image.draft(None, (at_least, at_least))  # does nothing but for JPEG
             image.load()
             return _grey_or_rgb(image)
     except UnidentifiedImageError as error:

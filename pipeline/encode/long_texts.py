@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import pyarrow as pa
 
-from retune.store import FeatureStore, StoreWriter
+from retune.store import EncoderSpec, FeatureStore, StoreWriter
 from retune.store.errors import ConfigurationError
 from retune.store.fingerprint import content_digest
 from retune.store.reading import read_vectors
@@ -50,21 +50,21 @@ def count_tokens(tokenizer: Any, text: str) -> int | None:
 
 
 def measure_texts(
-    tokenizer: Any, texts: Sequence[str], digests: Sequence[str], *, chunked: bool
+    backbone: "Backbone", texts: Sequence[str], digests: Sequence[str]
 ) -> pa.Table:
     """How long sentences are.
 
     Args:
-        tokenizer: One of open_clip's, with its `context_length`.
+        backbone: With its tokenizer; one that pools long texts cuts nothing off.
         texts: P sentences.
         digests: Their content digests.
-        chunked: Whether long ones are pooled from chunks; then nothing is cut off.
 
     Returns:
         Columns `item_id`, `n_tokens` and `truncated`; null where it is not known.
     """
-    counts = [count_tokens(tokenizer, text) for text in texts]
-    limit = tokenizer.context_length
+    counts = [count_tokens(backbone.tokenizer, text) for text in texts]
+    limit = backbone.tokenizer.context_length
+    chunked = "long" in backbone.spec.tokenizer
     cut = [None if n is None else n > limit and not chunked for n in counts]
     return pa.table(
         {
@@ -136,9 +136,7 @@ def with_long_texts(backbone: "Backbone", long: str) -> "Backbone":
     )
 
 
-def adopt_images(
-    store: FeatureStore, writer: StoreWriter, backbone: "Backbone"
-) -> None:
+def adopt_images(store: FeatureStore, writer: StoreWriter, spec: EncoderSpec) -> None:
     """Give a chunking encoder the image vectors of its plain twin.
 
     Images are encoded alike by both, so nothing has to be computed again.
@@ -147,15 +145,15 @@ def adopt_images(
         StoreCorruptError: A shard is missing or damaged.
         StoreWriteError: The disk refused.
     """
-    if "long" not in backbone.spec.tokenizer:
+    if "long" not in spec.tokenizer:
         return
-    tokenizer = {k: v for k, v in backbone.spec.tokenizer.items() if k != "long"}
-    plain = replace(backbone.spec, tokenizer=tokenizer).fingerprint
+    tokenizer = {k: v for k, v in spec.tokenizer.items() if k != "long"}
+    plain = replace(spec, tokenizer=tokenizer).fingerprint
     keys, vectors = read_vectors(store, plain)
-    known = read_known_keys(store, backbone.spec.fingerprint, "image")
+    known = read_known_keys(store, spec.fingerprint, "image")
     missing = np.flatnonzero(~np.isin(keys, known))
     for start in range(0, len(missing), _SHARD_ROWS):
         rows = missing[start : start + _SHARD_ROWS]
         names = [key.decode() for key in keys[rows]]
-        writer.publish(backbone.spec, "image", names, vectors[rows])
+        writer.publish(spec, "image", names, vectors[rows])
         writer.commit()

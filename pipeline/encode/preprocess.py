@@ -19,6 +19,13 @@ from retune.store.errors import BackboneError
 __all__ = ["Preprocess"]
 
 
+#: Decoding keeps so many times the pixels of a side that resizing aims at. At 1 the
+#: decoder does most of the resizing, with a box filter: on 24 radiographs of 2300×2800
+#: pixels mini's vectors had a mean cosine of 0.971 to full decoding, 0.920 at worst, at
+#: 5.8 times the speed; at 2 it was 0.996, 0.991 and 3.7 times.
+_SPARE = 2
+
+
 @dataclass(frozen=True)
 class Preprocess:
     """The two halves of a backbone's preprocessing.
@@ -27,15 +34,22 @@ class Preprocess:
         geometry: open_clip's transforms on pictures: resize, crop, convert to RGB.
         mean: Per channel, shape (1, 3, 1, 1).
         std: Per channel, shape (1, 3, 1, 1).
+        decode_at_least: Pixels of the shorter side that decoding must keep; 0: all.
     """
 
     geometry: tuple[Any, ...]
     mean: torch.Tensor
     std: torch.Tensor
+    decode_at_least: int = 0
 
     @classmethod
-    def from_transform(cls, transform: Any) -> "Preprocess":
+    def from_transform(cls, transform: Any, *, scaled: bool = False) -> "Preprocess":
         """Cut open_clip's evaluation transform before its ``ToTensor``.
+
+        Args:
+            transform: open_clip's.
+            scaled: Decode no more than twice the pixels of a side that the first step
+                resizes to.
 
         Raises:
             BackboneError: The transform is not of open_clip's usual form.
@@ -53,6 +67,7 @@ class Preprocess:
             geometry=tuple(steps[:-2]),
             mean=torch.tensor(normalize.mean).view(1, 3, 1, 1),
             std=torch.tensor(normalize.std).view(1, 3, 1, 1),
+            decode_at_least=_SPARE * _target_side(steps[0]) if scaled else 0,
         )
 
     def to_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -77,3 +92,19 @@ class Preprocess:
         batch = torch.from_numpy(pixels).to(device, non_blocking=True)
         floats = batch.permute(0, 3, 1, 2).to(torch.float32)
         return floats.div_(255).sub_(self.mean.to(device)).div_(self.std.to(device))
+
+
+def _target_side(step: Any) -> int:
+    """The longest side that a resizing step aims at.
+
+    Raises:
+        BackboneError: The step does not resize, so that all pixels are needed.
+    """
+    size = getattr(step, "size", None)
+    if size is None:
+        raise BackboneError(
+            f"the preprocessing does not begin by resizing ({type(step).__name__}), "
+            "so that images cannot be decoded at a smaller scale",
+            "Use --decode full.",
+        )
+    return int(size) if isinstance(size, int) else int(max(size))

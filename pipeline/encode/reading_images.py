@@ -50,7 +50,10 @@ class ReadImage:
 
 
 def read_image(
-    item: ImageItem, to_pixels: ToPixels, is_known: Callable[[str], bool]
+    item: ImageItem,
+    to_pixels: ToPixels,
+    is_known: Callable[[str], bool],
+    at_least: int = 0,
 ) -> ReadImage:
     """Read one file once: digest its bytes and decode them if that is needed.
 
@@ -58,6 +61,7 @@ def read_image(
         item: Which image.
         to_pixels: The backbone's resizing and cropping.
         is_known: Whether content with this digest has a vector already.
+        at_least: See `decode_image`.
     """
     path = Path(item.root, item.path)
     try:
@@ -73,7 +77,7 @@ def read_image(
     if is_known(digest):
         return ReadImage(item, state, None, None)
     try:
-        pixels = to_pixels(decode_image(content))
+        pixels = to_pixels(decode_image(content, at_least))
     except ImageError as error:
         failure = ItemFailure(item.image_id, str(path), "decode", error.message, digest)
         return ReadImage(item, state, None, failure)

@@ -5,23 +5,38 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
-from retune.store import EncoderSpec, FileState, ItemFailure, StoreWriter
+from retune.store import EncoderSpec, FileState, ItemFailure
 from retune.store.errors import BackboneError, StoreError, StoreWriteError
 from retune.store.shards import Vectors
 
 from .digest_set import DigestSet
 
-__all__ = ["ShardSink"]
+__all__ = ["ShardSink", "ShardWriter"]
 
 #: Readers may hold the catalog; encoding goes on and the commit is tried again later.
 _COMMIT_PATIENCE_SECONDS = 2.0
 #: A commit costs about as much as writing a shard, so that shards which follow each
 #: other faster than this share one.
 _COMMIT_SECONDS = 2.0
+
+
+class ShardWriter(Protocol):
+    """What a sink asks of whatever writes for it; see `retune.store.StoreWriter`."""
+
+    def publish(
+        self, spec: EncoderSpec, modality: str, keys: Sequence[str], vectors: Vectors
+    ) -> None:
+        """Put vectors safely on the disk."""
+
+    def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
+        """Remember what is to be committed with them."""
+
+    def commit(self, patience_seconds: float | None = None) -> bool:
+        """Make it visible; False if it has to be tried again."""
 
 
 class ShardSink:
@@ -47,7 +62,7 @@ class ShardSink:
 
     def __init__(
         self,
-        writer: StoreWriter,
+        writer: ShardWriter,
         spec: EncoderSpec,
         modality: str,
         *,

@@ -76,7 +76,7 @@ class _Sleeper:
     )
     device: Any = field(default_factory=lambda: SimpleNamespace(type="cuda"))
     preprocess: Any = field(
-        default_factory=lambda: SimpleNamespace(to_pixels=_to_pixels)
+        default_factory=lambda: SimpleNamespace(to_pixels=_to_pixels, decode_at_least=0)
     )
 
     def encode_images(self, pixels: np.ndarray) -> np.ndarray:

@@ -254,6 +254,8 @@ _MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
     "backbone": (["embed", "--backbone", "nonsense"], 2, ["nonsense", "mini"]),
     "backbone folder": (["embed", "--backbone", "local-dir:/no"], 4, ["no folder /no"]),
     "dtype": (["embed", "--dtype", "int8"], 2, ["int8"]),
+    "engine": (["embed", "--engine", "spark"], 2, ["spark", "local or ray"]),
+    "decode": (["embed", "--decode", "half"], 2, ["half", "scaled"]),
     "description file": (["embed", "--descriptions", "x.yaml"], 2, ["x.yaml"]),
     "root": (["ingest", "nowhere"], 4, ["nowhere"]),
     "layout": (["ingest", "data", "--layout", "x"], 2, ["x", "chexpert"]),
@@ -299,7 +301,7 @@ def test_embed_stops_cleanly_and_goes_on(
     _fine(run("ingest", place / "data", "--layout", "table", cwd=tmp_path))
     backbone = f"local-dir:{place / 'tiny'}"
     program = (
-        "import retune.pipeline.encode.embed as e, os, signal\n"
+        "import retune.pipeline.encode.image_stage as e, os, signal\n"
         # A shell's background jobs, and what they start, ignore Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "original = e._hand_on\n"

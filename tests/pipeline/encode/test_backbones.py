@@ -1,7 +1,9 @@
 """Backbones load offline, keep their own preprocessing, and are told apart."""
 
+import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,8 @@ from PIL import Image
 
 from retune.pipeline.encode.backbone import Backbone
 from retune.pipeline.encode.backbones import load_backbone, source_of
+from retune.pipeline.encode.images import decode_image
+from retune.pipeline.encode.preprocess import Preprocess
 from retune.store.errors import BackboneError, ConfigurationError
 
 
@@ -197,3 +201,57 @@ def test_narrowing_gives_the_numbers_that_numpy_gives(
     with np.errstate(over="ignore"):
         expected = vectors.astype(output_dtype)
     np.testing.assert_array_equal(backbone.narrow(vectors), expected)
+
+
+def test_decoding_at_a_smaller_scale_is_another_encoder(tiny: str) -> None:
+    full, scaled = (
+        load_backbone(_source(tiny, decode=decode), precision="float32", device="cpu")
+        for decode in ("full", "scaled")
+    )
+    assert "decode" not in full.spec.preprocess  # as before there was a choice
+    assert scaled.spec.preprocess == {**full.spec.preprocess, "decode": "scaled"}
+    assert scaled.spec.fingerprint != full.spec.fingerprint
+    assert _source(tiny, decode="scaled").digest != _source(tiny).digest
+    assert full.preprocess.decode_at_least == 0
+    assert scaled.preprocess.decode_at_least == 64
+
+
+def test_preprocessing_that_does_not_resize_cannot_decode_at_a_smaller_scale() -> None:
+    class MaybeToTensor: ...
+
+    class Normalize:
+        mean = std = (0.5, 0.5, 0.5)
+
+    class Crop: ...
+
+    transform = SimpleNamespace(transforms=[Crop(), MaybeToTensor(), Normalize()])
+    assert Preprocess.from_transform(transform).decode_at_least == 0
+    with pytest.raises(BackboneError, match="does not begin by resizing") as caught:
+        Preprocess.from_transform(transform, scaled=True)
+    assert "--decode full" in caught.value.hint
+
+
+@pytest.mark.real
+def test_large_radiographs_decoded_at_a_smaller_scale_agree(real_data: Path) -> None:
+    """CheXpert's originals are JPEG files of 2,300×2,800 pixels."""
+    whole, scaled = (
+        load_backbone(_source("mini", decode=decode), precision="float32", device="cpu")
+        for decode in ("full", "scaled")
+    )
+    cosines = []
+    for path in sorted((real_data / "nih-1024" / "images").glob("*.png"))[:8]:
+        buffer = io.BytesIO()
+        with Image.open(path) as image:
+            image.convert("L").resize((2300, 2800)).save(buffer, "JPEG", quality=90)
+        one, other = (
+            backbone.encode_images(
+                backbone.preprocess.to_pixels(
+                    decode_image(buffer.getvalue(), backbone.preprocess.decode_at_least)
+                )[None]
+            )[0]
+            for backbone in (whole, scaled)
+        )
+        norms = np.linalg.norm(one) * np.linalg.norm(other)
+        cosines.append(float(one @ other / norms))
+    assert np.mean(cosines) > 0.99
+    assert min(cosines) > 0.98

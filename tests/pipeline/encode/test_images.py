@@ -121,3 +121,30 @@ def test_an_absurdly_large_image_is_refused_before_it_is_decoded(
     monkeypatch.setattr(images, "MAX_PIXELS", 1000)
     with pytest.raises(ImageError, match="more than the limit of 1,000"):
         decode_image(_saved(_GREY))
+
+
+@pytest.mark.parametrize(
+    ("at_least", "size"),
+    [(0, (2300, 2800)), (224, (288, 350)), (300, (575, 700)), (1500, (2300, 2800))],
+)
+def test_a_large_jpeg_is_decoded_at_the_scale_that_suffices(
+    at_least: int, size: tuple[int, int]
+) -> None:
+    whole = _GREY.resize((2300, 2800), Image.Resampling.BICUBIC)
+    decoded = decode_image(_saved(whole, "JPEG"), at_least)
+    assert decoded.size == size
+    near = decoded.resize((64, 48), Image.Resampling.BOX)
+    far = whole.resize((64, 48), Image.Resampling.BOX)
+    difference = np.asarray(near, dtype=float) - np.asarray(far, dtype=float)
+    assert np.abs(difference).max() < 3
+
+
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP"])
+def test_other_formats_are_decoded_whole(form: str) -> None:
+    assert decode_image(_saved(_GREY, form), at_least=8).size == _GREY.size
+
+
+def test_a_jpeg_cut_short_is_damaged_at_any_scale() -> None:
+    content = _saved(_GREY.resize((2300, 2800)), "JPEG")
+    with pytest.raises(ImageError, match="damaged"):
+        decode_image(content[: len(content) // 2], at_least=224)
