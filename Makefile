@@ -12,10 +12,10 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini test lint types bench clean
+.PHONY: help setup embed train report mini test lint types bench bench-peers clean
 
 help: ## List the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -69,6 +69,10 @@ types: $(VENV)/.developing ## Types of the code
 bench: $(VENV)/.developing ## Benchmarks: ratios against peers and limits
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python tests/benchmarks/run.py
+
+bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
+	$(PYTHON) -m venv build/clip-retrieval
+	build/clip-retrieval/bin/python -m pip install --quiet 'clip-retrieval==2.45.0' 'setuptools<70'
 
 clean: ## Remove .venv, build and caches; never a store or data
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -62,14 +62,21 @@ def _vit(like: Backbone) -> Backbone:
     return replace(like, model=model, spec=spec, tokenizer=tokenizer)
 
 
-def _plan(root: Path, name: str) -> IngestPlan:
+def radiographs(root: Path, name: str) -> Path:
+    """Real radiographs if they are there, else drawings of the same size."""
     real = Path(os.environ.get("RETUNE_REAL_DATA", _SHARED)) / name
     if real.is_dir():
-        return read_dataset(real, dataset=name)
+        return real
     size = int(name.removeprefix("nih-"))
-    n_images = 600 if size < 1000 else 24
-    write_demo(root / name, n_images, size=size)
-    return read_dataset(root / name, dataset=f"demo-{size}")
+    drawn = root / f"demo-{size}"
+    if not drawn.exists():
+        write_demo(drawn, 600 if size < 1000 else 24, size=size)
+    return drawn
+
+
+def _plan(root: Path, name: str) -> IngestPlan:
+    folder = radiographs(root, name)
+    return read_dataset(folder, dataset=folder.name)
 
 
 def _files(plan: IngestPlan) -> list[Path]:

@@ -10,10 +10,11 @@ import tempfile
 from pathlib import Path
 
 from avalanche_benchmark import avalanche_rows
-from encode_benchmark import encode_rows
+from encode_benchmark import encode_rows, radiographs
 from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
+from peer_benchmark import peer_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
 from sink_benchmark import overlap_rows, publish_rows
@@ -24,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
-    kinds = ["ingest", "read", "query", "encode", "sink", "learn"]
+    kinds = ["ingest", "read", "query", "encode", "sink", "peer", "learn"]
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -40,6 +41,9 @@ def main() -> None:
         if arguments.only in (None, "encode", "sink"):
             rows += publish_rows(root)
             rows += overlap_rows(root, max(3, arguments.repeats // 2))
+        if arguments.only in (None, "peer"):
+            images = radiographs(root, "nih-320")
+            rows += peer_rows(root, images, max(3, arguments.repeats // 2))
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()

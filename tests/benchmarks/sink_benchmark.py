@@ -1,5 +1,6 @@
 """Writing without a backbone: a million rows, and stages that overlap."""
 
+import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,10 +49,30 @@ def publish_rows(root: Path) -> list[Row]:
     count = store.sql("SELECT count(*) FROM features").fetchall()[0][0]
     rate = count / (time.perf_counter() - started)
     title = f"{count:,} x {_DIM} from the encoder to committed rows"
+    plain = _plain_files(root)
     return [
         Row(title, rate, 100_000, "rows/s", rate / 100_000, 1.0),
+        Row(
+            "... files of the same bytes, nothing else",
+            rate,
+            plain,
+            "rows/s",
+            rate / plain,
+        ),
         Row("... memory at the end: at a quarter", late, early, "MB", early / late),
     ]
+
+
+def _plain_files(root: Path) -> float:
+    """Rows per second of the disk: the same bytes in as many files, flushed."""
+    content = np.random.default_rng(0).bytes(16_384 * (2 * _DIM + 32))
+    started = time.perf_counter()
+    for place in range(_N_ROWS // 16_384):
+        with (root / f"plain-{place}").open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    return _N_ROWS / (time.perf_counter() - started)
 
 
 def _resident_mb() -> float:
