@@ -33,7 +33,11 @@ def announce_selection(
     if not chosen:
         raise ConfigurationError(
             f"no image of the store {store.path} fits"
-            + (f": it must be in {', '.join(datasets)} and" if datasets else ": it must")
+            + (
+                f": it must be in {', '.join(datasets)} and"
+                if datasets
+                else ": it must"
+            )
             + f" fulfil {where}",
             "`retune-cli status` shows datasets and what is encoded.",
         )
