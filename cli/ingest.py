@@ -79,17 +79,27 @@ def ingest_command(
             help="Layout table: there are no patient ids; each image is a patient.",
         ),
     ] = False,
+    pseudonymize: Annotated[
+        Path | None,
+        typer.Option(
+            "--pseudonymize",
+            metavar="KEYFILE",
+            help="Store patient, study and image ids as keyed digests.",
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Read a dataset's label table. No image is opened, so this takes seconds.
 
-    Repeating it is safe: rows follow the table, vectors of unchanged images stay.
+    Repeating it is safe: rows follow the table, vectors of unchanged images stay, and
+    labels that change leave their old version in the table old_labels.
 
     Example: retune-cli ingest /data/CheXpert-v1.0-small --layout chexpert
     """
     from retune.pipeline.datasets.ingest import read_dataset
     from retune.pipeline.datasets.label_table import TableOptions
+    from retune.pipeline.datasets.pseudonyms import read_key
     from retune.store import FeatureStore
 
     options = TableOptions(
@@ -106,7 +116,12 @@ def ingest_command(
         patient_is_image=patient_is_image,
     )
     plan = read_dataset(
-        root, layout, dataset=dataset, options=options, split_seed=split_seed
+        root,
+        layout,
+        dataset=dataset,
+        options=options,
+        split_seed=split_seed,
+        key=None if pseudonymize is None else read_key(pseudonymize),
     )
     for warning in plan.warnings:
         remark(f"Note: {warning}", quiet=quiet)
@@ -122,6 +137,7 @@ def ingest_command(
             split_seed=split_seed,
             warnings=plan.warnings,
             moved=moved,
+            key_check=plan.key_check,
         )
     if json:
         print_json({"dataset": plan.dataset, "layout": plan.layout, **vars(change)})
@@ -129,7 +145,9 @@ def ingest_command(
     print_line(
         f"{plan.dataset}: {change.n_images:,} images ({change.added:,} new, "
         f"{change.removed:,} no longer in the table), {change.n_findings} findings, "
-        f"read as {plan.layout}"
+        f"read as {plan.layout}; labels "
+        f"{'are new:' if change.labels_changed else 'are as before:'} "
+        f"version {change.label_version}"
     )
     print_table(
         ("split", "patients", "images"),

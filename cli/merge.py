@@ -9,6 +9,7 @@ from .options import (
     BlankOption,
     DatasetsOption,
     JsonOption,
+    LeakageOption,
     QuietOption,
     StoreOption,
     UncertainOption,
@@ -34,6 +35,7 @@ def merge_command(
             "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
         ),
     ] = None,
+    allow_leakage: LeakageOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
     bounds: Annotated[
@@ -59,7 +61,8 @@ def merge_command(
     runs = Runs(
         feature_store,
         {"fingerprint": start.fingerprint},
-        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed},
+        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed}
+        | ({"allow_leakage": True} if allow_leakage else {}),
         {"merged": sources},
         start,
         quiet=quiet,

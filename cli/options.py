@@ -11,6 +11,7 @@ __all__ = [
     "DatasetsOption",
     "FingerprintOption",
     "JsonOption",
+    "LeakageOption",
     "QuietOption",
     "StoreOption",
     "UncertainOption",
@@ -46,6 +47,10 @@ DatasetsOption: TypeAlias = Annotated[
 ]
 UncertainOption: TypeAlias = Annotated[
     str, typer.Option("--uncertain", help="zeros, ones, ignore, soft or per-finding.")
+]
+LeakageOption: TypeAlias = Annotated[
+    bool,
+    typer.Option("--allow-leakage", help="Even if splits share patients or pictures."),
 ]
 BlankOption: TypeAlias = Annotated[
     str, typer.Option("--blank", help="Not mentioned: negative or ignore.")

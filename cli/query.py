@@ -47,17 +47,20 @@ def status_command(
     store: StoreOption = Path("feature-store"),
     json: JsonOption = False,
 ) -> None:
-    """Say what is in a store: datasets, encoders, failures, runs.
+    """Say what is in a store: datasets, encoders, failures, runs, leakage.
 
     Example: retune-cli status
     """
     from retune.store import FeatureStore
+    from retune.store.leakage import find_leaks
 
     feature_store = FeatureStore(store)
+    leaks = [vars(leak) for leak in find_leaks(feature_store)]
     parts = {name: feature_store.sql(query) for name, query in _STATUS_QUERIES.items()}
     if json:
         print_json(
             {name: part.to_arrow_table().to_pylist() for name, part in parts.items()}
+            | {"leakage": leaks}
         )
         return
     print_line(f"feature store {feature_store.path}")
@@ -67,6 +70,19 @@ def status_command(
         print_line(name if rows else f"{name}: none")
         if rows:
             print_table(part.columns, rows)
+    print_line()
+    if not leaks:
+        print_line("leakage: none; no patient and no picture is in two splits")
+        return
+    print_line("leakage: in more than one split, so train refuses them together")
+    print_table(
+        ("what", "datasets", "shared", "images", "such as"),
+        [
+            (leak["kind"], ", ".join(leak["datasets"]), leak["n_shared"],
+             leak["n_images"], leak["examples"][0])
+            for leak in leaks
+        ],
+    )  # fmt: skip
 
 
 _STATUS_QUERIES = {

@@ -12,6 +12,7 @@ from .options import (
     DatasetsOption,
     FingerprintOption,
     JsonOption,
+    LeakageOption,
     QuietOption,
     StoreOption,
     UncertainOption,
@@ -112,6 +113,7 @@ def train_command(
             "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
         ),
     ] = None,
+    allow_leakage: LeakageOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
     datasets: DatasetsOption = None,
@@ -199,7 +201,8 @@ def train_command(
             "description_set": descriptions,
             "stream": stream,
         },
-        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed},
+        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed}
+        | ({"allow_leakage": True} if allow_leakage else {}),
         {"descriptions": descriptions} | ({"continue": continued} if start else {}),
         start,
         with_predictions=predictions,

@@ -16,6 +16,7 @@
         ├── LanguageModelError                 a language model cannot be used
         ├── BackboneError                      weights or configuration not loadable
         └── TrainingError                      (ValueError) a scenario cannot be run
+            └── LeakageError                   splits share patients or pictures
 
 The command line catches `RetuneError` in one place and prints ``Error: message`` and
 ``Hint: hint``; exit codes 130 and 143 stand for Ctrl-C and SIGTERM. Each message says
@@ -29,6 +30,7 @@ __all__ = [
     "FingerprintMismatchError",
     "ImageError",
     "LanguageModelError",
+    "LeakageError",
     "PipelineError",
     "QueryError",
     "RetuneError",
@@ -125,3 +127,7 @@ class BackboneError(PipelineError):
 
 class TrainingError(PipelineError, ValueError):
     """A scenario or a run cannot be carried out on this store."""
+
+
+class LeakageError(TrainingError):
+    """Patients or pictures stand in more than one split."""

@@ -21,6 +21,13 @@ _TABLES = {
         study_id VARCHAR, view VARCHAR, sex VARCHAR, age FLOAT, split VARCHAR,
         content_digest VARCHAR, size_bytes BIGINT, mtime_ns BIGINT""",
     "labels": "image_id VARCHAR, finding VARCHAR, state VARCHAR",
+    "label_versions": """
+        dataset VARCHAR, version INTEGER, digest VARCHAR, made_at TIMESTAMP,
+        n_images BIGINT""",
+    "old_labels": """
+        dataset VARCHAR, version INTEGER, image_id VARCHAR, finding VARCHAR,
+        state VARCHAR""",
+    "pseudonym_keys": "dataset VARCHAR, key_check VARCHAR",
     "descriptions": """
         description_id VARCHAR, set_name VARCHAR, finding VARCHAR, polarity VARCHAR,
         text VARCHAR, text_digest VARCHAR, generator VARCHAR, model VARCHAR,

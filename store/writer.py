@@ -1,7 +1,7 @@
 """Everything that changes a store, in one place and under one lock."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -13,8 +13,9 @@ from .catalog import Catalog, scalar
 from .errors import ConfigurationError, StoreBusyError
 from .fingerprint import EncoderSpec
 from .label_states import STATE_NAMES
+from .label_versions import labels_digest, open_version
 from .reconcile import insert_encoder, insert_shard, utc_now
-from .schema import create_table, label_matrix_sql
+from .schema import CREATE_TABLES, create_table, label_matrix_sql
 from .shards import ShardHeader, Vectors, publish_shard, verify_shard
 
 __all__ = ["DatasetChange", "FileState", "ItemFailure", "StoreWriter"]
@@ -28,6 +29,8 @@ class DatasetChange:
     added: int
     removed: int
     n_findings: int
+    label_version: int = 1
+    labels_changed: bool = True
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,12 @@ class StoreWriter:
         split_seed: int,
         warnings: Sequence[str] = (),
         moved: bool = False,
+        key_check: str | None = None,
     ) -> DatasetChange:
         """Make a dataset's rows equal to its label table; features stay.
+
+        Labels that are other than before get a new version; those that they replace
+        stay in `old_labels`.
 
         Args:
             images: Columns of the catalog's `images` but for the three that say what
@@ -108,9 +115,11 @@ class StoreWriter:
             split_seed: Seed of the patient hash that made the splits.
             warnings: What the reader noticed.
             moved: Accept that the same dataset now lies in another folder.
+            key_check: Tells which key made the ids; None if they are no pseudonyms.
 
         Raises:
-            ConfigurationError: The name belongs to a dataset in another folder.
+            ConfigurationError: The name belongs to a dataset in another folder, or its
+                ids were made with another key.
         """
         with self._catalog.write() as connection:
             known = connection.execute(
@@ -122,8 +131,20 @@ class StoreWriter:
                     "Give this one another name (--dataset NAME), or say that it is "
                     "the same one in a new place (--moved).",
                 )
-            change = _replace_images(connection, dataset, images, len(findings))
-            _replace_labels(connection, dataset, images, findings, states)
+            for statement in CREATE_TABLES:  # those that an older store lacks
+                connection.execute(statement)
+            _check_key(connection, dataset, key_check, is_known=bool(known))
+            digest = labels_digest(images["image_id"], findings, states)
+            version, is_new = open_version(connection, dataset, digest, len(images))
+            change = _replace_images(connection, dataset, images)
+            if is_new:
+                _replace_labels(connection, dataset, images, findings, states)
+            change = replace(
+                change,
+                n_findings=len(findings),
+                label_version=version,
+                labels_changed=is_new,
+            )
             connection.execute("DELETE FROM datasets WHERE dataset = ?", [dataset])
             connection.execute(
                 "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -242,11 +263,32 @@ class StoreWriter:
         return True
 
 
-def _replace_images(
+def _check_key(
     connection: duckdb.DuckDBPyConnection,
     dataset: str,
-    images: pa.Table,
-    n_findings: int,
+    key_check: str | None,
+    *,
+    is_known: bool,
+) -> None:
+    """Enter which key made a dataset's ids; another one would make other patients."""
+    rows = connection.execute(
+        "SELECT key_check FROM pseudonym_keys WHERE dataset = ?", [dataset]
+    ).fetchall()
+    before = rows[0][0] if rows else None
+    if is_known and before != key_check:
+        raise ConfigurationError(
+            f"the ids of the dataset '{dataset}' were made "
+            + ("without a key" if before is None else "with another key"),
+            "Ingest it as before, or under another name (--dataset NAME).",
+        )
+    if key_check is not None and before is None:
+        connection.execute(
+            "INSERT INTO pseudonym_keys VALUES (?, ?)", [dataset, key_check]
+        )
+
+
+def _replace_images(
+    connection: duckdb.DuckDBPyConnection, dataset: str, images: pa.Table
 ) -> DatasetChange:
     """Swap a dataset's image rows, carrying over what is known of each file."""
     connection.register("incoming_images", images)
@@ -268,15 +310,10 @@ def _replace_images(
         WHERE dataset = ?""",
         [dataset],
     )
-    connection.execute(
-        """DELETE FROM labels WHERE image_id IN
-        (SELECT image_id FROM images WHERE dataset = ?)""",
-        [dataset],
-    )
     connection.execute("DELETE FROM images WHERE dataset = ?", [dataset])
     connection.execute("INSERT INTO images SELECT * FROM merged_images")
     connection.execute("DROP TABLE merged_images")
-    return DatasetChange(len(images), added, removed, n_findings)
+    return DatasetChange(len(images), added, removed, 0)
 
 
 def _replace_labels(

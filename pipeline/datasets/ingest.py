@@ -1,6 +1,6 @@
 """From a folder to rows that are ready to be stored: images, splits, label states."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +12,8 @@ from retune.store.errors import ConfigurationError, DatasetError
 
 from .label_table import LabelTable, TableOptions
 from .layouts import read_layout, recognise
+from .missing_files import missing_files, missing_warning
+from .pseudonyms import key_check, pseudonyms
 from .splits import assign_splits, resplit
 
 __all__ = ["PLAN_SCHEMA", "IngestPlan", "read_dataset"]
@@ -44,6 +46,7 @@ class IngestPlan:
         findings: K names.
         states: (N, K) int8 codes of `retune.store.label_states`.
         warnings: What was odd but usable, each with its count.
+        key_check: Tells which key made the pseudonyms; None if ids are as they were.
     """
 
     dataset: str
@@ -53,6 +56,7 @@ class IngestPlan:
     findings: tuple[str, ...]
     states: np.ndarray
     warnings: tuple[str, ...]
+    key_check: str | None = None
 
 
 def read_dataset(
@@ -63,6 +67,7 @@ def read_dataset(
     options: TableOptions | None = None,
     split_seed: int = 0,
     ignore_official_splits: bool = False,
+    key: bytes | None = None,
 ) -> IngestPlan:
     """Read a data set's label tables and assign its splits. No image is opened.
 
@@ -73,6 +78,7 @@ def read_dataset(
         options: What to know about the table, if anything.
         split_seed: Seed of the patient hash, where official splits leave a choice.
         ignore_official_splits: Split all patients by hash.
+        key: Turns patient, study and image ids into pseudonyms; None leaves them.
 
     Raises:
         ConfigurationError: Unknown layout, option or an unusable data set name.
@@ -82,6 +88,13 @@ def read_dataset(
     layout = layout or recognise(root)
     dataset = _checked_name(layout if dataset is None else dataset)
     table = read_layout(layout, root, options or TableOptions())
+    paths = table.images.column("path").combine_chunks()
+    missing = missing_files(root, paths)
+    warnings = table.warnings
+    if missing and layout != "nih":  # whose reader looks for them and has said so
+        warnings = (*warnings, missing_warning(missing, len(paths)))
+    if key is not None:
+        table = _pseudonymized(table, key)
     patients = _strings(table.images.column("patient_id"))
     if ignore_official_splits:
         split = resplit(patients, seed=split_seed)
@@ -92,10 +105,11 @@ def read_dataset(
         dataset=dataset,
         layout=layout,
         root=root,
-        images=_planned_images(dataset, table, split),
+        images=_planned_images(dataset, table, split, key),
         findings=table.findings,
         states=table.states,
-        warnings=table.warnings,
+        warnings=warnings,
+        key_check=None if key is None else key_check(key),
     )
 
 
@@ -130,9 +144,24 @@ def _strings(column: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
 
 
-def _planned_images(dataset: str, table: LabelTable, split: np.ndarray) -> pa.Table:
+def _pseudonymized(table: LabelTable, key: bytes) -> LabelTable:
+    """The table with other patient and study ids; splits are made of these."""
     images = table.images
-    path = images.column("path")
+    for kind in ("patient", "study"):
+        name = f"{kind}_id"
+        ids = pseudonyms(key, kind, images.column(name).combine_chunks())
+        place = images.column_names.index(name)
+        images = images.set_column(place, images.schema.field(name), ids)
+    return replace(table, images=images)
+
+
+def _planned_images(
+    dataset: str, table: LabelTable, split: np.ndarray, key: bytes | None
+) -> pa.Table:
+    images = table.images
+    path = images.column("path").combine_chunks()
+    if key is not None:
+        path = pseudonyms(key, "image", path)
     columns = {
         **{name: images.column(name) for name in images.column_names},
         "image_id": pc.binary_join_element_wise(dataset, path, "/"),

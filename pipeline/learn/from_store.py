@@ -23,6 +23,7 @@ from retune.store import (
     record_run,
 )
 from retune.store.errors import FingerprintMismatchError
+from retune.store.leakage import check_leakage, read_populations
 
 from ..findings import canonical_name
 from .checkpoints import Checkpoints
@@ -71,6 +72,7 @@ def load_features(
     where: str | None = None,
     split_seed: int | None = None,
     stream: bool = False,
+    shared_patients: bool = False,
 ) -> tuple[Features, pa.Table]:
     """Read images with vectors and labels.
 
@@ -82,6 +84,8 @@ def load_features(
         split_seed: Divide all patients anew by a seeded hash, instead of using the
             splits that ingest assigned.
         stream: Leave the vectors in a file; see `read_labelled_images`.
+        shared_patients: Equal ids in datasets of one population, such as two pools of
+            ChestX-ray14, are one patient; otherwise each dataset has its own.
 
     Returns:
         The arrays, and the catalog's columns of the same images.
@@ -99,7 +103,9 @@ def load_features(
         # By the id alone, as ingest does it: two datasets may share patients.
         split = np.asarray(resplit(patient_id, seed=split_seed), dtype=object)
     # Patient 17 of one hospital is not patient 17 of another.
-    patient_id = dataset + "/" + patient_id
+    owners = read_populations(store) if shared_patients else {}
+    owner = np.array([owners.get(name, name) for name in dataset], dtype=object)
+    patient_id = owner + "/" + patient_id
     features = Features(
         image_id, patient_id, split, read.embedding, read.findings, read.states
     )
@@ -116,14 +122,19 @@ def load_learning_set(
     split_seed: int | None = None,
     description_set: str = "default",
     stream: bool = False,
+    allow_leakage: bool = False,
 ) -> LearningSet:
     """Read images and descriptions of one encoder.
 
     Raises:
         ConfigurationError: The encoder, a dataset or the set is not there.
+        LeakageError: Splits share patients or pictures, and `allow_leakage` is False;
+            with a `split_seed` patients are divided anew and cannot be shared.
         QueryError: `where` is no condition.
     """
     encoder = choose_encoder(store, backbone=backbone, fingerprint=fingerprint)
+    if split_seed is None and not allow_leakage:
+        check_leakage(store, datasets=datasets, where=where)
     features, images = load_features(
         store,
         encoder.fingerprint,
@@ -131,6 +142,7 @@ def load_learning_set(
         where=where,
         split_seed=split_seed,
         stream=stream,
+        shared_patients=not allow_leakage,
     )
     read = read_descriptions(
         store, encoder.fingerprint, description_set, features.findings

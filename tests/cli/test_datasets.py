@@ -150,3 +150,64 @@ def doubtful(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     backbone = f"local-dir:{place / 'tiny'}"
     assert run(folder, "embed", "--backbone", backbone).returncode == 0
     return folder
+
+
+def test_leaks_are_shown_and_refused_unless_allowed(
+    place: Path, tmp_path: Path
+) -> None:
+    """Two pools of one publisher, divided by different seeds, share patients."""
+    backbone = f"local-dir:{place / 'tiny'}"
+    for name, seed in (("pool", 0), ("again", 1)):
+        write_nih(tmp_path / name, 60)
+        done = run(
+            tmp_path, "ingest", name, "--dataset", name, "--split-seed", seed, "--quiet"
+        )
+        assert done.returncode == 0, done.stderr
+    run(tmp_path, "embed", "--backbone", backbone)
+    status = run(tmp_path, "status").stdout
+    assert "leakage: in more than one split" in status
+    assert "again, pool" in status
+    kinds = [leak["kind"] for leak in result(tmp_path, "status")["leakage"]]
+    assert kinds == ["patient", "picture"]
+
+    train = ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1)
+    refused = run(tmp_path, *train)
+    assert refused.returncode == 4
+    assert "in more than one split" in refused.stderr
+    assert "--allow-leakage" in refused.stderr
+    for way in (
+        ("--allow-leakage",),
+        ("--split-seed", 3),
+        ("--datasets", "pool"),
+    ):
+        done = run(tmp_path, *train, *way)
+        assert done.returncode == 0, done.stderr
+
+
+def test_no_leak_is_said_too(place: Path) -> None:
+    assert "leakage: none" in run(place, "status").stdout
+
+
+def test_pseudonyms_from_ingest_to_training(place: Path, tmp_path: Path) -> None:
+    key, other = tmp_path / "key", tmp_path / "other"
+    key.write_text("correct horse battery staple\n")
+    other.write_text("another horse, another staple\n")
+    ingest = ("ingest", place / "data", "--layout", "table", "--dataset", "ward")
+    first = run(tmp_path, *ingest, "--pseudonymize", key)
+    assert "labels are new: version 1" in first.stdout
+    again = run(tmp_path, *ingest, "--pseudonymize", key)
+    assert "0 new, 0 no longer in the table" in again.stdout
+    assert "labels are as before: version 1" in again.stdout
+    for way in ((), ("--pseudonymize", other)):
+        refused = run(tmp_path, *ingest, *way)
+        assert refused.returncode == 2
+        assert "another key" in refused.stderr
+    run(tmp_path, "embed", "--backbone", f"local-dir:{place / 'tiny'}")
+    done = run(tmp_path, "train", "--scenario", "joint", "--no-bounds", "--epochs", 1)
+    assert done.returncode == 0, done.stderr
+    rows = result(tmp_path, "sql", "SELECT patient_id, image_id FROM images LIMIT 1")
+    assert len(rows[0]["patient_id"]) == 32
+    assert ".png" not in rows[0]["image_id"]
+    missing = run(tmp_path, *ingest, "--pseudonymize", "nowhere")
+    assert missing.returncode == 2
+    assert "cannot read the key nowhere" in missing.stderr
