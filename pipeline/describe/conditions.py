@@ -60,7 +60,7 @@ _WORDS: Final = (
         "biscuit",
         "blanket",
         "bottle",
-        "bracelet",
+        "broom",
         "butter",
         "candle",
         "canoe",
