@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train mini test lint types bench clean
+.PHONY: help setup embed train report mini test lint types bench clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -44,6 +44,10 @@ endif
 
 train: setup ## Train adaptors: SCENARIO=label, class, data, joint or zero-shot
 	$(BIN)/retune-cli train --scenario '$(SCENARIO)' --store '$(STORE)'
+
+report: setup ## The runs of STORE as one page, report.html
+	@$(BIN)/python -m pip install --quiet --editable '.[report]'
+	$(BIN)/retune-cli report --store '$(STORE)' --out report.html
 
 RADIOGRAPHS ?= ../shared/data
 mini: setup ## Train the embedded backbone anew on RADIOGRAPHS (nih-320, nih-64)

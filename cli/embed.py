@@ -5,8 +5,16 @@ from typing import Annotated
 
 import typer
 
-from .options import DatasetsOption, JsonOption, QuietOption, StoreOption, split_names
+from .options import (
+    DatasetsOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    WhereOption,
+    split_names,
+)
 from .printing import print_json, print_line, progress_bar, remark
+from .selection import announce_selection
 
 __all__ = ["embed_command"]
 
@@ -22,6 +30,7 @@ def embed_command(
     ] = "mini",
     store: StoreOption = Path("feature-store"),
     datasets: DatasetsOption = None,
+    where: WhereOption = None,
     descriptions: Annotated[
         str,
         typer.Option(
@@ -67,6 +76,10 @@ def embed_command(
         bool,
         typer.Option("--retry-failed", help="Read undecodable files once more."),
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option("--wait", help="If another process writes to the store, wait."),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -92,12 +105,15 @@ def embed_command(
         device=device,
         batch_size=batch_size,
         datasets=split_names(datasets),
+        where=where,
         description_sets=split_names(descriptions) or (),
         long=long,
         retry_failed=retry_failed,
+        wait=wait,
         **({"workers": workers} if workers else {}),
     )
     feature_store = FeatureStore(store)
+    announce_selection(feature_store, chosen.datasets, where, quiet=quiet)
     with progress_bar(quiet=quiet) as show:
         summary = embed(feature_store, chosen, show)
     for text in summary.descriptions_cut:

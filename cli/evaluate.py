@@ -15,6 +15,7 @@ from .options import (
     split_names,
 )
 from .printing import print_json, print_line, print_table
+from .selection import announce_selection
 
 __all__ = ["evaluate_command"]
 
@@ -43,8 +44,10 @@ def evaluate_command(
     from retune.pipeline.learn.external import evaluate_run
     from retune.store import FeatureStore
 
+    feature_store = FeatureStore(store)
+    announce_selection(feature_store, split_names(datasets), where)
     result = evaluate_run(
-        FeatureStore(store),
+        feature_store,
         run,
         datasets=split_names(datasets),
         split=split,

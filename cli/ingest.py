@@ -18,7 +18,9 @@ def ingest_command(
     layout: Annotated[
         str | None,
         typer.Option(
-            "--layout", help="chexpert, nih or table; recognised if left out."
+            "--layout",
+            help="chexpert, chexpert-plus, mimic, nih, padchest, vindr, openi, brax or "
+            "table; recognised if left out.",
         ),
     ] = None,
     store: StoreOption = Path("feature-store"),
@@ -58,7 +60,17 @@ def ingest_command(
     ] = None,
     findings: Annotated[
         str | None,
-        typer.Option("--findings", help="Layout table: the finding columns."),
+        typer.Option(
+            "--findings",
+            help="Layout table: the finding columns; padchest: names, its own too, or "
+            "all.",
+        ),
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option(
+            "--votes", help="Layout vindr, of readers: any, majority, all or soft."
+        ),
     ] = None,
     patient_is_image: Annotated[
         bool,
@@ -90,6 +102,7 @@ def ingest_command(
         age_column=age_column,
         split_column=split_column,
         finding_columns=split_names(findings),
+        votes=votes,
         patient_is_image=patient_is_image,
     )
     plan = read_dataset(

@@ -14,10 +14,12 @@ from .demo import demo_command
 from .describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
+from .findings import findings_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
+from .report import report_command
 from .train import train_command
 
 __all__ = ["app", "main"]
@@ -54,6 +56,7 @@ def _root(
 _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "demo": demo_command,
     "ingest": ingest_command,
+    "findings": findings_command,
     "describe": describe_app,
     "embed": embed_command,
     "train": train_command,
@@ -62,6 +65,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "compare": compare_command,
     "predict": predict_command,
     "sql": sql_command,
+    "report": report_command,
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,

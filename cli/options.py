@@ -40,10 +40,12 @@ FingerprintOption: TypeAlias = Annotated[
 ]
 DatasetsOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--datasets", help="Only these datasets, separated by commas."),
+    typer.Option(
+        "--datasets", "--dataset", help="Only these datasets, separated by commas."
+    ),
 ]
 UncertainOption: TypeAlias = Annotated[
-    str, typer.Option("--uncertain", help="zeros, ones or ignore.")
+    str, typer.Option("--uncertain", help="zeros, ones, ignore, soft or per-finding.")
 ]
 BlankOption: TypeAlias = Annotated[
     str, typer.Option("--blank", help="Not mentioned: negative or ignore.")

@@ -85,7 +85,8 @@ def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback"]:
         if quiet:
             return
         if progress.total == 0:
-            remark(f"{progress.stage} …")
+            note = f": {progress.note}" if progress.note else " …"
+            remark(progress.stage + note)
             return
         if bar is None or stage != progress.stage:
             if bar is not None:

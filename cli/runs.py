@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .printing import print_json, print_line, print_table, progress_bar, remark
+from .selection import announce_selection
 
 if TYPE_CHECKING:
     from retune.pipeline.learn.experiment import Experiment, ExperimentConfig
@@ -35,6 +36,9 @@ class Runs:
         """Read images and descriptions."""
         from retune.pipeline.learn.from_store import load_learning_set
 
+        announce_selection(
+            self.store, self.images["datasets"], self.images["where"], quiet=self.quiet
+        )
         return load_learning_set(self.store, **self.encoder, **self.images)
 
     def run(

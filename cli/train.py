@@ -130,6 +130,14 @@ def train_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Also print how figures are defined.")
     ] = False,
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream",
+            help="Leave vectors in a file, for stores larger than memory; no logistic "
+            "regression beside it.",
+        ),
+    ] = False,
     device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -181,12 +189,15 @@ def train_command(
             options=_settings(settings),
         )
     )
+    if stream:
+        train = replace(train, shuffle="blocks")
     runs = Runs(
         feature_store,
         {
             "backbone": backbone,
             "fingerprint": start.fingerprint if start else fingerprint,
             "description_set": descriptions,
+            "stream": stream,
         },
         {"datasets": split_names(datasets), "where": where, "split_seed": split_seed},
         {"descriptions": descriptions} | ({"continue": continued} if start else {}),

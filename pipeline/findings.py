@@ -4,26 +4,34 @@ The vocabulary is the union of CheXpert's columns (Irvin et al., AAAI 2019) and 
 labels of NIH ChestX-ray14 (Wang et al., CVPR 2017), spelled as CheXpert spells. A
 store may hold other findings too: a hospital's own table brings its own names.
 
-Tokens are mapped exactly, never by substring: a "pseudonodule" is not a nodule.
+`MORE_FINDINGS` are names that other public data sets share; they are canonical too, but
+only findings of `FINDINGS` get sentences before a data set asks for them.
+
+Tokens are mapped exactly, never by substring: a "pseudonodule" is not a nodule. Each
+reader in `retune.pipeline.datasets` keeps the tokens of its own data set.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from retune.store.errors import ConfigurationError
+from retune.store.label_states import NO_FINDING
 
 __all__ = [
     "CHEXPERT_TOKENS",
     "FINDINGS",
+    "HIERARCHY",
+    "MORE_FINDINGS",
     "NIH_TOKENS",
     "NO_FINDING",
+    "VOCABULARY",
+    "broader_findings",
     "canonical_name",
+    "known_spelling",
     "spelling_key",
 ]
-
-#: A column in both data sets, yet derived from the findings rather than one of them.
-NO_FINDING: Final = "No Finding"
 
 #: CheXpert's column name -> canonical name; they are the same by our choice.
 CHEXPERT_TOKENS: Final[dict[str, str]] = {
@@ -74,6 +82,75 @@ FINDINGS: Final[tuple[str, ...]] = (
     "Pleural Thickening",
     "Hernia",
 )
+
+#: What VinDr-CXR, PadChest and Open-i label beyond that, under one name for all.
+MORE_FINDINGS: Final[tuple[str, ...]] = (
+    "Aortic Enlargement",
+    "Calcification",
+    "Calcified Granuloma",
+    "Chronic Obstructive Pulmonary Disease",
+    "Clavicle Fracture",
+    "Granuloma",
+    "Interstitial Lung Disease",
+    "Lung Cavity",
+    "Lung Cyst",
+    "Lung Tumor",
+    "Mediastinal Shift",
+    "Nodule or Mass",
+    "Other Disease",
+    "Other Lesion",
+    "Pulmonary Artery Enlargement",
+    "Rib Fracture",
+    "Scoliosis",
+    "Tuberculosis",
+)
+
+#: Every name that is canonical.
+VOCABULARY: Final[tuple[str, ...]] = (*FINDINGS, *MORE_FINDINGS)
+
+#: Finding -> what it includes. The first three lines are CheXpert's own hierarchy
+#: (Irvin et al., AAAI 2019, figure 1); the rest follows from the words.
+HIERARCHY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "Enlarged Cardiomediastinum": ("Cardiomegaly",),
+        "Lung Opacity": (
+            "Edema", "Consolidation", "Atelectasis", "Lung Lesion", "Infiltration",
+        ),
+        "Consolidation": ("Pneumonia",),
+        "Lung Lesion": ("Nodule or Mass", "Lung Tumor"),
+        "Nodule or Mass": ("Nodule", "Mass"),
+        "Pleural Other": ("Pleural Thickening",),
+        "Fracture": ("Rib Fracture", "Clavicle Fracture"),
+        "Granuloma": ("Calcified Granuloma",),
+    }
+)  # fmt: skip
+
+
+def broader_findings(finding: str) -> tuple[str, ...]:
+    """The findings that include this one, the nearest first.
+
+    >>> broader_findings("Pneumonia")
+    ('Consolidation', 'Lung Opacity')
+    >>> broader_findings("Pneumothorax")
+    ()
+    """
+    for parent, children in HIERARCHY.items():
+        if finding in children:
+            return (parent, *broader_findings(parent))
+    return ()
+
+
+def known_spelling(name: str, known: Sequence[str] = VOCABULARY) -> str | None:
+    """The one known name that is spelled so but for case and underscores, if any.
+
+    >>> known_spelling("pleural_effusion")
+    'Pleural Effusion'
+    >>> known_spelling("pseudonodule") is None
+    True
+    """
+    key = spelling_key(name)
+    same = {other for other in known if spelling_key(other) == key}
+    return same.pop() if len(same) == 1 else None
 
 
 def spelling_key(name: str) -> str:

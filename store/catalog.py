@@ -27,6 +27,9 @@ __all__ = ["CATALOG_NAME", "Catalog", "scalar"]
 CATALOG_NAME = "catalog.duckdb"
 _FIRST_WAIT_SECONDS = 0.002
 _LONGEST_WAIT_SECONDS = 0.1
+#: Another thread's transaction is over by then; a connection that somebody keeps open
+#: is not, and waiting for it would be waiting for oneself.
+_OWN_PATIENCE_SECONDS = 1.0
 #: The catalog never reaches for the network: no extension is fetched behind one's back.
 _OFFLINE = {"autoinstall_known_extensions": "false"}
 
@@ -116,6 +119,7 @@ class Catalog:
         if patience_seconds is None:
             patience_seconds = self.patience_seconds
         deadline = time.monotonic() + patience_seconds
+        own_deadline = time.monotonic() + _OWN_PATIENCE_SECONDS
         wait_seconds = _FIRST_WAIT_SECONDS
         while True:
             try:
@@ -123,14 +127,16 @@ class Catalog:
                     str(self.path), read_only=read_only, config=dict(_OFFLINE)
                 )
             except duckdb.Error as error:
-                if not _is_held(error) or time.monotonic() >= deadline:
+                late = time.monotonic() >= deadline
+                own = _is_held_by_us(error) and time.monotonic() < own_deadline
+                if late or not (own or _is_held(error)):
                     raise self._translated(error, patience_seconds) from error
             time.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
 
     def _translated(self, error: duckdb.Error, patience_seconds: float) -> Exception:
         text = str(error)
-        if "different configuration" in text:
+        if _is_held_by_us(error):
             return StoreBusyError(
                 f"this process holds {self.path} open in another mode",
                 "Close the connection that FeatureStore.connect() gave, then retry.",
@@ -168,6 +174,11 @@ def scalar(
     """The single whole number that a statement answers with."""
     # All rows are fetched because DuckDB holds a result open until its end is seen.
     return int(connection.execute(query, list(parameters)).fetchall()[0][0])
+
+
+def _is_held_by_us(error: duckdb.Error) -> bool:
+    """Whether this process has the file open in another mode: reading or writing."""
+    return "different configuration" in str(error)
 
 
 def _is_held(error: duckdb.Error) -> bool:

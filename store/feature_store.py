@@ -4,7 +4,7 @@ import atexit
 import json
 import os
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -144,17 +144,21 @@ class FeatureStore:
             ) from error
 
     @contextmanager
-    def writer(self, command: str) -> Iterator[StoreWriter]:
+    def writer(
+        self, command: str, on_busy: Callable[[str], object] | None = None
+    ) -> Iterator[StoreWriter]:
         """Hold the store for writing, after healing what a crash left behind.
 
         Args:
             command: What is being done, shown to a second writer.
+            on_busy: Told who writes, before waiting until that process has ended.
+                None: do not wait.
 
         Raises:
-            StoreBusyError: Another process writes.
+            StoreBusyError: Another process writes, and `on_busy` is None.
             StoreWriteError: The disk refused.
         """
-        with writer_lock(self.path, command):
+        with writer_lock(self.path, command, on_busy):
             with self.catalog.read() as connection:
                 plan, _ = inspect(self.path, connection)
             if plan:

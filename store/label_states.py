@@ -9,6 +9,7 @@ from typing import Final
 __all__ = [
     "ABSENT",
     "NEGATIVE",
+    "NO_FINDING",
     "POSITIVE",
     "STATE_NAMES",
     "UNCERTAIN",
@@ -21,6 +22,9 @@ UNCERTAIN: Final = -1
 ABSENT: Final = -2
 #: In arrays only: the image's dataset does not label this finding at all.
 UNLABELLED: Final = -3
+
+#: A column of many tables, but never stored: it follows from the findings.
+NO_FINDING: Final = "No Finding"
 
 #: int8 code -> name in the catalog's `labels.state` column.
 STATE_NAMES: Final[dict[int, str]] = {

@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +17,20 @@ LOCK_NAME = "writer.lock"
 
 
 @contextmanager
-def writer_lock(root: Path, command: str) -> Iterator[None]:
+def writer_lock(
+    root: Path, command: str, on_busy: Callable[[str], object] | None = None
+) -> Iterator[None]:
     """Hold the store for writing; the operating system frees it when a process dies.
 
     Args:
         root: The store's folder.
         command: What is being done, shown to whoever comes second.
+        on_busy: Told who writes, before waiting until that process has ended. None:
+            do not wait.
 
     Raises:
-        StoreBusyError: Another process writes; the message names it.
+        StoreBusyError: Another process writes, and `on_busy` is None; the message
+            names it.
         StoreWriteError: The lock file cannot be written.
     """
     path = root / LOCK_NAME
@@ -39,10 +44,15 @@ def writer_lock(root: Path, command: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StoreBusyError(
-                f"another process writes to {root}: {_owner(file.read())}",
-                "Wait until it has ended. Queries and training go on meanwhile.",
-            ) from error
+            owner = _owner(file.read())
+            if on_busy is None:
+                raise StoreBusyError(
+                    f"another process writes to {root}: {owner}",
+                    "Wait until it has ended; `retune-cli embed --wait` does. Queries "
+                    "and training go on meanwhile.",
+                ) from error
+            on_busy(owner)
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate()
         json.dump(

@@ -1,5 +1,7 @@
 """What training needs from a store, as arrays."""
 
+import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from .catalog import scalar
-from .errors import ConfigurationError, QueryError
+from .errors import ConfigurationError, QueryError, StoreWriteError
 from .feature_store import FeatureStore
 from .label_states import STATE_NAMES, UNLABELLED
 from .shards import KEY_DTYPE, Vectors
@@ -20,7 +22,9 @@ __all__ = [
     "DescriptionVectors",
     "EncoderRow",
     "LabelledImages",
+    "checked_condition",
     "choose_encoder",
+    "count_images",
     "read_descriptions",
     "read_labelled_images",
     "read_vectors",
@@ -127,7 +131,10 @@ def choose_encoder(
 
 
 def _gather(
-    store: FeatureStore, connection: duckdb.DuckDBPyConnection, table: pa.Table
+    store: FeatureStore,
+    connection: duckdb.DuckDBPyConnection,
+    table: pa.Table,
+    out: Vectors | None = None,
 ) -> Vectors:
     """Vectors for a table with the columns `shard_id` and `row`."""
     paths = dict(connection.execute("SELECT shard_id, path FROM shards").fetchall())
@@ -136,7 +143,32 @@ def _gather(
         encoded.dictionary.to_pylist(),
         encoded.indices.to_numpy(),
         table["row"].to_numpy(),
+        out,
     )
+
+
+def _room_in_file(
+    store: FeatureStore,
+    connection: duckdb.DuckDBPyConnection,
+    fingerprint: str,
+    n_rows: int,
+) -> Vectors:
+    """An array for N vectors whose pages the operating system may take back."""
+    dim, dtype = connection.execute(
+        "SELECT dim, dtype FROM encoders WHERE fingerprint = ?", [fingerprint]
+    ).fetchall()[0]
+    n_bytes = n_rows * dim * np.dtype(dtype).itemsize
+    try:
+        with tempfile.TemporaryFile(dir=store.path) as file:
+            # Reserved now: running out of disk later would end the process.
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=(n_rows, dim))
+    except OSError as error:
+        raise StoreWriteError(
+            f"{store.path} has no room for {n_bytes:,} bytes of vectors: "
+            f"{error.strerror}",
+            "Free space there, or train without --stream.",
+        ) from error
 
 
 def read_vectors(
@@ -220,6 +252,7 @@ def read_labelled_images(
     *,
     datasets: Sequence[str] | None = None,
     where: str | None = None,
+    in_file: bool = False,
 ) -> LabelledImages:
     """Read every image that has a vector of this encoder, with its labels.
 
@@ -228,8 +261,11 @@ def read_labelled_images(
         fingerprint: Of the encoder.
         datasets: Only these; None for all.
         where: A SQL condition over the columns of `images`; None for all.
+        in_file: Put the vectors into a nameless file in the store's folder instead of
+            memory. It is gone when the array is, however the process ends.
 
     Raises:
+        StoreWriteError: There is no room for that file.
         ConfigurationError: A dataset is unknown, or no image is left.
         QueryError: `where` is not a valid condition.
         StoreCorruptError: A shard is missing or damaged.
@@ -243,7 +279,7 @@ def read_labelled_images(
                 FROM images JOIN features ON item_id = content_digest
                 WHERE modality = 'image' AND fingerprint = ?
                 AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset)))
-            WHERE {_checked_condition(connection, where)}""",
+            WHERE {checked_condition(connection, where)}""",
             [fingerprint, datasets, datasets],
         )
         table = connection.sql("FROM chosen ORDER BY place").to_arrow_table()
@@ -256,9 +292,37 @@ def read_labelled_images(
                 "`retune-cli status` shows datasets and what is encoded.",
             )
         findings, states = _read_states(connection, len(table))
-        embedding = _gather(store, connection, table)
+        out = (
+            _room_in_file(store, connection, fingerprint, len(table))
+            if in_file
+            else None
+        )
+        embedding = _gather(store, connection, table, out)
     images = table.drop_columns(["shard_id", "row", "place"])
     return LabelledImages(images, findings, states, embedding)
+
+
+def count_images(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> tuple[int, int]:
+    """How many images a selection has, encoded or not, and how many there are in all.
+
+    Raises:
+        ConfigurationError: A dataset is unknown.
+        QueryError: `where` is not a valid condition.
+    """
+    with store.catalog.read() as connection:
+        _check_datasets(connection, datasets)
+        chosen = scalar(
+            connection,
+            f"""SELECT count(*) FROM images WHERE {checked_condition(connection, where)}
+            AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))""",
+            [datasets and list(datasets)] * 2,
+        )
+        return chosen, scalar(connection, "SELECT count(*) FROM images")
 
 
 def _check_datasets(
@@ -277,8 +341,12 @@ def _check_datasets(
         )
 
 
-def _checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
-    """The condition in brackets, after asking DuckDB whether it is one."""
+def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
+    """The condition in brackets, after asking DuckDB whether it is one.
+
+    Raises:
+        QueryError: It is none over the columns of `images`.
+    """
     if where is None:
         return "true"
     try:

@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from .catalog import scalar
@@ -173,6 +175,14 @@ def _drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
     return n_rows
 
 
+def _as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
+    """Keys of 32 bytes as an Arrow column of strings, without copying them."""
+    width = keys.dtype.itemsize
+    ends = np.arange(0, width * (len(keys) + 1), width, dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(keys))]
+    return pa.Array.from_buffers(pa.string(), len(keys), buffers)
+
+
 def insert_encoder(
     connection: duckdb.DuckDBPyConnection, spec: EncoderSpec, device: str = ""
 ) -> None:
@@ -192,11 +202,17 @@ def insert_shard(
 ) -> int:
     """Enter a shard and the rows that no other shard of its encoder holds yet.
 
+    Nothing happens if the catalog has the shard: an interruption may hide from a
+    writer that its transaction went through, and it tries again.
+
     Returns:
         The number of feature rows entered.
     """
-    keys = pa.array(read_keys(header.path).astype("U32"))
-    rows = pa.array(range(len(keys)), pa.int32())
+    query = "SELECT count(*) FROM shards WHERE shard_id = ?"
+    if scalar(connection, query, [header.shard_id]):
+        return 0
+    keys = _as_strings(read_keys(header.path))
+    rows = pa.array(np.arange(len(keys), dtype=np.int32))
     incoming = pa.table({"item_id": keys, "row": rows})
     connection.register("incoming_features", incoming)
     connection.execute(

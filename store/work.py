@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .feature_store import FeatureStore
+from .reading import checked_condition
 
 __all__ = [
     "count_dataset_findings",
@@ -34,18 +35,32 @@ def read_fingerprints(store: FeatureStore) -> set[str]:
 
 
 def read_image_work(
-    store: FeatureStore, fingerprint: str, datasets: Sequence[str] | None
+    store: FeatureStore,
+    fingerprint: str,
+    datasets: Sequence[str] | None,
+    where: str | None = None,
 ) -> pa.Table:
     """Every image with what is known of its file, ordered by image_id.
+
+    Args:
+        store: Where to look.
+        fingerprint: Of the encoder.
+        datasets: Only these; None for all.
+        where: A SQL condition over `images`; None for all.
 
     Returns:
         Columns `image_id`, `dataset`, `root`, `path`, `content_digest`, `size_bytes`,
         `mtime_ns` (the last three null before the file was first read), `encoded`
         (content has a vector of this encoder) and `failed` (content was refused
         before).
+
+    Raises:
+        QueryError: `where` is not a valid condition.
     """
+    with store.catalog.read() as connection:
+        condition = checked_condition(connection, where)
     return store.sql(
-        """WITH done AS (SELECT item_id FROM features
+        f"""WITH done AS (SELECT item_id FROM features
             WHERE fingerprint = $fingerprint AND modality = 'image'),
         refused AS (SELECT DISTINCT content_digest AS item_id FROM failures
             WHERE content_digest IS NOT NULL AND stage = 'decode')
@@ -54,7 +69,8 @@ def read_image_work(
         FROM images JOIN datasets USING (dataset)
         LEFT JOIN done ON done.item_id = content_digest
         LEFT JOIN refused ON refused.item_id = content_digest
-        WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)
+        WHERE ($datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset))
+        AND image_id IN (SELECT image_id FROM images WHERE {condition})
         ORDER BY image_id""",
         {"fingerprint": fingerprint, "datasets": datasets and list(datasets)},
     ).to_arrow_table()

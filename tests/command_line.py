@@ -1,6 +1,7 @@
 """Run `retune-cli` within the test's process, which spares each call a start-up."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -8,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 from retune.cli.main import main
 
-__all__ = ["Result", "run_command"]
+__all__ = ["Result", "result_in", "run_command", "run_in"]
 
 Result = subprocess.CompletedProcess[str]
 
@@ -51,3 +53,15 @@ def run_command(
             signal.signal(signal.SIGTERM, before)
     assert isinstance(code, int)
     return Result(sys.argv, code, out.getvalue(), err.getvalue())
+
+
+def run_in(cwd: Path, *arguments: object) -> Result:
+    """`run_command` in a folder."""
+    return run_command(*arguments, cwd=cwd)
+
+
+def result_in(cwd: Path, *arguments: object) -> Any:
+    """What a command gives with ``--json``; it must succeed."""
+    done = run_in(cwd, *arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

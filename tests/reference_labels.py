@@ -5,6 +5,8 @@ makes single rows of the public layouts for tests.
 """
 
 import csv
+import html
+import re
 from pathlib import Path
 
 POSITIVE, NEGATIVE, UNCERTAIN, ABSENT = 1, 0, -1, -2
@@ -54,6 +56,45 @@ CHEXPERT_LABELS = (
     "Fracture,Support Devices"
 )
 CHEXPERT_HEADER = f"Path,Sex,Age,Frontal/Lateral,AP/PA,{CHEXPERT_LABELS}"
+CHEXPERT_PLUS_HEADER = (
+    "path_to_image,path_to_dcm,frontal_lateral,ap_pa,deid_patient_id,section_findings,"
+    "section_impression,age,sex,race,split"
+)
+PADCHEST_HEADER = (
+    ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,"
+    "Projection,MethodLabel,Labels"
+)
+BRAX_HEADER = (
+    f"DicomPath,PngPath,PatientID,PatientSex,PatientAge,{CHEXPERT_LABELS},StudyDate,"
+    "AccessionNumber,ViewPosition,Rows,Columns,Manufacturer"
+)
+
+
+def chexpert_plus_row(path: str, *, split: str = "train", age: str = "68.0") -> str:
+    patient = path.split("/")[1]
+    dicom = path.replace(".jpg", ".dcm")
+    report = '"Lungs are clear.\nNo ""acute"" finding, none.",Normal.'
+    return f"{path},{dicom},Frontal,AP,{patient},{report},{age},Male,White,{split}"
+
+
+def padchest_row(
+    name: str,
+    labels: str = "['normal']",
+    *,
+    patient: str = "1",
+    birth: str = "1930.0",
+    sex: str = "F",
+    view: str = "PA",
+) -> str:
+    ids = f"0,{name},7,20140915,s{patient},{patient}"
+    return f'{ids},{birth},{sex},{view},Physician,"{labels}"'
+
+
+def brax_row(path: str, *, age: str = "45", **labels: str) -> str:
+    names = CHEXPERT_LABELS.split(",")
+    values = ",".join(labels.get(name.replace(" ", "_"), "") for name in names)
+    dicom = path.replace(".png", ".dcm")
+    return f"{dicom},{path},id_1,F,{age},{values},20150101,acc-1,PA,2000,2000,X"
 
 
 def nih_row(
@@ -140,3 +181,53 @@ def nih_rows(file: Path) -> list[dict[str, object]]:
                 }
             )
     return rows
+
+
+def padchest_rows(file: Path) -> list[dict[str, object]]:
+    """One dict per image: ids, sex, age, view and the set of its labels."""
+    rows = []
+    with file.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            listed = set()
+            for part in row["Labels"].strip("[]").split(","):
+                listed.add(part.strip().strip("'").strip())
+            listed -= {"", "nan"}
+            age = None
+            if row["PatientBirth"]:
+                age = float(row["StudyDate_DICOM"][:4]) - float(row["PatientBirth"])
+            rows.append(
+                {
+                    "path": row["ImageDir"] + "/" + row["ImageID"],
+                    "patient_id": row["PatientID"],
+                    "study_id": row["StudyID"],
+                    "view": row["Projection"].upper(),
+                    "sex": {"M": "M", "F": "F"}.get(row["PatientSex_DICOM"]),
+                    "age": age,
+                    "labels": listed,
+                }
+            )
+    return rows
+
+
+def vindr_votes(file: Path) -> dict[str, dict[str, set[str]]]:
+    """Image -> reader -> the classes that this reader marked."""
+    votes: dict[str, dict[str, set[str]]] = {}
+    with file.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            of_image = votes.setdefault(row["image_id"], {})
+            seen = of_image.setdefault(row["rad_id"], set())
+            if row["class_name"] != "No finding":
+                seen.add(row["class_name"])
+    return votes
+
+
+def openi_reports(folder: Path) -> dict[str, tuple[str, set[str]]]:
+    """Image id -> report id and MeSH headings, found by searching the text."""
+    images = {}
+    for file in folder.glob("*.xml"):
+        text = file.read_text(encoding="utf-8")
+        uid = re.findall(r'<uId id="([^"]+)"', text)[0]
+        majors = {html.unescape(m) for m in re.findall(r"<major>([^<]*)</major>", text)}
+        for image in re.findall(r'<parentImage id="([^"]+)"', text):
+            images[image] = (uid, majors)
+    return images

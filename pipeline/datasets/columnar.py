@@ -14,7 +14,7 @@ from retune.store.errors import DatasetError
 from .delimited import TextTable
 from .image_paths import row_places
 
-__all__ = ["parquet_columns", "read_parquet"]
+__all__ = ["as_text", "parquet_columns", "read_parquet"]
 
 #: Stands in the cells of lists and structs: never an id, a path or a label.
 _NESTED: Final = "(nested)"
@@ -55,12 +55,17 @@ def read_parquet(file: Path) -> TextTable:
             f"{file}: two columns are called {', '.join(map(repr, twice))}",
             "Give every column its own name.",
         )
-    text = [_as_text(column.combine_chunks()) for column in table.columns]
+    text = [as_text(column.combine_chunks()) for column in table.columns]
     cells = pa.Table.from_arrays(text, names=names)
     return TextTable(file, cells, partial(_parquet_places, file))
 
 
-def _as_text(column: pa.Array) -> pa.StringArray:
+def as_text(column: pa.Array) -> pa.StringArray:
+    """Any column as a CSV would hold it: null and NaN blank, true ``1``, 3.0 ``3``.
+
+    >>> as_text(pa.array([1.0, None, float("nan")])).to_pylist()
+    ['1', '', '']
+    """
     if pa.types.is_nested(column.type):
         return pa.repeat(pa.scalar(_NESTED, pa.string()), len(column))
     if pa.types.is_dictionary(column.type):

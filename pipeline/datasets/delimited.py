@@ -21,6 +21,8 @@ import pyarrow.csv as pa_csv
 
 from retune.store.errors import DatasetError
 
+from .packed import read_file
+
 __all__ = ["Places", "TextTable", "join_places", "read_csv", "read_header"]
 
 #: Row numbers (0 = first row below the header) -> "FILE, line N" for each of them.
@@ -68,11 +70,13 @@ class TextTable:
 def read_csv(file: Path) -> TextTable:
     """Read a comma-separated file: UTF-8 with or without BOM, any line ends, quotes.
 
+    A name that ends in ``.gz`` is unpacked, up to a limit.
+
     Raises:
         DatasetError: The file cannot be opened, is empty, has no rows, is not UTF-8, or
             a row cannot be read: a field too many or too few, an unclosed quote.
     """
-    content = _content(file)
+    content = read_file(file)
     text = _decode(file, content)
     line, header = _header(file, text)
     if '"' in text:
@@ -105,11 +109,7 @@ def read_header(file: Path) -> list[str]:
     Raises:
         DatasetError: The file cannot be opened, is empty or is not UTF-8.
     """
-    try:
-        with file.open("rb") as stream:
-            start = stream.read(1 << 16)
-    except OSError as error:
-        raise _unreadable(file, error) from error
+    start = read_file(file, 1 << 16)
     first_lines = b"".join(start.splitlines(keepends=True)[:-1]) or start
     return _header(file, _decode(file, first_lines))[1]
 
@@ -129,13 +129,6 @@ def join_places(tables: Sequence[TextTable]) -> Places:
         return [found[row] for row in rows]
 
     return places
-
-
-def _content(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise _unreadable(file, error) from error
 
 
 def _decode(file: Path, content: bytes) -> str:
@@ -222,7 +215,7 @@ def _explain(file: Path, text: str, error: pa.ArrowInvalid) -> NoReturn:
 
 def _csv_places(file: Path, rows: Sequence[int]) -> list[str]:
     """Where rows stand in a CSV file; reads it again, so for messages only."""
-    records = _records(file, _decode(file, _content(file)))
+    records = _records(file, _decode(file, read_file(file)))
     next(records)  # the header
     wanted, lines = set(rows), {}
     for row, (line, _) in enumerate(records):
@@ -233,11 +226,6 @@ def _csv_places(file: Path, rows: Sequence[int]) -> list[str]:
 
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names)
-
-
-def _unreadable(file: Path, error: OSError) -> DatasetError:
-    reason = error.strerror or str(error)
-    return DatasetError(f"cannot read {file}: {reason}", "Check its path and rights.")
 
 
 def _no_rows(file: Path) -> DatasetError:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from retune.store.errors import DatasetError
 
-from ..findings import FINDINGS, NO_FINDING, spelling_key
+from ..findings import NO_FINDING, known_spelling, spelling_key
 from .cells import (
     ages,
     are_labels,
@@ -242,8 +242,7 @@ def _finding_columns(
 
 def _canonical(table: TextTable, columns: list[str]) -> tuple[str, ...]:
     """The vocabulary's names for findings that it has, the table's own for the rest."""
-    known = {spelling_key(name): name for name in FINDINGS}
-    names = [known.get(spelling_key(column), column) for column in columns]
+    names = [known_spelling(column) or column for column in columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         same = [c for c, name in zip(columns, names, strict=True) if name in twice]

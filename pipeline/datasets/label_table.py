@@ -59,6 +59,8 @@ class TableOptions:
         age_column: Column with the ages in years (default ``age``).
         split_column: Column with the official split (default ``split``).
         finding_columns: The findings; by default every other column of labels.
+            PadChest: canonical names, its own labels, or ``all``.
+        votes: Of several readers, where a table has them (VinDr-CXR); see `vindr`.
         patient_is_image: The table has no patient ids, and each image is to count as a
             patient of its own.
     """
@@ -72,6 +74,7 @@ class TableOptions:
     age_column: str | None = None
     split_column: str | None = None
     finding_columns: tuple[str, ...] | None = None
+    votes: str | None = None
     patient_is_image: bool = False
 
     def given(self) -> frozenset[str]:

@@ -1,20 +1,33 @@
-"""The layouts that can be read, by name; a new one is one more entry here."""
+"""The layouts that can be read, by name; a new one is one more entry here.
+
+Another package adds one by an entry point in the group ``retune.layouts`` that names a
+`Layout`; it goes through the same checks.
+"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
 from retune.store.errors import ConfigurationError, DatasetError
 
+from ..findings import CHEXPERT_TOKENS, NIH_TOKENS
+from .brax import find_brax_table, read_brax
 from .chexpert import find_chexpert_tables, read_chexpert
+from .chexpert_plus import find_chexpert_plus_table, read_chexpert_plus
 from .delimited import read_header
 from .hospital_table import find_single_table, read_hospital_table, table_columns
 from .label_table import LabelTable, Reader, TableOptions, check_label_table
+from .mimic import find_mimic_table, read_mimic
 from .nih import find_nih_table, read_nih
+from .openi import OPENI_HEADINGS, find_openi_reports, read_openi
+from .padchest import find_padchest_table, read_padchest
+from .padchest_tokens import PADCHEST_TOKENS
+from .vindr import VINDR_TOKENS, find_vindr_tables, read_vindr
 
-__all__ = ["LAYOUTS", "Layout", "read_layout", "recognise"]
+__all__ = ["LAYOUTS", "Layout", "known_layouts", "read_layout", "recognise"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +41,7 @@ class Layout:
         looks_for: The same in words, for messages.
         options: The fields of `TableOptions` that the reader understands.
         generic: Fits many tables; only considered where no other layout fits.
+        tokens: How the data set writes a finding -> canonical findings.
     """
 
     name: str
@@ -36,6 +50,11 @@ class Layout:
     looks_for: str
     options: frozenset[str] = frozenset({"file"})
     generic: bool = False
+    tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def _single(tokens: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    return {token: (name,) for token, name in tokens.items()}
 
 
 def _is_chexpert(root: Path) -> bool:
@@ -57,6 +76,7 @@ _ALL = (
         read=read_nih,
         recognises=lambda root: find_nih_table(root) is not None,
         looks_for="Data_Entry_2017*.csv",
+        tokens=_single(NIH_TOKENS),
     ),
     Layout(
         name="chexpert",
@@ -64,21 +84,95 @@ _ALL = (
         recognises=_is_chexpert,
         looks_for="train.csv, valid.csv, test.csv, val_labels.csv or test_labels.csv"
         " with the columns Path and Atelectasis, here or in CheXpert-v1.0[-small]/",
+        tokens=_single(CHEXPERT_TOKENS),
+    ),
+    Layout(
+        name="chexpert-plus",
+        read=read_chexpert_plus,
+        recognises=lambda root: find_chexpert_plus_table(root) is not None,
+        looks_for="df_chexpert_plus*.csv",
+        tokens=_single(CHEXPERT_TOKENS),
+    ),
+    Layout(
+        name="mimic",
+        read=read_mimic,
+        recognises=lambda root: find_mimic_table(root, "metadata") is not None,
+        looks_for="mimic-cxr-2*-metadata.csv[.gz]",
+        tokens=_single(CHEXPERT_TOKENS),
+    ),
+    Layout(
+        name="padchest",
+        read=read_padchest,
+        recognises=lambda root: find_padchest_table(root) is not None,
+        looks_for="PADCHEST_chest_x_ray_images_labels*.csv[.gz]",
+        options=frozenset({"file", "finding_columns"}),
+        tokens=PADCHEST_TOKENS,
+    ),
+    Layout(
+        name="vindr",
+        read=read_vindr,
+        recognises=lambda root: bool(find_vindr_tables(root)),
+        looks_for="train.csv with the columns image_id, rad_id and class_name, or"
+        " [annotations/]image_labels_{train,test}.csv",
+        options=frozenset({"file", "votes"}),
+        tokens=_single(VINDR_TOKENS),
+    ),
+    Layout(
+        name="openi",
+        read=read_openi,
+        recognises=lambda root: (
+            (root / "indiana_reports.csv").is_file() or bool(find_openi_reports(root))
+        ),
+        looks_for="indiana_reports.csv, or [ecgen-radiology/]1.xml and so on",
+        options=frozenset(),
+        tokens=OPENI_HEADINGS,
+    ),
+    Layout(
+        name="brax",
+        read=read_brax,
+        recognises=lambda root: find_brax_table(root) is not None,
+        looks_for="master_spreadsheet*.csv",
+        tokens=_single(CHEXPERT_TOKENS),
     ),
     Layout(
         name="table",
         read=read_hospital_table,
         recognises=_is_table,
         looks_for="a single CSV or Parquet file with a column path",
-        options=frozenset(TableOptions.__dataclass_fields__),
+        options=frozenset(TableOptions.__dataclass_fields__) - {"votes"},
         generic=True,
     ),
 )
 
-#: Every layout by its name.
+#: Our own layouts by name.
 LAYOUTS: Final[Mapping[str, Layout]] = MappingProxyType(
     {layout.name: layout for layout in _ALL}
 )
+
+
+def known_layouts() -> dict[str, Layout]:
+    """Our own layouts and those of installed packages, by name; ours come first.
+
+    Raises:
+        ConfigurationError: A package's layout cannot be imported, or is none.
+    """
+    found = dict(LAYOUTS)
+    for point in entry_points(group="retune.layouts"):
+        try:
+            layout = point.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigurationError(
+                f"the layout {point.name} of an installed package cannot be imported: "
+                f"{error}",
+                f"It is {point.value}; install that package again.",
+            ) from error
+        if not isinstance(layout, Layout) or layout.name != point.name:
+            raise ConfigurationError(
+                f"{point.value} of an installed package is no layout {point.name!r}",
+                "Such an entry point has the name of the Layout that it names.",
+            )
+        found.setdefault(point.name, layout)
+    return found
 
 
 def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
@@ -88,16 +182,18 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
         ConfigurationError: No such layout, or it does not take an option that is set.
         DatasetError: The tables are not there or cannot be read.
     """
-    layout = LAYOUTS.get(name)
+    layouts = known_layouts()
+    layout = layouts.get(name)
     if layout is None:
         raise ConfigurationError(
-            f"unknown layout {name!r}", f"Layouts: {', '.join(LAYOUTS)}."
+            f"unknown layout {name!r}", f"Layouts: {', '.join(layouts)}."
         )
     useless = sorted(options.given() - layout.options)
     if useless:
         raise ConfigurationError(
             f"the layout {name!r} does not take {', '.join(useless)}",
-            f"It takes: {', '.join(sorted(layout.options))}. Only 'table' takes all.",
+            f"It takes: {', '.join(sorted(layout.options)) or 'none'}."
+            " Only 'table' takes all that name columns.",
         )
     table = layout.read(root, options)
     check_label_table(table)
@@ -110,7 +206,8 @@ def recognise(root: Path) -> str:
     Raises:
         DatasetError: None fits, or several do; says what was looked for.
     """
-    fitting = [layout for layout in LAYOUTS.values() if layout.recognises(root)]
+    layouts = known_layouts().values()
+    fitting = [layout for layout in layouts if layout.recognises(root)]
     special = [layout for layout in fitting if not layout.generic]
     fitting = special or fitting
     if len(fitting) == 1:
@@ -120,7 +217,7 @@ def recognise(root: Path) -> str:
         raise DatasetError(
             f"{root} looks like several layouts: {names}", "Choose one with --layout."
         )
-    looked_for = "; ".join(f"{one.name}: {one.looks_for}" for one in LAYOUTS.values())
+    looked_for = "; ".join(f"{one.name}: {one.looks_for}" for one in layouts)
     raise DatasetError(
         f"{root} is in no layout that is known; looked for {looked_for}",
         "Give the folder that holds the label table, or choose with --layout.",

@@ -99,7 +99,9 @@ def _under_heading(text: str, polarity: Polarity) -> list[str]:
         if (heading["key"] or heading["title"]).casefold() == polarity:
             later = headings[place + 1 : place + 2]
             section = text[heading.end() : later[0].start() if later else len(text)]
-            quoted = [_unescaped(found) for found in _STRING.findall(section)]
+            strings = [_unescaped(found) for found in _STRING.findall(section)]
+            # An answer may be cut right after the next key.
+            quoted = [one for one in strings if one.casefold() not in _POLARITIES]
             return quoted or _BULLET.findall(section)
     return []
 

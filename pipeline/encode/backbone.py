@@ -69,6 +69,17 @@ class Backbone:
         with torch.inference_mode(), self._arithmetic():
             return _to_numpy(self.model.encode_text(tokens))
 
+    def narrow(self, vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.floating]:
+        """Convert vectors, shape (n, D), to the type that they are stored in.
+
+        The same numbers as NumPy's conversion, which takes one value at a time where
+        torch takes sixteen (579 µs against 17 for 256×512 to float16). What is too
+        large becomes infinite.
+        """
+        dtype = PRECISIONS[self.spec.output_dtype]
+        narrowed: npt.NDArray[np.floating] = torch.from_numpy(vectors).to(dtype).numpy()
+        return narrowed
+
     @staticmethod
     def use_threads(n_threads: int) -> None:
         """Tell the calling thread's forward passes how many threads to use."""

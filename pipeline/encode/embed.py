@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, field
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, ItemFailure, StoreWriter
-from retune.store.errors import BackboneError
+from retune.store.shards import to_stored
 from retune.store.work import (
     count_dataset_findings,
     find_encoder_of_source,
@@ -22,7 +23,9 @@ from retune.store.work import (
 )
 
 from ..findings import FINDINGS
+from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
+from .accelerators import count_installed, idle_accelerator
 from .backbones import BackboneSource, load_backbone, source_of
 from .encoding_images import (
     Arrangement,
@@ -33,9 +36,9 @@ from .encoding_images import (
     plan_lanes,
 )
 from .long_texts import adopt_images, measure_texts, of_source, with_long_texts
-from .processor import keep_freed_memory, let_threads_sleep, usable_cores
+from .processor import let_threads_sleep, usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
-from .shard_sink import ShardSink, storable
+from .shard_sink import ShardSink
 from .text_sets import load_set
 from .work_plan import ImagePlan, file_statuses, plan_images
 
@@ -66,10 +69,12 @@ class EmbedOptions:
         workers: Threads that read and decode where batches are not encoded side by
             side, as on an accelerator.
         datasets: Only these; None for all.
+        where: A SQL condition over `images`; None for all.
         description_sets: Sets that ship or are in the store by name, or files.
         long: What is done with sentences that exceed the context: ``cut``, or
             ``chunk``: pooled from pieces, under a fingerprint of its own.
         retry_failed: Read again what could not be decoded before.
+        wait: If another process writes to the store, wait until it has ended.
         shard_rows: Vectors in a full shard.
         flush_seconds: Publish a shard at least this often.
     """
@@ -81,9 +86,11 @@ class EmbedOptions:
     batch_size: int | None = None
     workers: int = field(default_factory=usable_cores)
     datasets: tuple[str, ...] | None = None
+    where: str | None = None
     description_sets: tuple[str, ...] = ("default",)
     long: str = "cut"
     retry_failed: bool = False
+    wait: bool = False
     shard_rows: int = 16_384
     flush_seconds: float = 60.0
 
@@ -105,6 +112,7 @@ class EmbedSummary:
         image_seconds: Time spent on images, without loading the backbone.
         read_seconds: Part of it spent waiting for decoded images.
         forward_seconds: Part of it spent in the backbone.
+        write_seconds: Part of it spent waiting for a shard to be written.
     """
 
     fingerprint: str = ""
@@ -118,11 +126,17 @@ class EmbedSummary:
     image_seconds: float = 0.0
     read_seconds: float = 0.0
     forward_seconds: float = 0.0
+    write_seconds: float = 0.0
 
     @property
     def limiting_stage(self) -> str:
         """Which part of the work takes longest."""
-        return "forward" if self.forward_seconds >= self.read_seconds else "decode"
+        seconds = {
+            "forward": self.forward_seconds,
+            "decode": self.read_seconds,
+            "write": self.write_seconds,
+        }
+        return max(seconds, key=lambda stage: seconds[stage])
 
     @property
     def efficiency(self) -> float:
@@ -148,7 +162,7 @@ def embed(
     Raises:
         BackboneError: The backbone cannot be loaded.
         ConfigurationError: An option names something that does not exist.
-        StoreBusyError: Another process writes to the store.
+        StoreBusyError: Another process writes to the store, and we do not wait.
         StoreWriteError: The disk refused; everything committed before is kept.
     """
     source = source_of(
@@ -157,7 +171,7 @@ def embed(
         output_dtype=options.output_dtype,
     )
     source = of_source(source, options.long)
-    with store.writer("embed") as writer:
+    with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
         if known is not None:
@@ -167,6 +181,7 @@ def embed(
         progress(Progress(f"loading {options.backbone}", 0, 0))
         backbone = _load(source, options, read_fingerprints(store))
         backbone = with_long_texts(backbone, options.long)
+        _tell_of_idle_accelerators(backbone, progress)
         return _encode_missing(
             store, writer, backbone, source.digest, options, progress
         )
@@ -185,12 +200,21 @@ def embed_with(
 
     Raises:
         ConfigurationError: An option names something that does not exist.
-        StoreBusyError: Another process writes to the store.
+        StoreBusyError: Another process writes to the store, and we do not wait.
         StoreWriteError: The disk refused; everything committed before is kept.
     """
-    with store.writer("embed") as writer:
+    with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         return _encode_missing(store, writer, backbone, None, options, progress)
+
+
+def _writer(
+    store: FeatureStore, options: EmbedOptions, progress: ProgressCallback
+) -> AbstractContextManager[StoreWriter]:
+    def tell(owner: str) -> None:
+        progress(Progress(f"waiting for {owner}", 0, 0))
+
+    return store.writer("embed", tell if options.wait else None)
 
 
 def _encode_missing(
@@ -234,7 +258,7 @@ def _add_descriptions(
 def _plan(
     store: FeatureStore, fingerprint: str, options: EmbedOptions
 ) -> tuple[ImagePlan, pa.Table]:
-    work = read_image_work(store, fingerprint, options.datasets)
+    work = read_image_work(store, fingerprint, options.datasets, options.where)
     plan = plan_images(work, file_statuses(work), retry_failed=options.retry_failed)
     names = [load_set(store, name)[0].set_name for name in options.description_sets]
     return plan, read_description_work(store, fingerprint, names)
@@ -254,6 +278,17 @@ def _load(
     )
 
 
+def _tell_of_idle_accelerators(
+    backbone: "Backbone", progress: ProgressCallback
+) -> None:
+    import torch
+
+    kind, usable = backbone.device.type, torch.cuda.device_count()
+    warning = idle_accelerator(kind, usable, count_installed())
+    if warning:
+        progress(Progress("warning", 0, 0, warning))
+
+
 def _embed_texts(
     writer: StoreWriter,
     backbone: "Backbone",
@@ -261,27 +296,25 @@ def _embed_texts(
     summary: EmbedSummary,
     progress: ProgressCallback,
 ) -> None:
-    sink = ShardSink(writer, backbone.spec, "text")
-    for start in range(0, len(texts), _TEXT_BATCH):
-        batch = texts.slice(start, _TEXT_BATCH)
-        sentences, digests = (
-            batch[name].to_pylist() for name in ("text", "text_digest")
-        )
-        lengths = measure_texts(
-            backbone.tokenizer,
-            sentences,
-            digests,
-            chunked="long" in backbone.spec.tokenizer,
-        )
-        writer.add_text_lengths(backbone.spec.fingerprint, lengths)
-        cut = lengths["truncated"].to_pylist()
-        summary.descriptions_cut += [
-            text for text, flag in zip(sentences, cut, strict=True) if flag
-        ]
-        sink.add(digests, backbone.encode_texts(sentences))
-        summary.descriptions_encoded += len(batch)
-        progress(Progress("descriptions", summary.descriptions_encoded, len(texts)))
-    sink.flush()
+    with ShardSink(writer, backbone.spec, "text") as sink:
+        for start in range(0, len(texts), _TEXT_BATCH):
+            batch = texts.slice(start, _TEXT_BATCH)
+            sentences = batch["text"].to_pylist()
+            digests = batch["text_digest"].to_pylist()
+            lengths = measure_texts(
+                backbone.tokenizer,
+                sentences,
+                digests,
+                chunked="long" in backbone.spec.tokenizer,
+            )
+            writer.add_text_lengths(backbone.spec.fingerprint, lengths)
+            cut = lengths["truncated"].to_pylist()
+            summary.descriptions_cut += [
+                text for text, flag in zip(sentences, cut, strict=True) if flag
+            ]
+            sink.add(digests, backbone.encode_texts(sentences))
+            summary.descriptions_encoded += len(batch)
+            progress(Progress("descriptions", summary.descriptions_encoded, len(texts)))
 
 
 def _embed_images(
@@ -310,7 +343,8 @@ def _embed_images(
         return read_image(item, backbone.preprocess.to_pixels, is_known)
 
     def encode(files: Sequence[ReadImage]) -> Encoded:
-        return encode_contents(files, backbone.encode_images, sink.has)
+        encoded = encode_contents(files, backbone.encode_images, sink.has)
+        return replace(encoded, vectors=backbone.narrow(encoded.vectors))
 
     on_processor = backbone.device.type == "cpu"
     usual_batch = _PROCESSOR_BATCH if on_processor else _ACCELERATOR_BATCH
@@ -327,23 +361,22 @@ def _embed_images(
     started = time.perf_counter()
     done = 0
     try:
-        for batch, arrangement in batches:
-            _hand_on(batch, sink, summary, backbone.spec.output_dtype)
-            summary.read_seconds += batch.read_seconds / arrangement.lanes
-            summary.forward_seconds += batch.forward_seconds / arrangement.lanes
-            summary.image_seconds = time.perf_counter() - started
-            done += len(batch.read)
-            note = (
-                f"limit: {summary.limiting_stage}, {summary.efficiency:.0%} of forward"
-            )
-            progress(Progress("images", done, len(plan.to_read), note))
-    except (KeyboardInterrupt, BackboneError):
-        sink.flush()  # what is encoded is kept; the rest is done next time
-        raise
+        with sink:  # what is encoded is kept, also on Ctrl-C
+            for batch, arrangement in batches:
+                _hand_on(batch, sink, summary, backbone.spec.output_dtype)
+                summary.read_seconds += batch.read_seconds / arrangement.lanes
+                summary.forward_seconds += batch.forward_seconds / arrangement.lanes
+                summary.write_seconds = sink.waited_seconds
+                summary.image_seconds = time.perf_counter() - started
+                done += len(batch.read)
+                note = (
+                    f"limit: {summary.limiting_stage}, "
+                    f"{summary.efficiency:.0%} of forward"
+                )
+                progress(Progress("images", done, len(plan.to_read), note))
     finally:
         batches.close()
         backbone.use_threads(usable_cores())
-    sink.flush()
     summary.image_seconds = time.perf_counter() - started
 
 
@@ -354,10 +387,10 @@ def _hand_on(
     encoded = batch.encoded
     # Two lanes may have met the same content at the same time.
     new = np.array([not sink.has(key) for key in encoded.keys], dtype=bool)
-    good = storable(encoded.vectors, output_dtype)
+    stored, good = to_stored(encoded.vectors, output_dtype)
     taken = np.flatnonzero(new & good)
     if len(taken):
-        sink.add([encoded.keys[row] for row in taken], encoded.vectors[taken])
+        sink.add([encoded.keys[row] for row in taken], stored[taken])
     failures = [read.failure for read in batch.read if read.failure is not None]
     failures += [
         _encode_failure(

@@ -69,13 +69,13 @@ class Encoded:
     Attributes:
         keys: Content digests, n.
         images: Which image each was read for, n.
-        vectors: Shape (n, D), float32; a backbone may give what cannot be stored.
+        vectors: Shape (n, D); a backbone may give what cannot be stored.
         refused: Image, content digest and reason where the backbone gave no vector.
     """
 
     keys: tuple[str, ...]
     images: tuple[ImageItem, ...]
-    vectors: npt.NDArray[np.float32]
+    vectors: npt.NDArray[np.floating]
     refused: tuple[tuple[ImageItem, str, str], ...] = ()
 
 

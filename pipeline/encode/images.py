@@ -1,17 +1,24 @@
 """Image files become 8-bit pictures, or a reason why not."""
 
 import io
+import os
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from retune.store.errors import ImageError
+from retune.store.errors import ConfigurationError, ImageError
 
-__all__ = ["MAX_PIXELS", "decode_image", "to_8_bit"]
+from .dicom import decode_dicom, is_dicom
+
+__all__ = ["MAX_PIXELS", "PIXEL_LIMIT_VARIABLE", "decode_image", "to_8_bit"]
 
 #: A radiograph has about 10 million pixels; far more is a mistake or an attack.
 MAX_PIXELS = 178_000_000
+#: Name of the environment variable that raises that limit.
+PIXEL_LIMIT_VARIABLE = "RETUNE_MAX_PIXELS"
+# Pillow's own limit cannot be raised for one file; `decode_image` has this one instead.
+Image.MAX_IMAGE_PIXELS = None
 _BIT_DEPTHS = (8, 10, 12, 14, 15, 16)
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 
@@ -40,34 +47,49 @@ def to_8_bit(pixels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
 
 
 def decode_image(content: bytes) -> Image.Image:
-    """Decode a PNG, JPEG, TIFF or BMP file into mode ``L`` or ``RGB``.
+    """Decode a PNG, JPEG, TIFF, BMP or DICOM file into mode ``L`` or ``RGB``.
 
-    16-bit grey is scaled by `to_8_bit`; transparency is laid over black.
+    16-bit grey is scaled by `to_8_bit`; transparency is laid over black. DICOM goes
+    through its own steps, see `dicom`.
 
     Args:
         content: The bytes of the file.
 
     Raises:
         ImageError: It is empty, not an image, cut short, damaged or absurdly large.
+        ConfigurationError: The limit in the environment is no number.
     """
     if not content:
         raise ImageError("the file is empty")
+    max_pixels = _pixel_limit()
+    if is_dicom(content):
+        return decode_dicom(content, max_pixels)
     try:
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > max_pixels:
                 raise ImageError(
                     f"{image.width}×{image.height} pixels are more than the limit of "
-                    f"{MAX_PIXELS:,}"
+                    f"{max_pixels:,} ({PIXEL_LIMIT_VARIABLE} raises it)"
                 )
             image.load()
             return _grey_or_rgb(image)
     except UnidentifiedImageError as error:
-        raise ImageError("not a PNG, JPEG, TIFF or BMP image") from error
-    except Image.DecompressionBombError as error:
-        raise ImageError(f"too many pixels: {error}") from error
+        raise ImageError("not a PNG, JPEG, TIFF, BMP or DICOM image") from error
     # Pillow reports damage as any of these, depending on the format.
     except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
         raise ImageError(f"damaged image: {error}") from error
+
+
+def _pixel_limit() -> int:
+    given = os.environ.get(PIXEL_LIMIT_VARIABLE)
+    if given is None:
+        return MAX_PIXELS
+    if not given.isascii() or not given.isdigit() or int(given) == 0:
+        raise ConfigurationError(
+            f"{PIXEL_LIMIT_VARIABLE}={given} is no positive number of pixels",
+            f"Unset it for the default of {MAX_PIXELS:,}.",
+        )
+    return int(given)
 
 
 def _grey_or_rgb(image: Image.Image) -> Image.Image:

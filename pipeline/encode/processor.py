@@ -1,56 +1,20 @@
-"""Two habits of the C runtime that make forward passes on a processor slow.
+"""What forward passes on a processor need to know of it, and of its threads.
 
-**Memory.** The C library hands large freed blocks back to the operating system at once,
-and the next batch gets them back page by page, each page zeroed by the kernel. For a
-convolutional network on the processor that costs more than the arithmetic:
-EfficientNet-Lite0 on two cores did 29 images/s with glibc's defaults and 98 with blocks
-kept (batches of 64).
-
-**Waiting.** OpenMP's threads spin while they wait for each other. On a machine that
-others use too, a spinning thread keeps its core from the one that it waits for: the
-same network did 20 images/s with spinning threads and 43 with sleeping ones while other
-processes ran. Decoding and forward pass take turns on the same cores here, too.
+OpenMP's threads spin while they wait for each other. On a machine that others use too,
+a spinning thread keeps its core from the one that it waits for: EfficientNet-Lite0 did
+20 images/s with spinning threads and 43 with sleeping ones while other processes ran.
+Decoding and forward pass take turns on the same cores here, too.
 """
 
-import ctypes
 import os
 import sys
 from pathlib import Path
 
 __all__ = [
     "has_bfloat16",
-    "keep_freed_memory",
     "let_threads_sleep",
     "usable_cores",
 ]
-
-# Names and numbers of glibc's malloc.h.
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
-_MMAP_BYTES = 1 << 30
-_TRIM_BYTES = (1 << 31) - 1
-
-
-def keep_freed_memory() -> bool:
-    """Ask the C library to keep freed blocks; the process stays at its peak size.
-
-    Returns:
-        Whether it agreed; False where the C library is not glibc, which is no harm.
-    """
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
-        return False
-    agreed = [
-        mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES),
-        mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES),
-        # Arenas of further threads give memory back whatever the threshold says.
-        mallopt(_M_ARENA_MAX, 1),
-    ]
-    return all(agreed)
 
 
 def let_threads_sleep() -> bool:

@@ -1,45 +1,48 @@
-"""Gathering encoded rows until they make a shard."""
+"""Gathering encoded rows until they make a shard, and writing it in the background."""
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 
 from retune.store import EncoderSpec, FileState, ItemFailure, StoreWriter
+from retune.store.errors import BackboneError, StoreError, StoreWriteError
+from retune.store.shards import Vectors
 
-__all__ = ["ShardSink", "storable"]
+from .digest_set import DigestSet
+
+__all__ = ["ShardSink"]
 
 #: Readers may hold the catalog; encoding goes on and the commit is tried again later.
 _COMMIT_PATIENCE_SECONDS = 2.0
-
-
-def storable(
-    vectors: npt.NDArray[np.float32], output_dtype: str
-) -> npt.NDArray[np.bool_]:
-    """Which rows can be stored: finite in the stored type, and not zero.
-
-    >>> storable(np.array([[1, 2], [0, 0], [1e9, 1]], dtype=np.float32), "float16")
-    array([ True, False, False])
-    """
-    with np.errstate(over="ignore"):
-        stored = vectors.astype(output_dtype)
-    fine: npt.NDArray[np.bool_] = np.isfinite(stored).all(axis=1) & stored.any(axis=1)
-    return fine
+#: A commit costs about as much as writing a shard, so that shards which follow each
+#: other faster than this share one.
+_COMMIT_SECONDS = 2.0
 
 
 class ShardSink:
     """Collects vectors of one modality and publishes them shard by shard.
 
-    What files looked like and what failed is committed together with, never before,
-    the vectors that were made of them.
+    One thread of the sink's own writes, so that encoding goes on meanwhile; at most one
+    shard is being written while the next fills. What files looked like and what failed
+    is committed together with, never before, the vectors that were made of them.
+
+    Use it as a context manager. On leaving, everything is published and committed, also
+    after Ctrl-C or a failure of the backbone: what is encoded is kept.
 
     Args:
-        writer: Of the store.
+        writer: Of the store; nobody else may use it while the sink is open.
         spec: The encoder.
         modality: ``image`` or ``text``.
         shard_rows: Publish when so many vectors have come together.
         flush_seconds: Publish at the latest after this time.
+
+    Attributes:
+        waited_seconds: How long the caller was held up by writing.
     """
 
     def __init__(
@@ -56,12 +59,33 @@ class ShardSink:
         self._modality = modality
         self._shard_rows = shard_rows
         self._flush_seconds = flush_seconds
-        self._seen: set[str] = set()
+        self._seen = DigestSet()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
+        self._committed_at = -float("inf")
+        self.waited_seconds = 0.0
         self._clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None or issubclass(kind, (KeyboardInterrupt, BackboneError)):
+                self.flush()
+                self._wait()
+                self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+        finally:
+            self._pool.shutdown(wait=True)
 
     def _clear(self) -> None:
         self._keys: list[str] = []
-        self._vectors: list[npt.NDArray[np.float32]] = []
+        self._vectors: list[Vectors] = []
         self._files: list[FileState] = []
         self._failures: list[ItemFailure] = []
         self._since = time.monotonic()
@@ -70,14 +94,18 @@ class ShardSink:
         """Whether this sink was given a vector for this content."""
         return key in self._seen
 
-    def add(self, keys: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
+    def add(self, keys: Sequence[str], vectors: Vectors) -> None:
         """Take vectors, shape (n, D), for n contents that the sink does not have."""
-        self._seen.update(keys)
+        self._seen.add(keys)
         self._keys.extend(keys)
         self._vectors.append(vectors)
 
     def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
-        """Take what is to be committed with the vectors; publish if it is time."""
+        """Take what is to be committed with the vectors; publish if it is time.
+
+        Raises:
+            StoreWriteError: The disk refused a shard.
+        """
         self._files.extend(files)
         self._failures.extend(failures)
         due = time.monotonic() - self._since >= self._flush_seconds
@@ -85,14 +113,41 @@ class ShardSink:
             self.flush()
 
     def flush(self) -> None:
-        """Publish what has come together and try to commit it.
+        """Begin to publish what has come together, once the shard before is written.
 
         Raises:
-            StoreWriteError: The disk refused.
+            StoreWriteError: The disk refused the shard before.
         """
-        if self._keys:
-            vectors = np.concatenate(self._vectors)
-            self._writer.publish(self._spec, self._modality, self._keys, vectors)
-        self._writer.note(self._files, self._failures)
+        self._wait()
+        vectors = np.concatenate(self._vectors) if self._vectors else None
+        self._writing = self._pool.submit(
+            self._write, self._keys, vectors, self._files, self._failures
+        )
         self._clear()
-        self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+
+    def _wait(self) -> None:
+        """Wait for the shard that is being written, and raise what befell it."""
+        if self._writing is not None:
+            started = time.perf_counter()
+            writing, self._writing = self._writing, None
+            writing.result()
+            self.waited_seconds += time.perf_counter() - started
+
+    def _write(
+        self,
+        keys: Sequence[str],
+        vectors: Vectors | None,
+        files: Sequence[FileState],
+        failures: Sequence[ItemFailure],
+    ) -> None:
+        try:
+            if vectors is not None:
+                self._writer.publish(self._spec, self._modality, keys, vectors)
+        except StoreWriteError:
+            with suppress(StoreError):  # the failed write is what is reported
+                self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+            raise
+        self._writer.note(files, failures)
+        if time.monotonic() - self._committed_at >= _COMMIT_SECONDS:
+            self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+            self._committed_at = time.monotonic()

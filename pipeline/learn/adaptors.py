@@ -46,17 +46,22 @@ class ResidualAdaptor(nn.Module):
         adapted: Tensor = x + spread * self.mlp((x - centre) / spread)
         return adapted
 
-    def look_at(self, x: Tensor) -> None:
-        """Take centre and spread from vectors, shape (n, D); once, before training.
+    def look_at(self, x: Tensor, rows: Tensor) -> None:
+        """Take centre and spread from vectors; once, before training.
 
         Summed in float64 and in blocks: no copy of all vectors is made.
+
+        Args:
+            x: Shape (N, D).
+            rows: The vectors to look at, shape (n,).
         """
         with torch.no_grad():
-            blocks = torch.split(x, _BLOCK)
-            sums = [block.double().sum(dim=0) for block in blocks]
-            centre = torch.stack(sums).sum(dim=0) / len(x)
-            squares = [(block.double() - centre).square().sum() for block in blocks]
-            spread = (torch.stack(squares).sum() / x.numel()).sqrt()
+            parts = [part.to(x.device) for part in torch.split(rows, _BLOCK)]
+            sums = [x[part].double().sum(dim=0) for part in parts]
+            centre = torch.stack(sums).sum(dim=0) / len(rows)
+            squares = [(x[part].double() - centre).square().sum() for part in parts]
+            n_values = len(rows) * x.shape[1]
+            spread = (torch.stack(squares).sum() / n_values).sqrt()
             self.centre.copy_(centre)
             self.spread.copy_(spread if spread > 0 else torch.ones_like(spread))
 

@@ -7,7 +7,7 @@ from sklearn.preprocessing import StandardScaler
 
 from .features import Features
 from .metrics import auroc
-from .targets import Targets
+from .targets import SOFT_TARGET, Targets
 
 __all__ = ["logistic_regression_scores"]
 
@@ -30,7 +30,10 @@ def logistic_regression_scores(
     x = StandardScaler().fit(plain[train]).transform(plain)
     scores = np.full(targets.value.shape, np.nan)
     for finding in range(targets.value.shape[1]):
-        observed = targets.observed[:, finding]
+        # It takes no target in between; those of an uncertain label are left out.
+        observed = targets.observed[:, finding] & (
+            targets.value[:, finding] != SOFT_TARGET
+        )
         rows = train[observed[train]]
         labels = targets.value[rows, finding]
         if len(np.unique(labels)) < 2:

@@ -11,6 +11,7 @@ from retune.store import MetricValue
 from retune.store.errors import ConfigurationError, TrainingError
 from retune.store.label_states import UNLABELLED
 
+from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .checkpoints import Checkpoints
 from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
@@ -31,7 +32,13 @@ from .scenarios import (
     plan_scenario,
 )
 from .subgroups import Groups
-from .targets import BlankPolicy, Targets, UncertainPolicy, make_targets
+from .targets import (
+    SOFT_TARGET,
+    BlankPolicy,
+    Targets,
+    UncertainPolicy,
+    make_targets,
+)
 from .train_config import TrainConfig, untrained
 from .training import build_model, few_threads
 
@@ -132,8 +139,8 @@ def usable_findings(features: Features, targets: Targets) -> dict[str, str]:
     """
     rows = features.rows("train")
     observed = targets.observed[rows]
-    positives = ((targets.value[rows] > 0) & observed).sum(axis=0)
-    negatives = observed.sum(axis=0) - positives
+    positives = ((targets.value[rows] > SOFT_TARGET) & observed).sum(axis=0)
+    negatives = ((targets.value[rows] < SOFT_TARGET) & observed).sum(axis=0)
     reasons = {}
     for name, n_positive, n_negative in zip(
         features.findings, positives, negatives, strict=True
@@ -196,8 +203,9 @@ def run_experiment(
         ConfigurationError: An option names something that does not exist.
         TrainingError: The scenario cannot be run on these images.
     """
+    keep_freed_memory()
     _check_splits(features)
-    targets = make_targets(features.states, config.uncertain, config.blank)
+    targets = _targets(features, config)
     dropped = usable_findings(features, targets)
     if start is None:
         names = _chosen_findings(features.findings, dropped, config)
@@ -207,7 +215,7 @@ def run_experiment(
         features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}
     prompts.check(features.findings)
-    targets = make_targets(features.states, config.uncertain, config.blank)
+    targets = _targets(features, config)
     plan = nothing_new if config.scenario == "merge" else plan_scenario
     scenario = plan(
         config.scenario,
@@ -246,6 +254,16 @@ def _check_splits(features: Features) -> None:
                 f"no image is in the {split} split",
                 "Check the split column, or split anew with --split-seed.",
             )
+
+
+def _targets(features: Features, config: ExperimentConfig) -> Targets:
+    return make_targets(
+        features.states,
+        config.uncertain,
+        config.blank,
+        findings=features.findings,
+        training=features.split == "train",
+    )
 
 
 def _chosen_findings(
@@ -358,6 +376,8 @@ class _Run:
             found["joint-observed"] = self._once(merged)
         elif scenario.name == "data":
             found["joint-observed"] = found["joint"]  # its parts are all cells
+        if isinstance(self.features.embedding, np.memmap):
+            return found  # scikit-learn would need all vectors in memory, in float32
         found["logistic regression"] = self.rows("test").influence(
             logistic_regression_scores(self.features, self.targets)
         )

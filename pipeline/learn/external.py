@@ -77,7 +77,12 @@ def evaluate_run(
         )
     columns = [features.findings.index(name) for name in known]
     outputs = [saved.findings.index(name) for name in known]
-    all_targets = make_targets(features.states, uncertain, blank)  # type: ignore[arg-type]  # checked inside
+    all_targets = make_targets(
+        features.states,
+        uncertain,  # type: ignore[arg-type]  # checked inside
+        blank,  # type: ignore[arg-type]  # as above
+        findings=features.findings,
+    )
     targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
     scores = predict(saved.model, features.embedding)
     prediction = Prediction(

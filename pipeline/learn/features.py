@@ -9,6 +9,8 @@ from retune.store.errors import TrainingError
 
 __all__ = ["Features", "Prompts"]
 
+#: Rows that are looked at at a time.
+_BLOCK = 16_384
 SPLITS = ("train", "validation", "test")
 
 
@@ -20,7 +22,8 @@ class Features:
         image_id: Shape (N,), str.
         patient_id: Shape (N,), str; unique across datasets.
         split: Shape (N,), ``train``, ``validation`` or ``test``.
-        embedding: Shape (N, D), float16 or float32, as the backbone returned it.
+        embedding: Shape (N, D), float16 or float32, as the backbone returned it; a
+            `numpy.memmap` stays in its file, and batches are read from there.
         findings: K names.
         states: Shape (N, K), int8 codes of `retune.store.label_states`.
 
@@ -47,7 +50,7 @@ class Features:
         for name, (found, expected) in shapes.items():
             if found != expected:
                 raise TrainingError(f"{name} has shape {found}, not {expected}")
-        if not np.isfinite(self.embedding).all():
+        if not _all_finite(self.embedding):
             raise TrainingError(
                 "some embeddings are not finite", "Run `retune-cli verify`."
             )
@@ -72,6 +75,12 @@ class Features:
     def rows(self, split: str) -> npt.NDArray[np.int64]:
         """Indices of the images of one split."""
         return np.flatnonzero(self.split == split)
+
+
+def _all_finite(vectors: npt.NDArray[np.floating]) -> bool:
+    """In blocks: a whole table of answers would be half as large as the vectors."""
+    blocks = range(0, len(vectors), _BLOCK)
+    return all(np.isfinite(vectors[at : at + _BLOCK]).all() for at in blocks)
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ def load_features(
     datasets: Sequence[str] | None = None,
     where: str | None = None,
     split_seed: int | None = None,
+    stream: bool = False,
 ) -> tuple[Features, pa.Table]:
     """Read images with vectors and labels.
 
@@ -80,11 +81,14 @@ def load_features(
         where: A SQL condition over `images`.
         split_seed: Divide all patients anew by a seeded hash, instead of using the
             splits that ingest assigned.
+        stream: Leave the vectors in a file; see `read_labelled_images`.
 
     Returns:
         The arrays, and the catalog's columns of the same images.
     """
-    read = read_labelled_images(store, fingerprint, datasets=datasets, where=where)
+    read = read_labelled_images(
+        store, fingerprint, datasets=datasets, where=where, in_file=stream
+    )
     columns = read.images.select(["image_id", "patient_id", "dataset", "split"])
     image_id, patient_id, dataset, split = (
         np.asarray(column.to_pylist(), dtype=object) for column in columns.columns
@@ -111,6 +115,7 @@ def load_learning_set(
     where: str | None = None,
     split_seed: int | None = None,
     description_set: str = "default",
+    stream: bool = False,
 ) -> LearningSet:
     """Read images and descriptions of one encoder.
 
@@ -125,6 +130,7 @@ def load_learning_set(
         datasets=datasets,
         where=where,
         split_seed=split_seed,
+        stream=stream,
     )
     read = read_descriptions(
         store, encoder.fingerprint, description_set, features.findings

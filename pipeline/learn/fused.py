@@ -34,7 +34,7 @@ class _TwoLayers(torch.autograd.Function):
         db2 = (ones @ out)[0].to(kind)
         inner = out @ second
         # Where ReLU gave 0 nothing flows back; `hidden` is 0 exactly there.
-        inner = torch.ops.aten.threshold_backward(inner, hidden, 0)
+        torch.ops.aten.threshold_backward.grad_input(inner, hidden, 0, grad_input=inner)
         dw1 = (inner.T @ x).to(kind)
         db1 = (ones @ inner)[0].to(kind)
         dx = inner @ w1.to(inner.dtype) if ctx.needs_input_grad[0] else None

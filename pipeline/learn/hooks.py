@@ -373,10 +373,14 @@ class ElasticWeights(Hook):
         picked = picked[: self._options.rows]
         fisher = torch.zeros_like(optimiser.weights)
         for place in picked:
-            row = rows[place].to(x.device).reshape(1)
-            observed = mask[place].to(x.device).reshape(1, -1)
+            row = rows[place].to(targets.device).reshape(1)
+            observed = mask[place].to(targets.device).reshape(1, -1)
             # The log-likelihood of a row is a sum over its cells, not their mean.
-            loss = masked_loss(model.logits(x[row].float()), targets[row], observed)
+            loss = masked_loss(
+                model.logits(x[row.to(x.device)].to(row.device).float()),
+                targets[row],
+                observed,
+            )
             (loss * observed.sum()).backward()  # type: ignore[no-untyped-call]  # torch
             fisher += optimiser.gradient.square() / len(picked)
             optimiser.gradient.zero_()

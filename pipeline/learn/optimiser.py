@@ -60,13 +60,14 @@ class FlatAdam:
         size = self.learning_rate / (1 - _BETA_MEAN**self._steps)
         if size > torch.finfo(self.weights.dtype).max:
             raise diverged(self.learning_rate)
-        self.weights.mul_(1 - self.learning_rate * self._weight_decay)
+        if self._weight_decay:
+            self.weights.mul_(1 - self.learning_rate * self._weight_decay)
         self._mean.lerp_(self.gradient, 1 - _BETA_MEAN)
         self._square.mul_(_BETA_SQUARE).addcmul_(
             self.gradient, self.gradient, value=1 - _BETA_SQUARE
         )
         correction = math.sqrt(1 - _BETA_SQUARE**self._steps)
-        divisor = (self._square.sqrt() / correction).add_(_EPSILON)
+        divisor = self._square.sqrt().div_(correction).add_(_EPSILON)
         self.weights.addcdiv_(self._mean, divisor, value=-size)
         self.gradient.zero_()
 

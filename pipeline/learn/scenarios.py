@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from retune.store.errors import ConfigurationError, TrainingError
 
-from .targets import Targets
+from .targets import SOFT_TARGET, Targets
 
 __all__ = [
     "SCENARIOS",
@@ -184,7 +184,7 @@ def _finding_tasks(
 ) -> list[Task]:
     """One task for each finding, in the given sequence."""
     if name == "class":
-        positive = (targets.value > 0) & targets.observed
+        positive = (targets.value > SOFT_TARGET) & targets.observed
         parts = [rows[positive[rows, finding]] for finding in sequence]
     else:
         parts = patient_parts(patient_id, rows, len(sequence), seed)

@@ -96,7 +96,10 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
     findings, score, probability = kept or _scored_again(store, run, features, rows)
     labelled = with_findings(features, findings)
     targets = make_targets(
-        labelled.states[rows], experiment["uncertain"], experiment["blank"]
+        labelled.states[rows],
+        experiment["uncertain"],
+        experiment["blank"],
+        findings=findings,
     )
     return ScoredRun(
         run,

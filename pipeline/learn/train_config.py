@@ -7,6 +7,8 @@ import numpy as np
 
 from retune.store.errors import ConfigurationError
 
+from .shuffling import Shuffle
+
 __all__ = ["PRECISIONS", "PRESETS", "TrainConfig", "preset", "untrained"]
 
 #: Of the arithmetic of a training step; weights are float32 in every case.
@@ -33,6 +35,7 @@ class TrainConfig:
             go back to the best; 0: train all epochs and keep the last.
         seed: Of weights and batches.
         precision: A name in `PRECISIONS`.
+        shuffle: ``rows``, or ``blocks`` for vectors that stay in a file.
         options: What the method itself takes, by name.
     """
 
@@ -50,6 +53,7 @@ class TrainConfig:
     patience: int = 20
     seed: int = 0
     precision: str = "float32"
+    shuffle: Shuffle = "rows"
     options: Mapping[str, float | str] = field(default_factory=dict)
 
 

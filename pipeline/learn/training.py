@@ -15,6 +15,7 @@ from .model import AdaptedModel, loss_gradient, masked_loss
 from .optimiser import FlatAdam, diverged
 from .random_state import random_from_tensor, random_to_tensor
 from .scenarios import Task
+from .shuffling import shuffled
 from .train_config import PRESETS, TrainConfig, preset, untrained
 
 __all__ = [
@@ -73,17 +74,13 @@ def few_threads(batch_size: int, shape: tuple[int, ...]) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def look_at(model: AdaptedModel, x: Tensor) -> None:
+def look_at(model: AdaptedModel, x: Tensor, rows: Tensor) -> None:
     """Show the first task's embeddings and the descriptions to adaptors that ask."""
-    shared = model.adaptors.text is model.adaptors.image
-    for adaptor, vectors in (
-        (model.adaptors.image, x),
-        (model.adaptors.text, model.prompts),
-    ):
-        if isinstance(adaptor, ResidualAdaptor) and not (
-            shared and vectors is model.prompts
-        ):
-            adaptor.look_at(vectors)
+    image, text = model.adaptors.image, model.adaptors.text
+    if isinstance(image, ResidualAdaptor):
+        image.look_at(x, rows)
+    if isinstance(text, ResidualAdaptor) and text is not image:
+        text.look_at(model.prompts, torch.arange(len(model.prompts)))
 
 
 class Trainer:
@@ -104,8 +101,11 @@ class Trainer:
         self._precision: torch.dtype = getattr(torch, problem.config.precision)
         self._hook = hook or Hook()
         features, targets = problem.features, problem.targets
-        # As stored, often float16: a float32 copy would be twice as large.
-        self._x = torch.from_numpy(features.embedding).to(self._device)
+        # As stored, often float16: a float32 copy would be twice as large. What lies in
+        # a file stays there, and a batch at a time goes to the device.
+        in_file = isinstance(features.embedding, np.memmap)
+        self._x = torch.from_numpy(features.embedding)
+        self._x = self._x if in_file else self._x.to(self._device)
         self._targets = torch.from_numpy(targets.value).to(self._device)
         self._observed = torch.from_numpy(targets.observed)
         self._validation = torch.from_numpy(features.rows("validation"))
@@ -135,7 +135,7 @@ class Trainer:
         rows = torch.from_numpy(task.rows)
         mask = torch.from_numpy(task.mask)
         if not self._tasks_learned:
-            look_at(self.model, self._x[rows.to(self._device)])
+            look_at(self.model, self._x, rows)
         self._hook.before_task(self.model, self._optimiser, self._tasks_learned)
         shown = torch.from_numpy(task.mask.any(axis=0))
         best_loss, best_weights, best_epoch = self._validation_loss(shown), None, 0
@@ -161,14 +161,17 @@ class Trainer:
         return epoch
 
     def _pass_over(self, rows: Tensor, mask: Tensor) -> None:
-        order = torch.from_numpy(self._random.permutation(len(rows)))
+        order = torch.from_numpy(
+            shuffled(self._random, len(rows), self._config.shuffle)
+        )
         batches = torch.split(order, self._config.batch_size)[
             : self._config.epoch_steps
         ]
         self.model.train()
         for batch in batches:
             chosen = rows[batch].to(self._device)
-            x = self._x.index_select(0, chosen).to(self._precision)
+            # By way of float32: from float16 to bfloat16 torch has no fast conversion.
+            x = self._take(rows[batch]).float().to(self._precision)
             seen = mask[batch].to(self._device)
             logits = self.model.logits(x)
             targets = self._targets.index_select(0, chosen)
@@ -188,6 +191,10 @@ class Trainer:
         if not self._optimiser.weights.isfinite().all():
             raise diverged(self._config.learning_rate)
 
+    def _take(self, rows: Tensor) -> Tensor:
+        """Embeddings of some rows on the device."""
+        return self._x.index_select(0, rows.to(self._x.device)).to(self._device)
+
     def _validation_loss(self, shown: Tensor) -> float | None:
         """Loss on the shown findings' validation cells; None without early stopping."""
         if not self._config.patience:
@@ -199,8 +206,8 @@ class Trainer:
         with torch.no_grad():
             logits = torch.cat(
                 [
-                    self.model.logits(self._x[part].float())
-                    for part in torch.split(chosen, _BLOCK)
+                    self.model.logits(self._take(part).float())
+                    for part in torch.split(self._validation, _BLOCK)
                 ]
             )
             loss = masked_loss(logits, self._targets[chosen], observed.to(self._device))

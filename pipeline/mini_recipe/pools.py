@@ -22,7 +22,7 @@ from ..encode.backbones import mini_files
 from ..encode.embed import EmbedOptions, embed_with
 from ..encode.mini import build_mini
 from ..encode.preprocess import Preprocess
-from ..encode.processor import keep_freed_memory
+from ..memory import keep_freed_memory
 from ..progress import ProgressCallback, silent
 from .training import Pool
 

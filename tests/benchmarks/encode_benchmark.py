@@ -21,8 +21,9 @@ from retune.pipeline.encode.backbones import load_backbone, source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.encode.images import decode_image
 from retune.pipeline.encode.precision import choose_precision, with_precision
-from retune.pipeline.encode.processor import keep_freed_memory, let_threads_sleep
-from retune.store import EncoderSpec, FeatureStore
+from retune.pipeline.encode.processor import let_threads_sleep
+from retune.pipeline.memory import keep_freed_memory
+from retune.store import FeatureStore
 
 _BATCH = 32
 _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
@@ -173,24 +174,3 @@ def _precisions(exact: Backbone, pixels: np.ndarray) -> list[Row]:
         title = f"mini {precision}: cosine to float32, mean and (peer) worst"
         rows.append(Row(title, mean, worst, "", mean))
     return rows
-
-
-def publish_rows(root: Path) -> list[Row]:
-    """A million vectors of 512 numbers, from arrays to committed, queryable rows."""
-    n_rows, dim = 1_000_000, 512
-    spec = EncoderSpec("random", "0", {}, {}, {}, "mean", "float32", "float16", dim)
-    store = FeatureStore.create(root / "million")
-    random = np.random.default_rng(0)
-    part = random.standard_normal((16_384, dim), dtype=np.float32)
-    started = time.perf_counter()
-    with store.writer("benchmark") as writer:
-        for first in range(0, n_rows, len(part)):
-            keys = [
-                f"{row:032x}" for row in range(first, min(first + len(part), n_rows))
-            ]
-            writer.publish(spec, "image", keys, part[: len(keys)])
-            writer.commit()
-    count = store.sql("SELECT count(*) FROM features").fetchall()[0][0]
-    rate = count / (time.perf_counter() - started)
-    title = f"{count:,} x {dim} from arrays to committed rows"
-    return [Row(title, rate, 100_000, "rows/s", rate / 100_000, 1.0)]

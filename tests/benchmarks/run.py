@@ -9,11 +9,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from encode_benchmark import encode_rows, publish_rows
+from avalanche_benchmark import avalanche_rows
+from encode_benchmark import encode_rows
+from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
+from sink_benchmark import overlap_rows, publish_rows
 
 
 def main() -> None:
@@ -21,19 +24,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=["read", "query", "encode", "learn"])
+    kinds = ["ingest", "read", "query", "encode", "sink", "learn"]
+    parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
+        if arguments.only in (None, "ingest"):
+            rows += ingest_rows(root)
         if arguments.only in (None, "read", "query"):
             rows += read_rows(root, arguments.rows, arguments.repeats)
             rows += query_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
+        if arguments.only in (None, "encode", "sink"):
             rows += publish_rows(root)
+            rows += overlap_rows(root, max(3, arguments.repeats // 2))
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
+            rows += avalanche_rows()
     print_rows(rows)
     missed = [row.name for row in rows if row.goal is not None and row.ratio < row.goal]
     if missed:

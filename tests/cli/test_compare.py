@@ -1,28 +1,17 @@
 """`compare`: two runs on the same test images, from the command line."""
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
-from command_line import Result, run_command
+from command_line import result_in as result
+from command_line import run_in as run
 from image_samples import write_dataset, write_tiny_backbone
 
 pytestmark = pytest.mark.e2e
 
 _TRAIN = ("train", "--epochs", 3, "--no-bounds", "--store", "store")
-
-
-def run(cwd: Path, *arguments: object) -> Result:
-    return run_command(*arguments, cwd=cwd)
-
-
-def result(cwd: Path, *arguments: object) -> Any:
-    done = run(cwd, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +136,54 @@ def test_runs_without_a_common_finding_are_refused(
     done = run(place, "compare", runs["edema"], runs["mass"], "--store", "store")
     assert done.returncode == 2
     assert "no finding is in both" in done.stderr
+
+
+def test_report_shows_the_runs(place: Path, runs: dict[str, str]) -> None:
+    done = run(place, "report", "--store", "store", "--out", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "page.html"
+    page = (place / "page.html").read_text()
+    assert runs["scored"] in page
+    query = (
+        "SELECT round(value, 3) AS v FROM metrics WHERE metric = 'final_auroc' "
+        f"AND run_id = '{runs['scored']}'"
+    )
+    (row,) = result(place, "sql", query, "--store", "store")
+    assert f"{row['v']:.3f}" in page
+
+
+def test_report_of_some_runs_and_of_several_stores(
+    place: Path, runs: dict[str, str]
+) -> None:
+    other = shutil.copytree(place / "store", place / "other-store")
+    done = run(
+        place, "report", runs["scored"], "--also", other, "--markdown", "--store",
+        "store",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    label = [line for line in done.stdout.splitlines() if line.startswith("| label")]
+    assert len(label) == 1
+    assert label[0].split(" | ")[2] == "2"
+
+
+def test_report_mistakes_are_explained(place: Path, runs: dict[str, str]) -> None:
+    del runs
+    done = run(place, "report", "--store", "store", "--out", "no/folder/page.html")
+    assert done.returncode == 2
+    assert "no/folder/page.html cannot be written" in done.stderr
+    done = run(place, "report", "nosuchrun", "--store", "store")
+    assert done.returncode == 2
+    assert "nosuchrun" in done.stderr
+
+
+def test_report_of_a_store_without_runs(place: Path, tmp_path: Path) -> None:
+    ingested = run(
+        place, "ingest", "data", "--layout", "table", "--store", tmp_path / "s"
+    )
+    assert ingested.returncode == 0, ingested.stderr
+    done = run(place, "report", "--store", tmp_path / "s")
+    assert done.returncode == 2
+    assert "no finished run" in done.stderr
 
 
 def test_a_damaged_run_is_refused(place: Path, runs: dict[str, str]) -> None:

@@ -3,25 +3,15 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
-from command_line import Result, run_command
+from command_line import result_in as result
+from command_line import run_in as run
 from image_samples import write_dataset, write_tiny_backbone
 
 pytestmark = pytest.mark.e2e
 
 _QUICK = ("--scenario", "label", "--epochs", 3, "--no-bounds")
-
-
-def run(cwd: Path, *arguments: object) -> Result:
-    return run_command(*arguments, cwd=cwd)
-
-
-def result(cwd: Path, *arguments: object) -> Any:
-    done = run(cwd, *arguments, "--json")
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +159,25 @@ def test_a_damaged_run_folder_is_refused(place: Path) -> None:
     done = run(place, *command, first["run_id"], "--store", "one")
     assert done.returncode == 4
     assert "is missing" in done.stderr
+
+
+def test_vectors_may_stay_in_a_file(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is the same as in memory, and no file is left; a full disk is named."""
+    first = result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    before = {path.name for path in (place / "one").iterdir()}
+    again = result(
+        place, "train", *_QUICK, "--method", "analytic", "--stream", "--store", "one"
+    )
+    assert again["auroc"] == first["auroc"]
+    assert {path.name for path in (place / "one").iterdir()} == before
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full)
+    done = run(place, "train", *_QUICK, "--stream", "--store", "one")
+    assert done.returncode == 3
+    assert "no room for" in done.stderr
+    assert "without --stream" in done.stderr

@@ -12,7 +12,7 @@ from store_samples import digests, encoder, vectors
 
 from retune.store import shards
 from retune.store.errors import StoreCorruptError, StoreError, StoreWriteError
-from retune.store.shards import ShardHeader
+from retune.store.shards import ShardHeader, to_stored
 
 
 def _keys(n: int) -> np.ndarray:
@@ -183,3 +183,22 @@ def test_a_file_that_is_no_hdf5_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"hello")
     with pytest.raises(StoreCorruptError, match="cannot be read"):
         shards.read_header(path)
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(0, 5), st.integers(1, 9)),
+        elements=st.floats(width=32) | st.sampled_from([0.0, -0.0, 65504.0, 65520.0]),
+    ),
+    st.sampled_from(["float16", "float32"]),
+)
+def test_rows_fit_to_be_stored_are_those_that_are_finite_and_not_zero(
+    values: np.ndarray, dtype: str
+) -> None:
+    stored, good = to_stored(values, dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        plain = values.astype(dtype)
+    np.testing.assert_array_equal(stored, plain)
+    expected = np.isfinite(plain).all(axis=1) & plain.any(axis=1)
+    np.testing.assert_array_equal(good, expected)

@@ -11,7 +11,7 @@ from retune.pipeline.datasets.label_table import TableOptions
 from retune.store.errors import DatasetError
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE, UNCERTAIN
 
-HEADER = "path,patient_id,study_id,view,sex,age,split,Pleural_effusion,rib fracture"
+HEADER = "path,patient_id,study_id,view,sex,age,split,Pleural_effusion,cervical rib"
 
 
 def read(root: Path, **options):
@@ -42,7 +42,7 @@ def test_columns_with_the_catalogs_names_need_no_option(tmp_path, write_table):
             "official_split": "validation",
         },
     ]
-    assert table.findings == ("Pleural Effusion", "rib fracture")
+    assert table.findings == ("Pleural Effusion", "cervical rib")
     assert table.states.tolist() == [[POSITIVE, UNCERTAIN], [NEGATIVE, ABSENT]]
     assert table.warnings == ()
 
@@ -89,7 +89,7 @@ def test_parquet_reads_as_the_same_table(tmp_path, write_table):
         "age": pa.array([40, None], pa.int32()),
         "split": ["train", "test"],
         "Pleural_effusion": pa.array([True, False]),
-        "rib fracture": pa.array([-1.0, float("nan")]),
+        "cervical rib": pa.array([-1.0, float("nan")]),
     }
     pq.write_table(pa.table(columns), tmp_path / "parquet" / "t.parquet")
     one, two = read(tmp_path / "csv"), read(tmp_path / "parquet")
@@ -197,3 +197,10 @@ def test_no_table_and_a_wrong_name_are_errors(tmp_path):
         read(tmp_path)
     with pytest.raises(DatasetError, match=r"cannot read .*absent\.csv"):
         read(tmp_path, file="absent.csv")
+
+
+def test_a_finding_that_another_data_set_has_gets_its_canonical_name(
+    tmp_path, write_table
+):
+    write_table("t.csv", "path,patient_id,rib_fracture,COPD", ["a.png,1,1,0"])
+    assert read(tmp_path).findings == ("Rib Fracture", "COPD")

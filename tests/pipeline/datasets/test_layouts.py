@@ -1,13 +1,28 @@
 """The contract that every layout keeps, and how a folder is recognised."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from reference_labels import CHEXPERT_HEADER, NIH_HEADER, chexpert_row, nih_row
+from reference_labels import (
+    BRAX_HEADER,
+    CHEXPERT_FINDINGS,
+    CHEXPERT_HEADER,
+    CHEXPERT_LABELS,
+    CHEXPERT_PLUS_HEADER,
+    NIH_HEADER,
+    PADCHEST_HEADER,
+    brax_row,
+    chexpert_plus_row,
+    chexpert_row,
+    nih_row,
+    padchest_row,
+)
 
+from retune.pipeline.datasets import layouts
 from retune.pipeline.datasets.label_table import (
     IMAGE_SCHEMA,
     LabelTable,
@@ -44,6 +59,87 @@ EXAMPLES = {
             [chexpert_row("valid/patient64541/study1/view1_frontal.jpg")],
         ),
     },
+    "chexpert-plus": {
+        "df_chexpert_plus_240401.csv": (
+            CHEXPERT_PLUS_HEADER,
+            [
+                chexpert_plus_row("train/patient00001/study1/view1_frontal.jpg"),
+                chexpert_plus_row("train/patient00002/study1/view1_lateral.jpg"),
+            ],
+        ),
+        "report_fixed.json": (
+            json.dumps(
+                {"path_to_image": "train/patient00001/study1/view1_frontal.jpg"}
+                | dict.fromkeys(CHEXPERT_FINDINGS, 1.0)
+            ),
+            [
+                json.dumps(
+                    {"path_to_image": "train/patient00002/study1/view1_lateral.jpg"}
+                    | dict.fromkeys(CHEXPERT_FINDINGS)
+                )
+            ],
+        ),
+    },
+    "mimic": {
+        "mimic-cxr-2.0.0-chexpert.csv": (
+            f"subject_id,study_id,{CHEXPERT_LABELS}",
+            [
+                "10000032,50414267,1.0" + 13 * ",",
+                "10000764,57375967,," + ",".join(["1.0", "0.0", "-1.0"] * 4) + ",1.0",
+            ],
+        ),
+        "mimic-cxr-2.0.0-metadata.csv": (
+            "dicom_id,subject_id,study_id,ViewPosition,Rows",
+            [
+                "aa-bb,10000032,50414267,PA,3056",
+                "cc-dd,10000032,50414267,LATERAL,3056",
+                "ee-ff,10000764,57375967,AP,3050",
+            ],
+        ),
+        "mimic-cxr-2.0.0-split.csv": (
+            "dicom_id,study_id,subject_id,split",
+            [
+                "aa-bb,50414267,10000032,train",
+                "cc-dd,50414267,10000032,train",
+                "ee-ff,57375967,10000764,validate",
+            ],
+        ),
+    },
+    "padchest": {
+        "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv": (
+            PADCHEST_HEADER,
+            [padchest_row("a.png", "['pneumonia']"), padchest_row("b.png", "[]")],
+        )
+    },
+    "vindr": {
+        "image_labels_train.csv": (
+            "image_id,rad_id,Atelectasis,Other diseases,No finding",
+            ["aa,R1,1,0,0", "aa,R2,1,0,0", "aa,R3,0,1,0", "bb,R1,0,0,1"],
+        ),
+        "image_labels_test.csv": (
+            "image_id,Atelectasis,Other disease,No finding",
+            ["cc,1,0,0"],
+        ),
+    },
+    "openi": {
+        "indiana_reports.csv": (
+            "uid,MeSH,Problems,findings",
+            ["1,normal,normal,Clear.", "2,Opacity/lung/base;Scoliosis,Opacity,Seen."],
+        ),
+        "indiana_projections.csv": (
+            "uid,filename,projection",
+            ["1,1_IM-0001-4001.dcm.png,Frontal", "2,2_IM-0652-1001.dcm.png,Lateral"],
+        ),
+    },
+    "brax": {
+        "master_spreadsheet_update.csv": (
+            BRAX_HEADER,
+            [
+                brax_row("images/id_1/Study_1/a.png", Edema="1.0"),
+                brax_row("images/id_1/Study_2/b.png", Edema="-1.0"),
+            ],
+        )
+    },
     "table": {
         "ours.csv": (
             "path,patient_id,sex,Edema,Rib fracture",
@@ -51,6 +147,8 @@ EXAMPLES = {
         )
     },
 }
+#: Where images are not the rows of all files together.
+N_IMAGES = {"chexpert-plus": 2, "mimic": 3, "openi": 2, "vindr": 3}
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -67,7 +165,9 @@ def root(tmp_path, write_table, layout) -> Path:
 
 def test_a_layout_gives_a_table_that_keeps_the_contract(root, layout):
     table = read_layout(layout, root, NO_OPTIONS)
-    n_rows = sum(len(rows) for _, rows in EXAMPLES[layout].values())
+    n_rows = N_IMAGES.get(
+        layout, sum(len(rows) for _, rows in EXAMPLES[layout].values())
+    )
     assert table.layout == layout
     assert table.images.schema == IMAGE_SCHEMA
     assert table.states.shape == (n_rows, len(table.findings))
@@ -142,7 +242,7 @@ def test_every_layout_says_what_it_looks_for(layout):
 def test_an_unknown_layout_is_an_error_that_lists_the_known():
     with pytest.raises(ConfigurationError, match="'nhi'") as caught:
         read_layout("nhi", Path(), NO_OPTIONS)
-    assert "nih, chexpert, table" in caught.value.hint
+    assert "nih, chexpert, chexpert-plus, mimic, padchest" in caught.value.hint
 
 
 def test_an_option_that_a_layout_ignores_is_an_error():
@@ -160,8 +260,10 @@ def test_what_fits_no_layout_says_what_was_looked_for(tmp_path, write_table):
 
 
 def test_another_data_sets_train_csv_is_not_chexpert(tmp_path, write_table):
-    """VinDr's table is called train.csv too."""
-    write_table("train.csv", "image_id,class_name,rad_id", ["a,Atelectasis,R1"])
+    """VinDr's table is called train.csv too, and other people's are."""
+    file = write_table("train.csv", "image_id,class_name,rad_id", ["a,Edema,R1"])
+    assert recognise(tmp_path) == "vindr"
+    file.write_text("image_id,class\na,Edema\n")
     with pytest.raises(DatasetError, match="in no layout"):
         recognise(tmp_path)
 
@@ -247,3 +349,50 @@ def test_an_image_column_that_is_not_in_the_schema_is_a_programming_error():
 @pytest.mark.real
 def test_real_data_are_recognised(real_data):
     assert recognise(real_data / "nih-320") == "nih"
+
+
+class InstalledPoint:
+    """Stands for an entry point of another package."""
+
+    def __init__(self, name: str, target: object) -> None:
+        self.name, self.value, self._target = name, "their.module:LAYOUT", target
+
+    def load(self) -> object:
+        if isinstance(self._target, Exception):
+            raise self._target
+        return self._target
+
+
+def install(monkeypatch, point: InstalledPoint) -> None:
+    monkeypatch.setattr(layouts, "entry_points", lambda **_: [point])
+
+
+def test_another_package_adds_a_layout(monkeypatch, tmp_path):
+    theirs = layouts.Layout(
+        "theirs", lambda *_: good_table(), lambda _: True, "anything"
+    )
+    install(monkeypatch, InstalledPoint("theirs", theirs))
+    (tmp_path / "x").touch()
+    assert recognise(tmp_path) == "theirs"
+    assert read_layout("theirs", tmp_path, NO_OPTIONS).findings == ("Edema",)
+
+
+def test_a_layout_of_another_package_is_held_to_the_contract(monkeypatch, tmp_path):
+    bad = dataclasses.replace(good_table(), findings=())
+    theirs = layouts.Layout("theirs", lambda *_: bad, lambda _: True, "anything")
+    install(monkeypatch, InstalledPoint("theirs", theirs))
+    with pytest.raises(DatasetError, match="broke its contract"):
+        read_layout("theirs", tmp_path, NO_OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (ImportError("no such module"), "cannot be imported: no such module"),
+        (object(), "is no layout 'theirs'"),
+    ],
+)
+def test_a_package_whose_layout_is_broken_is_named(monkeypatch, target, said):
+    install(monkeypatch, InstalledPoint("theirs", target))
+    with pytest.raises(ConfigurationError, match=said):
+        read_layout("theirs", Path(), NO_OPTIONS)

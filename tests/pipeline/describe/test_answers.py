@@ -29,6 +29,11 @@ def test_whole_answers_are_read_as_they_are(
     assert parse_answer(json.dumps({"Edema": json.loads(text)})) == wanted
 
 
+def test_an_answer_cut_after_a_key_does_not_take_it_for_a_sentence() -> None:
+    found = parse_answer('{"positive": ["Dense lung."], "negative"')
+    assert found == {"positive": ("Dense lung.",), "negative": ()}
+
+
 @given(st.data())
 def test_a_cut_answer_gives_the_sentences_that_are_whole(data: st.DataObject) -> None:
     sentences = st.lists(st.from_regex(r"[A-Z][a-z ]{0,8}[a-z]\.", fullmatch=True))

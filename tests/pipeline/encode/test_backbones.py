@@ -181,3 +181,19 @@ def test_an_unknown_device_or_precision(tiny: str) -> None:
     if not torch.cuda.is_available():
         with pytest.raises(ConfigurationError, match="no device 'cuda'"):
             load_backbone(_source(tiny), device="cuda")
+
+
+@pytest.mark.parametrize("output_dtype", ["float16", "float32"])
+def test_narrowing_gives_the_numbers_that_numpy_gives(
+    tiny: str, output_dtype: str
+) -> None:
+    source = _source(tiny, output_dtype=output_dtype)
+    backbone = load_backbone(
+        source, precision="float32", output_dtype=output_dtype, device="cpu"
+    )
+    random = np.random.default_rng(0)
+    scales = 10.0 ** random.integers(-9, 6, (50, 1))
+    vectors = (random.standard_normal((50, 16)) * scales).astype(np.float32)
+    with np.errstate(over="ignore"):
+        expected = vectors.astype(output_dtype)
+    np.testing.assert_array_equal(backbone.narrow(vectors), expected)

@@ -371,6 +371,17 @@ def test_two_backbones_live_side_by_side_and_are_not_mixed(
     assert store.sql("SELECT count(*) FROM image_features").fetchall() == [(40,)]
 
 
+def test_an_idle_accelerator_is_told_before_the_work_begins(
+    store: FeatureStore, backbone: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed_module, "count_installed", lambda: 1)
+    seen: list[Progress] = []
+    embed(store, EmbedOptions(backbone), seen.append)
+    stages = [progress.stage for progress in seen]
+    assert stages.index("warning") < stages.index("images")
+    assert "torch cannot use" in seen[stages.index("warning")].note
+
+
 @pytest.mark.real
 def test_real_radiographs_with_mini(real_data: Path, tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "store")

@@ -1,0 +1,146 @@
+"""Figures as SVG text; the same runs give the same bytes."""
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .groups import RunGroup
+from .records import Figure, RunRecord
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+__all__ = ["draw_course", "draw_findings", "draw_overview"]
+
+#: Colours that differ for colour-blind readers too (Okabe & Ito 2008).
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_GREY = "#777777"
+_ROW_INCHES = 0.34
+
+
+def _canvas(width: float, height: float) -> tuple[Any, "Axes"]:
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(width, height), layout="constrained")
+    axes = canvas.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="x", color="#e4e4e4", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return canvas, axes
+
+
+def _svg(canvas: Any) -> str:
+    """An ``<svg>`` element that lies in a page."""
+    from matplotlib import rc_context
+
+    text = io.StringIO()
+    with rc_context({"svg.hashsalt": "retune", "svg.fonttype": "none"}):
+        canvas.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+    whole = text.getvalue()
+    return whole[whole.index("<svg") :]
+
+
+def _whisker(axes: "Axes", figure: Figure, y: float, colour: str, **look: Any) -> None:
+    if np.isnan(figure.value):
+        return
+    if not np.isnan(figure.low):
+        axes.plot([figure.low, figure.high], [y, y], color=colour, linewidth=1.6)
+    axes.plot([figure.value], [y], marker="o", color=colour, **look)
+
+
+def draw_overview(groups: Sequence[RunGroup]) -> str:
+    """Final AUROC of each group of one scenario, with its bounds as marks.
+
+    Args:
+        groups: Of one scenario and backbone.
+    """
+    canvas, axes = _canvas(7.2, 1.1 + _ROW_INCHES * len(groups))
+    marks = (
+        ("zero_shot_auroc", "zero-shot", "|"),
+        ("macro_auroc_joint", "joint", "D"),
+        ("macro_auroc_logistic_regression", "logistic regression", "x"),
+    )
+    for row, group in enumerate(groups):
+        _whisker(axes, group.summary("final_auroc"), row, _COLOURS[0])
+        for metric, label, marker in marks:
+            value = group.summary(metric).value
+            if not np.isnan(value):
+                axes.plot(
+                    [value], [row], marker=marker, color=_GREY, linestyle="none",
+                    fillstyle="none", label=label if row == 0 else None,
+                )  # fmt: skip
+    axes.set_yticks(range(len(groups)), [group.name for group in groups])
+    axes.invert_yaxis()
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_xlabel("mean test AUROC after the last task, 95 % interval")
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return _svg(canvas)
+
+
+def draw_course(group: RunGroup) -> str:
+    """Mean AUROC before the first task and after each, a thin line per run."""
+    canvas, axes = _canvas(7.2, 2.9)
+    n_tasks = min(run.n_tasks for run in group.runs)
+    steps = np.arange(n_tasks + 1)
+    every = [_course(run)[: n_tasks + 1] for run in group.runs]
+    if len(every) > 1:
+        for line in every:
+            axes.plot(steps, line, color=_COLOURS[0], linewidth=0.7, alpha=0.4)
+    known = np.array(every)
+    axes.plot(
+        steps, known.mean(axis=0), color=_COLOURS[0], marker="o", label="all findings"
+    )
+    bounds = (
+        ("macro_auroc_joint", "joint", _COLOURS[1], "--"),
+        ("macro_auroc_joint_observed", "joint-observed", _COLOURS[2], ":"),
+        ("macro_auroc_logistic_regression", "logistic regression", _GREY, "-."),
+    )
+    for metric, label, colour, style in bounds:
+        value = group.summary(metric).value
+        if not np.isnan(value):
+            axes.axhline(value, color=colour, linestyle=style, label=label)
+    names = ["zero-shot", *group.newest.task_names()[:n_tasks]]
+    axes.set_xticks(steps, names, rotation=30, ha="right", fontsize=8)
+    axes.set_ylabel("mean test AUROC")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return _svg(canvas)
+
+
+def _course(run: RunRecord) -> list[float]:
+    matrix = run.matrix()
+    matrix = matrix[:, ~np.isnan(matrix).any(axis=0)]
+    return [float(row.mean()) if len(row) else float("nan") for row in matrix]
+
+
+def draw_findings(run: RunRecord) -> str:
+    """AUROC of each finding after the last task with DeLong's interval, and before."""
+    names = list(run.findings)
+    canvas, axes = _canvas(7.2, 1.2 + 0.26 * len(names))
+    axes.axvline(0.5, color="#bbbbbb", linewidth=1)
+    for row, name in enumerate(names):
+        final = run.figure("auroc", name)
+        first = row == 0
+        _whisker(
+            axes,
+            final,
+            row,
+            _COLOURS[0],
+            label="after the last task" if first else None,
+        )
+        others = (("auroc", 0, "zero-shot", "|"), ("auroc_joint", None, "joint", "D"))
+        for metric, task, words, marker in others:
+            value = run.figure(metric, name, task).value
+            if not np.isnan(value):
+                axes.plot(
+                    [value], [row], marker=marker, color=_GREY, linestyle="none",
+                    fillstyle="none", label=words if first else None,
+                )  # fmt: skip
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.set_xlabel("test AUROC, 95 % interval (DeLong)")
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return _svg(canvas)

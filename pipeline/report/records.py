@@ -1,0 +1,179 @@
+"""Runs read back from the catalog as arrays."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from retune.store import FeatureStore
+from retune.store.errors import ConfigurationError
+
+__all__ = ["Figure", "RunRecord", "read_runs"]
+
+Floats = npt.NDArray[np.float64]
+_NONE = float("nan")
+#: Bound -> the suffix of its metrics.
+_BOUNDS = {
+    "joint": "joint",
+    "joint-observed": "joint_observed",
+    "logistic regression": "logistic_regression",
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure with the ends of its 95 % interval; NaN where there is none."""
+
+    value: float = _NONE
+    low: float = _NONE
+    high: float = _NONE
+
+
+#: Task, split, finding ('' for all) and metric -> the figure.
+_Cells = Mapping[tuple[int, str, str, str], Figure]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as the catalog has it; K findings, T tasks.
+
+    Attributes:
+        run_id: Its id.
+        store: Name of the store's folder.
+        backbone: Of its embeddings.
+        fingerprint: Of its encoder.
+        scenario: One of the scenarios.
+        method: A method's name.
+        seconds: Reading, training and evaluating.
+        config: As `train` recorded it: ``experiment`` and ``chosen``.
+        findings: K names, in the order of their tasks.
+        introduced: The task that introduced each finding, shape (K,).
+        n_tasks: T.
+        cells: All its figures.
+    """
+
+    run_id: str
+    store: str
+    backbone: str
+    fingerprint: str
+    scenario: str
+    method: str
+    seconds: float
+    config: Mapping[str, Any]
+    findings: tuple[str, ...]
+    introduced: npt.NDArray[np.int64]
+    n_tasks: int
+    cells: _Cells
+
+    def figure(
+        self, metric: str, finding: str = "", task: int | None = None,
+        split: str = "test",
+    ) -> Figure:  # fmt: skip
+        """A figure, by default after the last task on test; NaN if it is not there."""
+        task = self.n_tasks if task is None else task
+        return self.cells.get((task, split, finding, metric), Figure())
+
+    def row(self, metric: str, task: int | None = None, split: str = "test") -> Floats:
+        """Values of all findings, shape (K,)."""
+        figures = [self.figure(metric, name, task, split) for name in self.findings]
+        return np.array([figure.value for figure in figures])
+
+    def matrix(self) -> Floats:
+        """R: test AUROC before the first task and after each, shape (T+1, K)."""
+        return np.stack([self.row("auroc", t) for t in range(self.n_tasks + 1)])
+
+    def task_names(self) -> list[str]:
+        """What each task brought."""
+        if self.scenario in ("class", "label"):
+            names = dict(zip(self.introduced.tolist(), self.findings, strict=True))
+            return [names.get(t, f"task {t}") for t in range(1, self.n_tasks + 1)]
+        if self.scenario == "data":
+            return [f"part {t} of {self.n_tasks}" for t in range(1, self.n_tasks + 1)]
+        return [self.scenario] * self.n_tasks
+
+    def bounds(self) -> dict[str, Floats]:
+        """Test AUROC of the bounds that the run has, shape (K,) each."""
+        rows = {name: self.row(f"auroc_{key}") for name, key in _BOUNDS.items()}
+        return {name: row for name, row in rows.items() if not np.isnan(row).all()}
+
+    def groups(self) -> list[str]:
+        """Splits of groups of patients, such as ``test/sex=F``."""
+        return sorted({split for _, split, _, _ in self.cells if "=" in split})
+
+
+def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[RunRecord]:
+    """Finished runs with their figures, oldest first.
+
+    Args:
+        store: Where they are.
+        names: Run ids or their beginnings, or ``latest``; all if there is none.
+
+    Raises:
+        ConfigurationError: A name means no run or several, or there is no run at all.
+    """
+    from retune.store import find_run
+
+    chosen = [find_run(store, name).run_id for name in names]
+    rows = store.sql(
+        """SELECT r.run_id, coalesce(e.backbone, '?'), r.fingerprint, r.scenario,
+            r.method, r.seconds, r.config
+        FROM runs r LEFT JOIN encoders e USING (fingerprint)
+        WHERE r.status = 'finished' AND (len(?) = 0 OR list_contains(?, r.run_id))
+        ORDER BY r.started_at, r.run_id""",
+        [chosen, chosen],
+    ).fetchall()
+    if not rows:
+        raise ConfigurationError(
+            f"{store.path} has no finished run", "`retune-cli train` makes one."
+        )
+    cells = _read_cells(store, [row[0] for row in rows])
+    return [_record(store.path.name, row, cells.get(row[0], {})) for row in rows]
+
+
+def _read_cells(store: FeatureStore, run_ids: Sequence[str]) -> dict[str, _Cells]:
+    found: dict[str, dict[tuple[int, str, str, str], Figure]] = {}
+    for run_id, task, split, finding, metric, *ends in store.sql(
+        """SELECT run_id, task, split, coalesce(finding, ''), metric, value, ci_low,
+            ci_high FROM metrics WHERE list_contains(?, run_id)""",
+        [list(run_ids)],
+    ).fetchall():
+        known = (_NONE if end is None else float(end) for end in ends)
+        found.setdefault(run_id, {})[task, split, finding, metric] = Figure(*known)
+    return dict(found)
+
+
+def _record(store: str, row: tuple[Any, ...], cells: _Cells) -> RunRecord:
+    run_id, backbone, fingerprint, scenario, method, seconds, config = row
+    of_test = [key for key in cells if key[1] == "test"]
+    findings = sorted({finding for _, _, finding, _ in of_test if finding})
+    last = max((task for task, *_ in of_test), default=0)
+
+    def introduced(name: str) -> int:
+        value = cells.get((last, "test", name, "task_introduced"), Figure()).value
+        return 1 if np.isnan(value) else int(value)
+
+    findings.sort(key=introduced)  # stable: by name within a task
+    try:
+        recorded = dict(json.loads(config))
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(
+            f"the configuration of run {run_id} in the catalog is not JSON: {error}",
+            "The table runs holds it in the column config.",
+        ) from error
+    return RunRecord(
+        run_id,
+        store,
+        backbone,
+        fingerprint,
+        scenario,
+        method,
+        seconds,
+        recorded,
+        tuple(findings),
+        np.array([introduced(name) for name in findings], dtype=np.int64),
+        last,
+        cells,
+    )

@@ -1,0 +1,152 @@
+"""Several datasets in one store, from the command line: findings, selection, splits."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import result_in as result
+from command_line import run_in as run
+from image_samples import write_dataset, write_images, write_tiny_backbone
+from reference_labels import NIH_HEADER, nih_row
+
+pytestmark = pytest.mark.e2e
+
+
+def write_nih(folder: Path, n_images: int) -> None:
+    names = [f"{n:03d}.png" for n in range(n_images)]
+    write_images(folder / "images", names, seed=7)
+    rows = [
+        nih_row(name, ["Edema", "Effusion|Mass", "No Finding"][n % 3], patient=str(n))
+        for n, name in enumerate(names)
+    ]
+    text = "\n".join([NIH_HEADER, *rows]) + "\n"
+    (folder / "Data_Entry_2017_v2020.csv").write_text(text)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The datasets `ward` (Edema, Mass), `clinic` (the same) and `nih`, embedded."""
+    folder = tmp_path_factory.mktemp("place")
+    write_dataset(folder / "data", 120)
+    write_dataset(folder / "more", 40, seed=3)
+    write_nih(folder / "nih", 90)
+    backbone = write_tiny_backbone(folder / "tiny")
+    for command in (
+        ("ingest", "data", "--layout", "table", "--dataset", "ward"),
+        ("ingest", "more", "--layout", "table", "--dataset", "clinic"),
+        ("ingest", "nih"),
+        ("embed", "--backbone", backbone),
+    ):
+        done = run(folder, *command, "--quiet")
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_findings_are_listed_with_counts_per_dataset(place: Path) -> None:
+    rows = result(place, "findings")
+    edema = {row["dataset"]: row for row in rows if row["finding"] == "Edema"}
+    assert edema["nih"]["positive"] == 30
+    assert edema["ward"]["positive"] == edema["ward"]["negative"] == 60
+    (none,) = [
+        row for row in rows if (row["finding"], row["dataset"]) == ("No Finding", "nih")
+    ]
+    assert (none["positive"], none["negative"]) == (30, 60)
+    text = run(place, "findings", "--datasets", "nih").stdout
+    assert "Pleural Effusion" in text
+    assert "ward" not in text
+    assert "Lung Opacity" in text  # which includes Edema
+
+
+def test_findings_of_an_unknown_dataset_is_an_error(place: Path) -> None:
+    done = run(place, "findings", "--datasets", "nhi")
+    assert done.returncode == 2
+    assert "no dataset nhi; it has: clinic, nih, ward" in done.stderr
+
+
+def test_aliases_need_no_store(tmp_path: Path) -> None:
+    rows = result(tmp_path, "findings", "--aliases")
+    assert {
+        "layout": "nih",
+        "written as": "Effusion",
+        "finding": "Pleural Effusion",
+    } in rows
+    assert run(tmp_path, "findings", "--aliases").returncode == 0
+
+
+def test_two_datasets_train_together_and_a_third_evaluates(place: Path) -> None:
+    found = result(
+        place, "train", "--scenario", "joint", "--datasets", "ward,nih", "--no-bounds",
+        "--epochs", 2, "--findings", "Edema,Mass,Pleural Effusion",
+    )  # fmt: skip
+    assert found["findings"] == ["Edema", "Mass", "Pleural Effusion"]
+    config = result(place, "sql", "SELECT config FROM runs")[-1]["config"]
+    assert json.loads(config)["chosen"]["datasets"] == ["ward", "nih"]
+    scored = result(
+        place, "evaluate", found["run_id"], "--dataset", "clinic", "--split", "all"
+    )
+    assert {row["finding"] for row in scored["findings"]} == {"Edema", "Mass"}
+    assert "Pleural Effusion" in scored["not_evaluated"]
+
+
+def test_a_selection_is_counted_before_work_starts(place: Path) -> None:
+    where = "dataset = 'nih' AND age >= 18"
+    for command in (
+        ("embed", "--backbone", f"local-dir:{place / 'tiny'}"),
+        ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1),
+        ("evaluate", "latest", "--split", "all"),
+    ):
+        done = run(place, *command, "--where", where)
+        assert done.returncode == 0, done.stderr
+        assert "--where chooses 90 of 250 images" in done.stderr
+
+
+def test_only_the_selected_images_are_embedded(place: Path, tmp_path: Path) -> None:
+    backbone = f"local-dir:{place / 'tiny'}"
+    data = place / "data"
+    run(tmp_path, "ingest", data, "--layout", "table", "--dataset", "ward")
+    found = result(
+        tmp_path, "embed", "--backbone", backbone, "--where", "patient_id = '3'"
+    )
+    assert found["images_encoded"] == 2
+    assert result(tmp_path, "embed", "--backbone", backbone)["images_encoded"] == 118
+
+
+@pytest.mark.parametrize(
+    "command", ["embed", "train --scenario joint", "evaluate latest"]
+)
+def test_a_condition_that_is_none_is_an_error(place: Path, command: str) -> None:
+    done = run(place, *command.split(), "--where", "colour = 'blue'")
+    assert done.returncode == 3
+    assert "is not a condition over images" in done.stderr
+    assert "Example: --where" in done.stderr
+
+
+@pytest.mark.parametrize("policy", ["soft", "per-finding", "zeros", "ones"])
+@pytest.mark.parametrize("method", ["finetune", "analytic"])
+def test_uncertain_labels_train_by_every_policy(
+    doubtful: Path, policy: str, method: str
+) -> None:
+    found = result(
+        doubtful, "train", "--scenario", "label", "--uncertain", policy,
+        "--method", method, *(["--epochs", 1] if method == "finetune" else []),
+    )  # fmt: skip
+    assert len(found["auroc"]) == 3
+    config = result(doubtful, "sql", "SELECT config FROM runs ORDER BY started_at")
+    assert json.loads(config[-1]["config"])["experiment"]["uncertain"] == policy
+
+
+@pytest.fixture(scope="module")
+def doubtful(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every third label of Edema is uncertain."""
+    folder = tmp_path_factory.mktemp("doubtful")
+    write_dataset(folder / "data", 120, seed=9)
+    file = folder / "data" / "labels.csv"
+    lines = file.read_text().splitlines()
+    for n in range(1, len(lines), 3):
+        cells = lines[n].split(",")
+        lines[n] = ",".join([*cells[:3], "-1", cells[4]])
+    file.write_text("\n".join(lines) + "\n")
+    run(folder, "ingest", "data", "--layout", "table")
+    backbone = f"local-dir:{place / 'tiny'}"
+    assert run(folder, "embed", "--backbone", backbone).returncode == 0
+    return folder

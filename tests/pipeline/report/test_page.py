@@ -1,0 +1,224 @@
+"""Runs become rows, pictures and one page."""
+
+import html.parser
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from retune.pipeline.report.figures import draw_course, draw_findings, draw_overview
+from retune.pipeline.report.groups import (
+    group_runs,
+    mean_figure,
+    where_it_loses,
+    without_repeats,
+)
+from retune.pipeline.report.page import build_page, sequence_table
+from retune.pipeline.report.records import Figure, RunRecord
+from retune.store.errors import ConfigurationError
+
+FINDINGS = ("Edema", "Mass & more", "Hernia")
+
+
+def record(
+    number: int,
+    *,
+    shift: float = 0.0,
+    scenario: str = "label",
+    method: str = "finetune",
+    preset: str = "default",
+    where: str | None = None,
+    seed: int = 0,
+    store: str = "feature-store",
+    fingerprint: str = "f",
+) -> RunRecord:
+    """A run of three tasks; Hernia has one class in test, so it has no figure."""
+    cells: dict[tuple[int, str, str, str], Figure] = {}
+    for task in range(4):
+        for k, name in enumerate(FINDINGS[:2]):
+            value = 0.6 + 0.05 * task + 0.1 * k + shift
+            cells[task, "test", name, "auroc"] = Figure(value, value - 0.1, value + 0.1)
+    for name, count in zip(FINDINGS, (9, 8, 0), strict=True):
+        cells[3, "test", name, "n_positive"] = Figure(count)
+        cells[3, "test", name, "n_observed"] = Figure(40)
+        cells[3, "test", name, "task_introduced"] = Figure(FINDINGS.index(name) + 1)
+    for metric, value in (
+        ("final_auroc", 0.8), ("zero_shot_auroc", 0.65), ("forgetting", 0.01),
+        ("sequence_gap", 0.0), ("final_auroc_all", 0.8),
+        ("macro_auroc_logistic_regression", 0.7),
+    ):  # fmt: skip
+        moved = value + (shift if "auroc" in metric else 0)
+        cells[3, "test", "", metric] = Figure(moved, moved - 0.05, moved + 0.05)
+    cells[3, "test/sex=F", "", "macro_auroc"] = Figure(0.77, 0.6, 0.9)
+    cells[3, "test/sex=F", "", "n_images"] = Figure(17)
+    config: dict[str, Any] = {
+        "experiment": {
+            "scenario": scenario, "method": method, "preset": preset,
+            "train": {"seed": seed, "epochs": 3},
+        },
+        "chosen": {"where": where, "split_seed": seed},
+    }  # fmt: skip
+    return RunRecord(
+        f"run-{number}", store, "mini", fingerprint, scenario, method, 1.5, config,
+        FINDINGS, np.array([1, 2, 3]), 3, cells,
+    )  # fmt: skip
+
+
+class _Balance(html.parser.HTMLParser):
+    """Whether each element that is opened is closed, in order."""
+
+    void = ("meta", "br", "hr", "img", "link")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        del attrs
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: str) -> str:
+    """The text of a page that is well formed."""
+    parser = _Balance()
+    parser.feed(page)
+    assert parser.open == []
+    return " ".join(" ".join(parser.text).split())
+
+
+def page_of(runs: list[RunRecord]) -> str:
+    return build_page(runs, version="1", made_at="today")
+
+
+def test_a_page_tells_every_figure_with_its_interval() -> None:
+    text = read(page_of([record(1)]))
+    assert "0.800 (0.750 to 0.850)" in text  # final
+    assert "0.750 (0.650 to 0.850)" in text  # Edema after the last task
+    assert "Mass & more" in text
+    assert "sex=F 17 0 0.770 (0.600 to 0.900)" in text
+    assert "not a medical device" in text
+    assert "max_{tau(k)<=t<T}" in text  # the formulas
+    assert "1 run of feature-store" in text
+
+
+def test_a_page_needs_nothing_beside_it() -> None:
+    page = page_of([record(1), record(2, method="analytic")])
+    links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
+    assert links == []
+    assert "url(http" not in page
+    assert page.count("<svg") == 5  # one overview, a course and findings per group
+
+
+def test_equal_runs_give_equal_pages() -> None:
+    runs = [record(1), record(2, seed=1, shift=0.02)]
+    assert page_of(runs) == page_of(runs)
+
+
+def test_names_cannot_break_the_page() -> None:
+    runs = [record(1, where="age < 3 AND '<script>' <> ''")]
+    page = page_of(runs)
+    read(page)
+    assert "<script>" not in page
+
+
+def test_runs_that_differ_in_seed_are_one_row() -> None:
+    runs = [record(n, seed=n, shift=s) for n, s in ((1, 0.0), (2, 0.02), (3, 0.04))]
+    (group,) = group_runs(runs)
+    final = group.summary("final_auroc")
+    values = [0.8, 0.82, 0.84]
+    low, high = stats.t.interval(0.95, 2, np.mean(values), stats.sem(values))
+    assert (final.value, final.low, final.high) == pytest.approx((0.82, low, high))
+    assert group.newest.run_id == "run-3"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"scenario": "data"}, {"method": "ewc"}, {"preset": "reference"},
+        {"where": "age > 3"},
+    ],
+)  # fmt: skip
+def test_runs_that_differ_in_more_are_told_apart(other: dict[str, str]) -> None:
+    groups = group_runs([record(1), record(2, **other)])  # type: ignore[arg-type]
+    assert len(groups) == 2
+    assert len({(group.scenario, group.name) for group in groups}) == 2
+
+
+def test_repeated_runs_count_once() -> None:
+    runs = [record(1), record(2), record(3, seed=4), record(4, shift=0.1)]
+    assert [run.run_id for run in without_repeats(runs)] == ["run-3", "run-4"]
+    elsewhere = [record(1), record(2, store="other"), record(3, fingerprint="g")]
+    assert len(without_repeats(elsewhere)) == 3
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_a_mean_lies_within_its_interval(values: list[float]) -> None:
+    found = mean_figure([*(Figure(v, 0, 1) for v in values), Figure()])
+    assert found.value == pytest.approx(np.mean(values))
+    assert found.low - 1e-12 <= found.value <= found.high + 1e-12
+
+
+def test_losses_are_named() -> None:
+    assert where_it_loses(group_runs([record(1)])[0]) == []
+    bad = record(1)
+    cells = dict(bad.cells)
+    cells[3, "test", "", "forgetting"] = Figure(0.09)
+    cells[3, "test", "", "final_auroc"] = Figure(0.6)
+    cells[3, "test", "", "final_auroc_all"] = Figure(0.6)
+    cells[3, "test", "Edema", "auroc"] = Figure(0.3)
+    (group,) = group_runs([RunRecord(**{**vars(bad), "cells": cells})])
+    lost = " ".join(where_it_loses(group))
+    assert "forgetting 0.090 is above 0.02" in lost
+    assert "below zero-shot's 0.650" in lost
+    assert "logistic regression" in lost
+    assert "Edema (-0.300)" in lost
+    assert "Mass" not in lost
+
+
+def test_figures_show_names_and_are_the_same_again() -> None:
+    (group,) = group_runs([record(1), record(2, seed=1, shift=0.03)])
+    for draw, value in (
+        (draw_course, group), (draw_findings, group.newest), (draw_overview, [group]),
+    ):  # fmt: skip
+        picture = draw(value)  # type: ignore[operator]
+        assert picture.startswith("<svg")
+        assert picture == draw(value)  # type: ignore[operator]
+    assert "Hernia" in draw_findings(group.newest)
+
+
+def test_a_table_for_a_readme() -> None:
+    table = sequence_table(group_runs([record(1), record(2, method="analytic")]))
+    lines = table.splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith("| label | finetune | 1 | 0.800 (0.750 to 0.850) |")
+
+
+def test_zero_shot_runs_have_a_page() -> None:
+    whole = record(1, scenario="zero-shot")
+    cells = {key: one for key, one in whole.cells.items() if key[0] == 0}
+    run = RunRecord(**{**vars(whole), "n_tasks": 0, "cells": cells})
+    assert "zero-shot" in read(page_of([run]))
+
+
+def test_without_the_extra_it_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def absent(name: str) -> object:
+        raise ImportError(f"No module named {name}", name=name)
+
+    monkeypatch.setattr("retune.pipeline.report.page.import_module", absent)
+    with pytest.raises(ConfigurationError, match="needs jinja2") as raised:
+        page_of([record(1)])
+    assert "retune-cli[report]" in str(raised.value.hint)
