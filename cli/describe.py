@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .ablate import ablate_command
 from .description_sets import add_set_commands
 from .options import JsonOption, QuietOption, StoreOption, split_names
 from .printing import print_json, print_line, progress_bar, remark
@@ -21,6 +22,7 @@ describe_app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 add_set_commands(describe_app)
+describe_app.command("ablate")(ablate_command)
 
 
 @describe_app.callback()

@@ -1,0 +1,92 @@
+"""`describe ablate` on a small store."""
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Result, run_command
+from image_samples import write_dataset, write_tiny_backbone
+
+from retune.store import FeatureStore
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("ablate")
+    write_dataset(folder / "data", 120)
+    write_tiny_backbone(folder / "tiny")
+    for command in (
+        ("ingest", "data", "--layout", "table"),
+        ("embed", "--backbone", f"local-dir:{folder / 'tiny'}"),
+    ):
+        done = run_command(*command, "--store", "store", "--quiet", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def ablate(place: Path, *more: object) -> Result:
+    return run_command(
+        "describe", "ablate", "--epochs", 2, *more, "--store", "store", cwd=place
+    )
+
+
+def test_one_table_and_one_figure_and_nothing_is_stored(place: Path) -> None:
+    store = FeatureStore(place / "store")
+    count = """SELECT (SELECT count(*) FROM descriptions),
+        (SELECT count(*) FROM features)"""
+    before = store.sql(count).fetchall()
+    done = ablate(place, "--figure", "a.svg")
+    assert done.returncode == 0, done.stderr
+    for name in ("name", "templates", "structured", "described", "shuffled"):
+        lines = [line for line in done.stdout.splitlines() if line.startswith(name)]
+        assert len(lines) == 2
+    assert "mean over 2 findings" in done.stdout
+    for control in ("random words", "shuffled"):
+        assert done.stdout.count(f"control '{control}'") == 2
+    assert "joint" in (place / "a.svg").read_text()
+    assert store.sql(count).fetchall() == before
+    again = ablate(place, "--json")
+    rows = json.loads(again.stdout)
+    assert [row["condition"] for row in rows if row["scenario"] == "joint"] == [
+        "name", "templates", "structured", "described", "random words", "shuffled"
+    ]  # fmt: skip
+    assert all(row["low"] <= row["auroc"] <= row["high"] for row in rows)
+    assert json.loads(ablate(place, "--json").stdout) == rows
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--findings", "Edema"), "at least two findings"),
+        (("--findings", "Edema,Goitre"), "unknown finding 'Goitre'"),
+        (("--descriptions", "nobody"), "no description set or file 'nobody'"),
+        (("--figure", "a.gif"), "a figure ends in"),
+        (("--fingerprint", "zz"), "no encoder of the store fits"),
+    ],
+)
+def test_what_cannot_be_done_is_named(
+    place: Path, more: tuple[str, ...], said: str
+) -> None:
+    done = ablate(place, *more)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Hint: " in done.stderr
+
+
+def test_another_backbone_at_the_same_place_is_refused(
+    place: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "kept"
+    (place / "tiny").rename(moved)
+    try:
+        write_tiny_backbone(place / "tiny", seed=9)
+        done = ablate(place)
+    finally:
+        for file in (place / "tiny").iterdir():
+            file.unlink()
+        (place / "tiny").rmdir()
+        moved.rename(place / "tiny")
+    assert done.returncode == 3
+    assert "the store's vectors are of" in done.stderr
