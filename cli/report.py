@@ -1,5 +1,6 @@
 """`retune-cli report`: the runs of a store as one page."""
 
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +23,14 @@ def report_command(
     also: Annotated[
         list[Path] | None,
         typer.Option("--also", help="A further store; may be given several times."),
+    ] = None,
+    as_backbone: Annotated[
+        str | None,
+        typer.Option(
+            "--as-backbone",
+            metavar="NAME",
+            help="Take the backbones of all runs for one, trained anew for each split.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path(
         "report.html"
@@ -47,6 +56,8 @@ def report_command(
     found = read_runs(FeatureStore(store), runs or ())
     for path in also or ():
         found += read_runs(FeatureStore(path))
+    if as_backbone is not None:
+        found = [replace(run, backbone=as_backbone) for run in found]
     if markdown:
         print_line(sequence_table(group_runs(without_repeats(found))))
         return

@@ -166,6 +166,16 @@ def test_report_of_some_runs_and_of_several_stores(
     assert label[0].split(" | ")[2] == "2"
 
 
+def test_backbones_are_kept_apart_unless_told_otherwise(
+    place: Path, runs: dict[str, str]
+) -> None:
+    pair = ("report", runs["split"], runs["encoder"], "--markdown", "--store", "store")
+    apart = run(place, *pair).stdout.splitlines()
+    assert [line.split(" | ")[2] for line in apart[2:]] == ["1", "1"]
+    together = run(place, *pair, "--as-backbone", "mine").stdout.splitlines()
+    assert [line.split(" | ")[2] for line in together[2:]] == ["2"]
+
+
 def test_report_mistakes_are_explained(place: Path, runs: dict[str, str]) -> None:
     del runs
     done = run(place, "report", "--store", "store", "--out", "no/folder/page.html")
