@@ -81,18 +81,23 @@ def draw_overview(groups: Sequence[RunGroup]) -> str:
 
 
 def draw_course(group: RunGroup) -> str:
-    """Mean AUROC before the first task and after each, a thin line per run."""
+    """Mean AUROC before the first task and after each, a thin line per run.
+
+    Runs on other splits may have other tasks, because a finding without positives is
+    left out. They then have no common course, and each is drawn as its own.
+    """
     canvas, axes = _canvas(7.2, 2.9)
-    n_tasks = min(run.n_tasks for run in group.runs)
-    steps = np.arange(n_tasks + 1)
-    every = [_course(run)[: n_tasks + 1] for run in group.runs]
-    if len(every) > 1:
-        for line in every:
-            axes.plot(steps, line, color=_COLOURS[0], linewidth=0.7, alpha=0.4)
-    known = np.array(every)
-    axes.plot(
-        steps, known.mean(axis=0), color=_COLOURS[0], marker="o", label="all findings"
-    )
+    every = [_course(run) for run in group.runs]
+    together = len({len(line) for line in every}) == 1
+    for place, line in enumerate(every):
+        if len(every) > 1:
+            axes.plot(
+                range(len(line)), line, color=_COLOURS[0], linewidth=0.7, alpha=0.5,
+                label="each run" if place == 0 else None,
+            )  # fmt: skip
+    if together:
+        mean = np.array(every).mean(axis=0)
+        axes.plot(range(len(mean)), mean, color=_COLOURS[0], marker="o", label="mean")
     bounds = (
         ("macro_auroc_joint", "joint", _COLOURS[1], "--"),
         ("macro_auroc_joint_observed", "joint-observed", _COLOURS[2], ":"),
@@ -102,8 +107,13 @@ def draw_course(group: RunGroup) -> str:
         value = group.summary(metric).value
         if not np.isnan(value):
             axes.axhline(value, color=colour, linestyle=style, label=label)
-    names = ["zero-shot", *group.newest.task_names()[:n_tasks]]
-    axes.set_xticks(steps, names, rotation=30, ha="right", fontsize=8)
+    names = {tuple(run.task_names()) for run in group.runs}
+    n_tasks = max(len(line) for line in every) - 1
+    alike = names.pop() if len(names) == 1 else range(1, n_tasks + 1)
+    axes.set_xticks(
+        range(n_tasks + 1), ["zero-shot", *map(str, alike)],
+        rotation=30, ha="right", fontsize=8,
+    )  # fmt: skip
     axes.set_ylabel("mean test AUROC")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return _svg(canvas)

@@ -198,6 +198,20 @@ def test_figures_show_names_and_are_the_same_again() -> None:
     assert "Hernia" in draw_findings(group.newest)
 
 
+def test_runs_with_other_tasks_have_no_common_course() -> None:
+    """Another split may lack a finding; a mean over tasks would mix what differs."""
+    whole, part = record(1), record(2, seed=1)
+    cells = {key: one for key, one in part.cells.items() if key[0] < 3}
+    fewer = RunRecord(**{**vars(part), "n_tasks": 2, "cells": cells})
+    together = draw_course(group_runs([whole, record(3, seed=2)])[0])
+    apart = draw_course(group_runs([whole, fewer])[0])
+    assert ">mean<" in together
+    assert ">Edema<" in together
+    assert ">mean<" not in apart
+    assert ">Edema<" not in apart
+    assert ">each run<" in apart
+
+
 def test_a_table_for_a_readme() -> None:
     table = sequence_table(group_runs([record(1), record(2, method="analytic")]))
     lines = table.splitlines()
