@@ -30,6 +30,12 @@ def ingest_command(
     split_seed: Annotated[
         int, typer.Option("--split-seed", help="Seed of the patient-disjoint splits.")
     ] = 0,
+    ignore_official_splits: Annotated[
+        bool,
+        typer.Option(
+            "--ignore-official-splits", help="Divide all patients by their hash."
+        ),
+    ] = False,
     moved: Annotated[
         bool, typer.Option("--moved", help="The dataset now lies in another folder.")
     ] = False,
@@ -121,6 +127,7 @@ def ingest_command(
         dataset=dataset,
         options=options,
         split_seed=split_seed,
+        ignore_official_splits=ignore_official_splits,
         key=None if pseudonymize is None else read_key(pseudonymize),
     )
     for warning in plan.warnings:

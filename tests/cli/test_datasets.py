@@ -57,6 +57,24 @@ def test_findings_are_listed_with_counts_per_dataset(place: Path) -> None:
     assert "Lung Opacity" in text  # which includes Edema
 
 
+def test_official_splits_may_be_ignored(place: Path, tmp_path: Path) -> None:
+    nih = tmp_path / "nih"
+    write_nih(nih, 60)
+    (nih / "train_val_list.txt").write_text(
+        "".join(f"{n:03d}.png\n" for n in range(50))
+    )
+    (nih / "test_list.txt").write_text("".join(f"{n:03d}.png\n" for n in range(50, 60)))
+    query = "SELECT count(*) AS n FROM images WHERE split = 'test'"
+    counts = []
+    for options in ((), ("--ignore-official-splits",)):
+        store = ("--store", tmp_path / f"store-{len(options)}")
+        done = run(place, "ingest", nih, *options, *store)
+        assert done.returncode == 0, done.stderr
+        counts.append(result(place, "sql", query, *store)[0]["n"])
+    assert counts[0] == 10
+    assert counts[1] != 10
+
+
 def test_findings_of_an_unknown_dataset_is_an_error(place: Path) -> None:
     done = run(place, "findings", "--datasets", "nhi")
     assert done.returncode == 2
