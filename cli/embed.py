@@ -65,6 +65,14 @@ def embed_command(
             "--batch-size", min=1, help="Images in a forward pass [16, on CUDA 256]."
         ),
     ] = None,
+    compiled: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="On an accelerator: have torch.compile make the image tower faster "
+            "first, in a minute or more.",
+        ),
+    ] = False,
     workers: Annotated[
         int,
         typer.Option(
@@ -134,6 +142,7 @@ def embed_command(
         address=address,
         num_gpus=num_gpus,
         batch_size=batch_size,
+        compiled=compiled,
         datasets=split_names(datasets),
         where=where,
         description_sets=split_names(descriptions) or (),

@@ -40,6 +40,9 @@ class StubBackbone:
         default_factory=lambda: SimpleNamespace(to_pixels=_to_pixels, decode_at_least=0)
     )
 
+    def stage_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        return pixels
+
     def encode_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         self.before_images(len(pixels))
         return pixels[..., 0].reshape(len(pixels), -1).astype(np.float32) + 1

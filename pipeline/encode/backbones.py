@@ -25,6 +25,8 @@ from retune.store.fingerprint import DIGEST_BYTES
 from .hub import go_offline_without_network
 
 if TYPE_CHECKING:
+    import torch
+
     from .backbone import Backbone
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "BackboneSource",
     "load_backbone",
     "mini_files",
+    "resolve_device",
     "source_of",
 ]
 
@@ -199,6 +202,7 @@ def load_backbone(
     output_dtype: str = "float16",
     device: str = "auto",
     known: Collection[str] = (),
+    compile_for: int | None = None,
 ) -> "Backbone":
     """Load a backbone's weights, preprocessing and tokenizer.
 
@@ -210,9 +214,12 @@ def load_backbone(
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         known: Fingerprints of vectors that are there already; ``auto`` precision goes
             on with theirs.
+        compile_for: Have torch.compile make the image tower faster for batches of so
+            many images, in a minute or more; None: not.
 
     Raises:
-        BackboneError: Weights, configuration or tokenizer cannot be had.
+        BackboneError: Weights, configuration or tokenizer cannot be had, or the image
+            tower cannot be compiled.
         ConfigurationError: The device or the precision does not exist.
     """
     import torch
@@ -221,6 +228,9 @@ def load_backbone(
         go_offline_without_network()  # before anything imports the hub's client
 
     from .backbone import PRECISIONS, Backbone, weights_digest
+    from .compilation import compile_images
+    from .folding import with_folded_norms
+    from .pinned import CopyLanes
     from .precision import choose_precision, with_precision
     from .preprocess import Preprocess
 
@@ -229,7 +239,7 @@ def load_backbone(
             f"unknown precision '{precision}'",
             f"Use one of auto, {', '.join(PRECISIONS)}.",
         )
-    place = _device(device)
+    place = resolve_device(device)
     model, transform, tokenizer, config = _load(source)
     model.eval().requires_grad_(requires_grad=False)
     preprocess = Preprocess.from_transform(transform, scaled=source.decode == "scaled")
@@ -256,13 +266,22 @@ def load_backbone(
     if any(isinstance(part, torch.nn.BatchNorm2d) for part in model.visual.modules()):
         # Convolutions are faster so; for transformers it makes no difference.
         model.visual.to(memory_format=torch.channels_last)
-    exact = Backbone(model, preprocess, tokenizer, spec, place)
+    copies = CopyLanes(place) if place.type == "cuda" else None
+    exact = Backbone(model, preprocess.on(place), tokenizer, spec, place, copies)
+    exact = with_folded_norms(exact)
     if precision == "auto":
-        return choose_precision(exact, known)
-    return with_precision(exact, precision)
+        chosen = choose_precision(exact, known)
+    else:
+        chosen = with_precision(exact, precision)
+    return chosen if compile_for is None else compile_images(chosen, compile_for)
 
 
-def _device(name: str) -> Any:
+def resolve_device(name: str) -> "torch.device":
+    """The device of a name: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        ConfigurationError: This machine has no such device.
+    """
     import torch
 
     if name == "auto":

@@ -1,6 +1,5 @@
 """The one-time stage: every image and every description becomes a vector."""
 
-from collections.abc import Collection
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -19,14 +18,13 @@ from retune.store.work import (
 )
 
 from ..findings import FINDINGS
-from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .accelerators import count_installed, idle_accelerator
-from .backbones import BackboneSource, load_backbone, source_of
+from .backbones import source_of
 from .embed_options import EmbedOptions, EmbedSummary
 from .engines.engine import Engine, LocalEngine
-from .long_texts import adopt_images, of_source, with_long_texts
-from .processor import let_threads_sleep
+from .engines.loading import load_to_embed
+from .long_texts import adopt_images, of_source
 from .shard_sink import ShardSink
 from .text_sets import load_set
 from .work_plan import ImagePlan, file_statuses, plan_images
@@ -88,8 +86,8 @@ def embed(
             engine = RayEngine(store.path, source, options, fingerprints)
             until_done.callback(engine.close)
         else:
-            backbone = _load(source, options, fingerprints)
-            engine = LocalEngine(with_long_texts(backbone, options.long), options)
+            backbone = load_to_embed(source, options, fingerprints)
+            engine = LocalEngine(backbone, options)
             _tell_of_idle_accelerators(engine.device, progress)
         return _encode_missing(store, writer, engine, source.digest, options, progress)
 
@@ -170,20 +168,6 @@ def _plan(
     plan = plan_images(work, file_statuses(work), retry_failed=options.retry_failed)
     names = [load_set(store, name)[0].set_name for name in options.description_sets]
     return plan, read_description_work(store, fingerprint, names)
-
-
-def _load(
-    source: BackboneSource, options: EmbedOptions, known: Collection[str]
-) -> "Backbone":
-    keep_freed_memory()
-    let_threads_sleep()
-    return load_backbone(
-        source,
-        precision=options.precision,
-        output_dtype=options.output_dtype,
-        device=options.device,
-        known=known,
-    )
 
 
 def _tell_of_idle_accelerators(device: str, progress: ProgressCallback) -> None:

@@ -6,6 +6,10 @@ from .processor import usable_cores
 
 __all__ = ["EmbedOptions", "EmbedSummary"]
 
+# On the processor larger batches gain nothing and cost memory; an accelerator needs
+# them to be busy.
+_PROCESSOR_BATCH, _ACCELERATOR_BATCH = 16, 256
+
 
 @dataclass(frozen=True)
 class EmbedOptions:
@@ -23,6 +27,7 @@ class EmbedOptions:
         address: Of the cluster; None: Ray is started on this machine.
         num_gpus: Ray workers, each with a GPU; 0: one worker per decoding thread.
         batch_size: Images in a forward pass; None: what suits the device.
+        compiled: Have torch.compile make the image tower faster before work starts.
         workers: Threads that read and decode where batches are not encoded side by
             side, as on an accelerator; with Ray, of all workers together.
         datasets: Only these; None for all.
@@ -45,6 +50,7 @@ class EmbedOptions:
     address: str | None = None
     num_gpus: int = 0
     batch_size: int | None = None
+    compiled: bool = False
     workers: int = field(default_factory=usable_cores)
     datasets: tuple[str, ...] | None = None
     where: str | None = None
@@ -54,6 +60,11 @@ class EmbedOptions:
     wait: bool = False
     shard_rows: int = 16_384
     flush_seconds: float = 60.0
+
+    def batch_size_on(self, device: str) -> int:
+        """Images in a forward pass on a device such as ``cpu`` or ``cuda:0``."""
+        usual = _PROCESSOR_BATCH if device == "cpu" else _ACCELERATOR_BATCH
+        return self.batch_size or usual
 
 
 @dataclass

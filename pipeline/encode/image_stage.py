@@ -14,14 +14,9 @@ from retune.store.shards import to_stored
 
 from ..progress import Progress, ProgressCallback, silent
 from .embed_options import EmbedOptions, EmbedSummary
-from .encoding_images import (
-    Arrangement,
-    Encoded,
-    EncodedBatch,
-    encode_contents,
-    encode_images,
-    plan_lanes,
-)
+from .encoding_contents import Encoded, encode_contents
+from .encoding_images import EncodedBatch, encode_images, plan_lanes, plan_pipeline
+from .forward_gate import ForwardGate
 from .processor import usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink
@@ -30,11 +25,6 @@ if TYPE_CHECKING:
     from .backbone import Backbone
 
 __all__ = ["embed_images"]
-
-_ACCELERATOR_LOOKAHEAD = 3
-# On the processor larger batches gain nothing and cost memory; an accelerator needs
-# them to be busy.
-_PROCESSOR_BATCH, _ACCELERATOR_BATCH = 16, 256
 
 
 def embed_images(
@@ -77,20 +67,21 @@ def embed_images(
             item, preprocess.to_pixels, is_known, preprocess.decode_at_least
         )
 
+    on_processor = backbone.device.type == "cpu"
+    gate = ForwardGate(backbone, shared=on_processor)
+
     def encode(files: Sequence[ReadImage]) -> Encoded:
-        encoded = encode_contents(files, backbone.encode_images, sink.has)
+        encoded = encode_contents(files, gate.forward, sink.has)
         return replace(encoded, vectors=backbone.narrow(encoded.vectors))
 
-    on_processor = backbone.device.type == "cpu"
-    usual_batch = _PROCESSOR_BATCH if on_processor else _ACCELERATOR_BATCH
-    pipeline = Arrangement(1, cores, _ACCELERATOR_LOOKAHEAD, options.workers)
+    workers = options.workers
     batches = encode_images(
         items,
         read,
         encode,
-        plan_lanes(cores, options.workers) if on_processor else [pipeline],
-        batch_size=options.batch_size or usual_batch,
-        cut_finer=options.batch_size is None,
+        plan_lanes(cores, workers) if on_processor else [plan_pipeline(workers)],
+        batch_size=options.batch_size_on(backbone.device.type),
+        cut_finer=on_processor and options.batch_size is None,
         set_threads=backbone.use_threads,
     )
     started = time.perf_counter()
@@ -100,7 +91,8 @@ def embed_images(
             for batch, arrangement in batches:
                 _hand_on(batch, sink, summary, backbone.spec.output_dtype)
                 summary.read_seconds += batch.read_seconds / arrangement.lanes
-                summary.forward_seconds += batch.forward_seconds / arrangement.lanes
+                side_by_side = arrangement.lanes if on_processor else 1
+                summary.forward_seconds += gate.seconds_since_asked() / side_by_side
                 summary.write_seconds = sink.waited_seconds
                 summary.image_seconds = time.perf_counter() - started
                 done += len(batch.read)

@@ -133,6 +133,7 @@ def with_long_texts(backbone: "Backbone", long: str) -> "Backbone":
         backbone.tokenizer,
         replace(backbone.spec, tokenizer=tokenizer),
         backbone.device,
+        backbone.copies,
     )
 
 

@@ -1,9 +1,7 @@
 """From paths to pixels: the part of `embed` that the processor's cores share."""
 
 import os
-from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +14,7 @@ from retune.store.errors import ImageError
 
 from .images import decode_image
 
-__all__ = ["ImageItem", "ReadImage", "read_batches", "read_image"]
+__all__ = ["ImageItem", "ReadImage", "read_image"]
 
 Pixels = npt.NDArray[np.uint8]
 ToPixels = Callable[[Image.Image], Pixels]
@@ -82,40 +80,3 @@ def read_image(
         failure = ItemFailure(item.image_id, str(path), "decode", error.message, digest)
         return ReadImage(item, state, None, failure)
     return ReadImage(item, state, pixels, None)
-
-
-def read_batches(
-    items: Sequence[ImageItem],
-    read: Callable[[ImageItem], ReadImage],
-    *,
-    batch_size: int,
-    workers: int,
-    lookahead: int,
-) -> Generator[list[ReadImage]]:
-    """Read files in order, a batch at a time, with several workers.
-
-    Args:
-        items: What to read.
-        read: Reads one of them.
-        batch_size: Images in a batch.
-        workers: Threads; Pillow decodes and resizes outside Python's lock.
-        lookahead: Batches to read while the caller works on one. On an accelerator 3
-            keep it fed. On the processor 0: decoding beside a forward pass makes the
-            threads of one matrix product wait for each other (measured: 0.85 of the
-            two phases in turn).
-
-    Yields:
-        Batches in the order of `items`.
-    """
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    waiting: deque[list[Future[ReadImage]]] = deque()
-    try:
-        for start in range(0, len(items), batch_size):
-            batch = items[start : start + batch_size]
-            waiting.append([pool.submit(read, item) for item in batch])
-            if len(waiting) > lookahead:
-                yield [future.result() for future in waiting.popleft()]
-        while waiting:
-            yield [future.result() for future in waiting.popleft()]
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

@@ -17,11 +17,8 @@ from measuring import Row
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode.backbones import load_backbone, source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
-from retune.pipeline.encode.processor import (
-    keep_freed_memory,
-    let_threads_sleep,
-    usable_cores,
-)
+from retune.pipeline.encode.processor import let_threads_sleep, usable_cores
+from retune.pipeline.memory import keep_freed_memory
 from retune.store import FeatureStore
 
 _MODEL = "ViT-B-32"

@@ -31,15 +31,14 @@ from retune.store.errors import (
 )
 from retune.store.shards import Vectors, publish_shard
 
-from ...memory import keep_freed_memory
 from ...progress import Progress, ProgressCallback
-from ..backbones import BackboneSource, load_backbone
+from ..backbones import BackboneSource
 from ..embed_options import EmbedOptions, EmbedSummary
 from ..image_stage import embed_images
-from ..long_texts import measure_texts, with_long_texts
-from ..processor import let_threads_sleep
+from ..long_texts import measure_texts
 from ..reading_images import ImageItem
 from ..shard_sink import ShardSink
+from .loading import load_to_embed
 from .work_units import WorkUnit, plan_units
 
 __all__ = ["RayEngine"]
@@ -101,18 +100,9 @@ class EncodingWorker:
         known: Collection[str],
         cores: int,
     ) -> None:
-        keep_freed_memory()
-        let_threads_sleep()
         self._root, self._cores = root, cores
         self._options = replace(options, workers=cores)
-        backbone = load_backbone(
-            source,
-            precision=options.precision,
-            output_dtype=options.output_dtype,
-            device=options.device,
-            known=known,
-        )
-        self._backbone = with_long_texts(backbone, options.long)
+        self._backbone = load_to_embed(source, options, known)
 
     def describe(self) -> tuple[EncoderSpec, str]:
         """The encoder, and where it runs."""

@@ -80,7 +80,7 @@ def test_a_second_call_does_not_load_the_backbone(
     def never(*_: object, **__: object) -> Backbone:
         raise AssertionError("loaded")
 
-    monkeypatch.setattr(embed_module, "load_backbone", never)
+    monkeypatch.setattr(embed_module, "load_to_embed", never)
     assert _embed(store, backbone).images_skipped == 20
 
 

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from retune.pipeline.encode.encoding_contents import Encoded, encode_contents
 from retune.pipeline.encode.encoding_images import (
     Arrangement,
-    Encoded,
-    encode_contents,
     encode_images,
     plan_lanes,
+    plan_pipeline,
 )
 from retune.pipeline.encode.reading_images import ImageItem, ReadImage
 from retune.store import FileState, ItemFailure
 from retune.store.errors import BackboneError
 
 _LANES, _TURNS = plan_lanes(3, 2)
-_PIPELINE = Arrangement(1, 1, 3, 2)
+_PIPELINE = plan_pipeline(2)
 
 
 def _items(n: int) -> list[ImageItem]:
@@ -122,7 +122,9 @@ def test_a_short_job_is_cut_finer_if_nobody_chose_the_size() -> None:
             cut_finer=True,
         )
     ]
-    assert sizes == [3] * 8 + [1]
+    assert sum(sizes) == 25
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes[-3:]) == 4  # one for each lane, all as small
 
 
 def test_leaving_early_stops_the_lanes() -> None:
