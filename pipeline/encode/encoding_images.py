@@ -17,7 +17,7 @@ machine, so on a long job both are tried on its first batches and the faster goe
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -162,10 +162,12 @@ def encode_images(
         yield batch, best
 
 
-Batches = Sequence[Sequence[ImageItem]]
+Batches = Iterable[Sequence[ImageItem]]
 
 
-def _cut(items: Sequence[ImageItem], batch_size: int, lanes: int = 0) -> Batches:
+def _cut(
+    items: Sequence[ImageItem], batch_size: int, lanes: int = 0
+) -> Iterator[Sequence[ImageItem]]:
     """Cut a job into batches, smaller towards the end if several lanes share it.
 
     >>> items = [ImageItem(str(i), "", "") for i in range(40)]
@@ -174,15 +176,14 @@ def _cut(items: Sequence[ImageItem], batch_size: int, lanes: int = 0) -> Batches
     >>> [len(batch) for batch in _cut(items, 16, lanes=2)]
     [10, 8, 6, 4, 4, 4, 4]
     """
-    batches, first = [], 0
+    first = 0
     while first < len(items):
         size = batch_size
         if lanes > 1:
             share = -(-(len(items) - first) // (_ROUNDS_AHEAD * lanes))
             size = min(batch_size, max(_LEAST_BATCH, share))
-        batches.append(items[first : first + size])
+        yield items[first : first + size]
         first += size
-    return batches
 
 
 def _encode(
