@@ -34,6 +34,8 @@ FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion",
 )  # fmt: skip
 _PROMPTS, _BATCH = 5, 6144
+#: Images of the benchmarks at full scale; None: all that the table has.
+N_IMAGES: int | None = None
 
 
 def simulate(dim: int, n_images: int | None = None) -> tuple[Features, Prompts]:
@@ -44,8 +46,7 @@ def simulate(dim: int, n_images: int | None = None) -> tuple[Features, Prompts]:
 
     path = Path(package.origin).parent / "data/chexpert_train.csv.gz"
     table = pd.read_csv(path)
-    if n_images is not None:
-        table = table.iloc[:n_images]
+    table = table.iloc[: n_images or N_IMAGES]
     values = table[list(FINDINGS)].to_numpy(dtype=np.float64)
     states = np.select(
         [values == 1, values == 0, values == -1],
@@ -149,7 +150,7 @@ def epoch_rows(
             products = _products(dim, len(epoch.rows), precision)
             _products(dim, 4 * _BATCH, precision)()
             pairs = [(_seconds(epoch.run), _seconds(products)) for _ in range(repeats)]
-            name = f"epoch of 223,414 x {dim} {precision}: matrix products"
+            name = f"epoch of {len(epoch.rows):,} x {dim} {precision}: matrix products"
             rows.append(_row(name, pairs, goal))
     return rows
 

@@ -87,7 +87,10 @@ def _to_pixels(image: Image.Image) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Sleeper:
-    """Stands for an accelerator: a forward pass takes time and no core."""
+    """Stands for an accelerator: a forward pass takes time and no core.
+
+    Callers take turns at it, see `ForwardGate`.
+    """
 
     seconds: float
     spec: EncoderSpec = field(

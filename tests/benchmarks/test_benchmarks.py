@@ -1,0 +1,102 @@
+"""Each benchmark runs, on little data: what `make bench` prints is worth having."""
+
+import importlib.util
+from pathlib import Path
+
+import encode_benchmark
+import ingest_benchmark
+import learn_benchmark
+import pytest
+import sink_benchmark
+from measuring import Row, print_rows
+from query_benchmark import query_rows
+from read_benchmark import read_rows
+
+from retune.pipeline.datasets.demo import write_demo
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def little(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name, value in (
+        (sink_benchmark, "_N_ROWS", 2_000),
+        (sink_benchmark, "_N_IMAGES", 24),
+        (ingest_benchmark, "MIMIC_IMAGES", 300),
+        (ingest_benchmark, "MIMIC_STUDIES", 200),
+        (ingest_benchmark, "MIMIC_PATIENTS", 50),
+        (learn_benchmark, "N_IMAGES", 1_500),
+        (learn_benchmark, "_BATCH", 256),
+        (encode_benchmark, "_TIMES", 1),
+    ):
+        monkeypatch.setattr(module, name, value)
+
+
+def _check(rows: list[Row], capsys: pytest.CaptureFixture[str]) -> None:
+    print_rows(rows)
+    printed = capsys.readouterr().out
+    for row in rows:
+        assert row.ours > 0
+        assert row.peer > 0
+        assert row.ratio > 0
+        assert row.name in printed
+
+
+def test_reading_and_queries(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _check([*read_rows(tmp_path, 2_000, 1), *query_rows(tmp_path, 1)], capsys)
+
+
+def test_ingest(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ingest_benchmark, "_chexpert", lambda _: None)  # at full size
+    _check(ingest_benchmark.ingest_rows(tmp_path), capsys)
+
+
+def test_writing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = sink_benchmark.publish_rows(tmp_path)
+    _check([*rows, *sink_benchmark.overlap_rows(tmp_path, 1)], capsys)
+
+
+def test_encoding(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, n_images, side in (("nih-320", 12, 64), ("nih-1024", 6, 96)):
+        write_demo(tmp_path / "drawn" / name, n_images, size=side)
+    monkeypatch.setenv("RETUNE_REAL_DATA", str(tmp_path / "drawn"))
+    monkeypatch.setattr(encode_benchmark, "_vit", lambda exact: exact)
+    monkeypatch.setattr(encode_benchmark, "keep_freed_memory", lambda: None)
+    _check(encode_benchmark.encode_rows(tmp_path, 1), capsys)
+
+
+def test_learning(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(learn_benchmark, "keep_freed_memory", lambda: None)
+    _check(learn_benchmark.learn_rows(tmp_path, 1), capsys)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("avalanche") is None, reason="the extra `bench` is absent"
+)
+def test_avalanche(capsys: pytest.CaptureFixture[str]) -> None:
+    from avalanche_benchmark import avalanche_rows
+
+    _check(avalanche_rows(n_images=1_500, epochs=1), capsys)
+
+
+def test_the_table_of_clip_retrieval_is_left_out_where_it_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from peer_benchmark import peer_rows
+
+    monkeypatch.setenv("RETUNE_CLIP_RETRIEVAL", str(tmp_path / "absent"))
+    assert peer_rows(tmp_path, tmp_path, 1) == []
