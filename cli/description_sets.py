@@ -249,7 +249,8 @@ def edit_command(
 ) -> None:
     """Open a set in $VISUAL or $EDITOR and make a new set of what you save.
 
-    The old set stays. Who edited is not recorded; that a sentence was edited is.
+    The old set stays. Who edited is not recorded; that a sentence was edited is. A
+    radiologist who has read every sentence sets `reviewed: true`.
 
     Example: retune-cli describe edit default --set ours
     """
@@ -262,8 +263,8 @@ def edit_command(
     from retune.store import FeatureStore
     from retune.store.errors import RetuneError
 
+    language, members = load_members(_opened(store, set_name), set_name)
     feature_store = FeatureStore.create(store)
-    language, members = load_members(feature_store, set_name)
     name = new_name or _next_name(feature_store, set_name)
     before = export_set(name, language, members, parent=set_name, provenance=False)
     folder = Path(tempfile.mkdtemp(prefix="retune-"))
