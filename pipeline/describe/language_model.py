@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     import httpx2
     import openai
 
-__all__ = ["LanguageModel", "Reply", "Sampling", "UnusableReplyError", "host_of"]
+__all__ = [
+    "LanguageModel",
+    "MalformedReplyError",
+    "Reply",
+    "Sampling",
+    "UnusableReplyError",
+    "host_of",
+]
 
 #: Where the key may stand; the first that is set is taken.
 _KEY_NAMES: Final = ("RETUNE_LLM_KEY", "OPENAI_API_KEY")
@@ -45,6 +52,9 @@ _FORMS: Final[Mapping[str, Mapping[str, Any] | None]] = {
     "json": {"type": "json_object"},
     "text": None,
 }
+#: Words of a server that means the form, whatever status it gives: some answer 404 or
+#: 500 where the protocol would have 400.
+_FORM_WORDS: Final = ("response_format", "json_schema", "grammar", "structured output")
 
 
 @dataclass(frozen=True)
@@ -97,13 +107,18 @@ class UnusableReplyError(LanguageModelError):
     """One answer failed; another request may do."""
 
 
+class MalformedReplyError(UnusableReplyError):
+    """The server is there, but what came is not of the protocol."""
+
+
 def host_of(base_url: str) -> str:
-    """Host and port of a server's address, without user, password and path.
+    """Host and port of a server's address.
 
     Raises:
-        ConfigurationError: It is no http address.
+        ConfigurationError: It is no http address, or holds more than host and path. A
+            password would stand in the shell's history and go out instead of the key.
 
-    >>> host_of("http://me:secret@localhost:11434/v1")
+    >>> host_of("http://localhost:11434/v1")
     'localhost:11434'
     """
     try:
@@ -116,6 +131,12 @@ def host_of(base_url: str) -> str:
             f"--base-url {base_url!r} is not the address of a server",
             "Write it like http://localhost:11434/v1 (Ollama) or "
             "http://localhost:8000/v1 (vLLM).",
+        )
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not shown: it may hold a secret.
+        raise ConfigurationError(
+            f"--base-url of {parts.hostname} holds a user name, a password or a query",
+            f"Give host and path alone; put a key into {' or '.join(_KEY_NAMES)}.",
         )
     return parts.hostname if port is None else f"{parts.hostname}:{port}"
 
@@ -165,6 +186,7 @@ class LanguageModel:
 
         Raises:
             LanguageModelError: The server cannot be used at all.
+            MalformedReplyError: What came is not of the protocol.
             UnusableReplyError: This request failed for good; another may not.
         """
         import httpx2
@@ -183,11 +205,9 @@ class LanguageModel:
                     },
                 )
                 return _reply(response.content, form, options, self.model)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._give_way(str(error), form, options):
-                    raise self._refused(error) from error
             except openai.APIStatusError as error:
-                raise self._refused(error) from error
+                if not self._give_way(error, form, options):
+                    raise self._refused(error) from error
             except openai.APITimeoutError as error:
                 raise UnusableReplyError(
                     f"{self.host} did not answer within "
@@ -215,8 +235,14 @@ class LanguageModel:
             if value is not None and name not in self._dropped
         }
 
-    def _give_way(self, said: str, form: str, options: Mapping[str, Any]) -> bool:
-        """Ask for less next time; False if there is nothing left to leave out."""
+    def _give_way(
+        self, error: "openai.APIStatusError", form: str, options: Mapping[str, Any]
+    ) -> bool:
+        """Ask for less next time; False if that is not what the server means."""
+        said = str(error)
+        means_form = any(word in said.casefold() for word in _FORM_WORDS)
+        if error.status_code not in (400, 422) and not means_form:
+            return False
         for name in ("temperature", "seed", "max_tokens"):
             if name in options and name in said:
                 self._dropped.add(name)
@@ -300,7 +326,7 @@ def _reply(body: bytes, form: str, options: Mapping[str, Any], model: str) -> Re
             tokens_out=int(usage.get("completion_tokens") or 0),
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UnusableReplyError(
+        raise MalformedReplyError(
             f"the server's answer is not of OpenAI's chat protocol ({error!r})",
             "Is --base-url the address of the API, with /v1 at its end?",
         ) from error
