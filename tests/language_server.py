@@ -31,7 +31,8 @@ class ChatServer(ThreadingHTTPServer):
             a status such as ``429``, ``broken`` (half of the response's JSON), ``cut``
             (the answer stops in the middle), ``schema`` (other keys), ``fence``,
             ``refuse``, ``hang up`` (before a byte), ``break off`` (in the middle of the
-            response), ``html``, or an answer as a dictionary.
+            response), ``drip`` (a byte now and then), ``html``, or an
+            answer as a dictionary.
         unsupported: Words of the request that are answered with `refusal_status`.
         refusal_status: 400, as the protocol wants, or what some servers give.
         raw: Request lines, headers and bodies, every byte that came, in order.
@@ -97,6 +98,12 @@ class _Handler(BaseHTTPRequestHandler):
         elif deed == "hang up":
             self.close_connection = True
             self.connection.close()
+        elif deed == "drip":
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            while not self.server.released.wait(0.05):
+                self.wfile.write(b" ")
         elif deed == "break off":
             self.send_response(200)
             self.send_header("content-length", "1000")

@@ -9,8 +9,8 @@ from typing import Final, Protocol
 from ..encode.descriptions.description import Description, Polarity
 from .answers import Answer, parse_answer
 from .instruction import Instruction, Message, digest_of
-from .language_model import MalformedReplyError, Reply, UnusableReplyError
 from .members import Member, Origin
+from .replies import MalformedReplyError, Reply, UnusableReplyError
 from .validation import Problem, Requirements, judge_sentence
 
 __all__ = ["Model", "Written", "write_finding"]

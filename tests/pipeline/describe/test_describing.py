@@ -227,10 +227,11 @@ def test_what_stays_broken_is_named_and_the_rest_is_kept(
     assert (summary.resumed, summary.sentences) == (1, 32)
 
 
+@pytest.mark.parametrize("deed", ["slow", "drip"])
 def test_a_slow_server_is_given_up_after_the_time_limit(
-    store: FeatureStore, server: ChatServer
+    store: FeatureStore, server: ChatServer, deed: str
 ) -> None:
-    server.script["Edema"] = ["slow"]
+    server.script["Edema"] = [deed]
     asked = request(server, sampling=Sampling(timeout_seconds=0.5, retries=0))
     with pytest.raises(LanguageModelError, match=r"did not answer within 0\.5 s"):
         describe(store, asked)
@@ -412,6 +413,7 @@ def test_without_a_name_the_same_request_is_the_same_set(
         ({"findings": ("No Finding",)}, "not a finding"),
         ({"base_url": "localhost:11434"}, "not the address"),
         ({"base_url": "http://host:port/v1"}, "not the address"),
+        ({"base_url": "http://[::1/v1"}, "not the address"),
         ({"base_url": "http://me:secret@host/v1"}, "of host holds a user name"),
         ({"base_url": "http://host/v1?key=secret"}, "of host holds .* a query"),
     ],
