@@ -292,5 +292,7 @@ def _judge(
                 if (problem.polarity, problem.text)
                 == (member.description.polarity, member.description.text)
             ]
+            # That too few came when they were asked for is not judged anew.
+            rules += [rule for rule in member.accepted if rule == "count"]
             judged.append(replace(member, accepted=tuple(dict.fromkeys(rules))))
     return tuple(judged), tuple(found)

@@ -154,6 +154,19 @@ def test_every_sentence_is_judged_and_its_faults_are_recorded(
     assert [member.accepted for member in faulty] == [("polarity",)]
 
 
+def test_that_too_few_came_stays_recorded(store: FeatureStore) -> None:
+    rows = load_descriptions("default", ["Edema"])
+    members = [
+        Member(replace(row, set_name="short"), _ORIGIN, ("count", "polarity"))
+        for row in rows
+    ]
+    publish(store, members, made_by="describe", language="en", created_at="2026")
+    for provenance in (True, False):
+        imported = read(store, exported(store, "short", provenance=provenance))
+        assert imported.problems == ()
+        assert {member.accepted for member in imported.members} == {("count",)}
+
+
 def test_the_language_is_the_files_or_the_callers(store: FeatureStore) -> None:
     text = (
         "set: x\ngenerator: person\ncreated_at: 2026\nlanguage: de\nfindings:\n"
