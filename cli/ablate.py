@@ -82,16 +82,12 @@ def ablate_command(
     from retune.pipeline.learn.experiment import ExperimentConfig, with_findings
     from retune.pipeline.learn.from_store import load_features, named_findings
     from retune.pipeline.learn.train_config import preset
-    from retune.pipeline.report.ablation_figure import FIGURE_SUFFIXES
+    from retune.pipeline.report.ablation_figure import check_figure
     from retune.store import FeatureStore
-    from retune.store.errors import ConfigurationError
     from retune.store.reading import choose_encoder
 
-    if figure is not None and figure.suffix not in FIGURE_SUFFIXES:
-        raise ConfigurationError(
-            f"{figure}: a figure ends in {', '.join(FIGURE_SUFFIXES)}",
-            "Such as --figure ablation.png",
-        )
+    if figure is not None:
+        check_figure(figure)
     feature_store = FeatureStore(store)
     encoder = choose_encoder(feature_store, backbone=backbone, fingerprint=fingerprint)
     features, _ = load_features(
@@ -104,11 +100,8 @@ def ablate_command(
     names = named_findings(split_names(findings), features.findings)
     if names is not None:
         features = with_findings(features, names)
-    conditions = prompt_conditions(
-        features.findings,
-        load_set(feature_store, descriptions, features.findings),
-        seed,
-    )
+    described = load_set(feature_store, descriptions, features.findings)
+    conditions = prompt_conditions(features.findings, described, seed)
     with progress_bar(quiet=quiet) as show:
         vectors = encode_sentences(
             feature_store,
@@ -123,6 +116,12 @@ def ablate_command(
         train = replace(preset("default", epochs=epochs), seed=seed)
         config = ExperimentConfig("joint", train, findings=names)
         rows = ablate_prompts(features, prompts, _DESCRIBED, config, show)
+    unlisted = {row.finding for row in described if row.generator == "template"}
+    if unlisted and descriptions != "templates":
+        remark(
+            f"The set {descriptions} does not list {', '.join(sorted(unlisted))}: "
+            "templates stand in for its sentences, also where it says 'described'."
+        )
     if json:
         print_json([_plain(row) for row in rows])
     else:

@@ -169,10 +169,12 @@ def _prices(text: str | None) -> tuple[float, float] | None:
         return None
     try:
         one, other = (float(part) for part in text.split(","))
-    except ValueError as error:
+    except ValueError:
+        one = other = float("nan")
+    if not (0 <= one < float("inf") and 0 <= other < float("inf")):
         raise ConfigurationError(
-            f"--price {text!r} is not two numbers", "Such as: --price 0.15,0.60"
-        ) from error
+            f"--price {text!r} is not two prices", "Such as: --price 0.15,0.60"
+        )
     return one, other
 
 

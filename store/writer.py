@@ -156,9 +156,18 @@ class StoreWriter:
         return change
 
     def add_descriptions(self, descriptions: pa.Table) -> int:
-        """Enter descriptions that the catalog does not have; gives how many."""
+        """Enter descriptions that the catalog does not have; gives how many.
+
+        A set may grow by findings, but what it says of a finding stays: figures of a
+        set would else be of sentences old and new.
+
+        Raises:
+            ConfigurationError: The catalog has other sentences of the same set for the
+                same finding; nothing was entered.
+        """
         with self._catalog.write() as connection:
             connection.register("incoming_descriptions", descriptions)
+            _refuse_other_sentences(connection)
             columns = ", ".join(descriptions.column_names)
             return scalar(
                 connection,
@@ -387,3 +396,26 @@ def _insert_failures(
         FROM incoming_failures AS new""",
         [utc_now()],
     )
+
+
+def _refuse_other_sentences(connection: duckdb.DuckDBPyConnection) -> None:
+    """Compare the registered `incoming_descriptions` with those of the same sets."""
+    changed = connection.execute(
+        """WITH known AS (
+            SELECT set_name, finding, list_sort(list(description_id)) AS ids
+            FROM descriptions GROUP BY ALL
+        ), incoming AS (
+            SELECT set_name, finding, list_sort(list(description_id)) AS ids
+            FROM incoming_descriptions GROUP BY ALL
+        )
+        SELECT set_name, finding FROM known JOIN incoming USING (set_name, finding)
+        WHERE known.ids <> incoming.ids ORDER BY ALL"""
+    ).fetchall()
+    if changed:
+        set_name = changed[0][0]
+        names = ", ".join(finding for _, finding in changed)
+        raise ConfigurationError(
+            f"the store has other sentences of the description set '{set_name}' for "
+            f"{names}, and sets never change",
+            "Give the changed sentences a set name of their own (`set:` in the file).",
+        )

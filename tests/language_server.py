@@ -30,8 +30,12 @@ class ChatServer(ThreadingHTTPServer):
         script: Finding -> what to do with its next requests: ``normal``, ``slow``,
             a status such as ``429``, ``broken`` (half of the response's JSON), ``cut``
             (the answer stops in the middle), ``schema`` (other keys), ``fence``,
-            ``refuse``, ``hang up``, ``html``, or an answer as a dictionary.
-        unsupported: Words of the request that are answered with 400.
+            ``refuse``, ``hang up`` (before a byte), ``break off`` (in the middle of the
+            response), ``drip`` (a byte now and then), ``html``, or an
+            answer as a dictionary.
+        unsupported: Words of the request that are answered with `refusal_status`.
+        refusal_status: 400, as the protocol wants, or what some servers give.
+        raw: Request lines, headers and bodies, every byte that came, in order.
         requests: Bodies that came, in order.
         headers: Headers that came, in order.
         asked: Names of findings that were asked about, in order.
@@ -45,6 +49,8 @@ class ChatServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script: dict[str, list[Any]] = defaultdict(list)
         self.unsupported: list[str] = []
+        self.refusal_status = 400
+        self.raw: list[bytes] = []
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.asked: list[str] = []
@@ -65,11 +71,15 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         request = json.loads(body)
+        self.server.raw.append(
+            self.raw_requestline + self.headers.as_bytes().strip() + b"\n\n" + body
+        )
         self.server.requests.append(request)
         self.server.headers.append({k.lower(): v for k, v in self.headers.items()})
         for word in self.server.unsupported:
             if word in body.decode():
-                self._send(400, {"error": {"message": f"{word} is not supported"}})
+                said = {"error": {"message": f"{word} is not supported"}}
+                self._send(self.server.refusal_status, said)
                 return
         said = request["messages"][1]["content"]
         finding = re.findall(r"^Finding: (.*)\.$", said, re.MULTILINE)[0]
@@ -88,6 +98,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif deed == "hang up":
             self.close_connection = True
             self.connection.close()
+        elif deed == "drip":
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            while not self.server.released.wait(0.05):
+                self.wfile.write(b" ")
+        elif deed == "break off":
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"id": "1", "choices": [')
+            self.close_connection = True
         elif isinstance(deed, int):
             self._send(deed, {"error": {"message": f"scripted {deed}"}})
         elif deed == "broken":

@@ -15,7 +15,7 @@ from ..encode.descriptions.description import Polarity, content_digest
 from ..findings import NO_FINDING, spelling_key
 from ..progress import Progress, ProgressCallback, silent
 from .instruction import Instruction, load_instruction
-from .language_model import LanguageModel, Sampling, UnusableReplyError, host_of
+from .language_model import LanguageModel, Sampling, host_of
 from .members import (
     Member,
     check_free_name,
@@ -113,8 +113,8 @@ class DescribeSummary:
         findings: Number of findings in it.
         sentences: Number of sentences in it.
         resumed: Findings that were finished before.
-        accepted: Sentences that broke a rule and were kept.
-        refused: Sentences that were refused.
+        accepted: Sentences that broke a rule, or are too few, and were kept.
+        refused: Faults that were found.
         requests: Answers that came.
         tokens_in: Of the prompts, as the server counts.
         tokens_out: Of the answers.
@@ -200,7 +200,7 @@ def describe(
     if unfinished:
         reasons = asyncio.run(_ask_all(request, unfinished, keep))
         if reasons:
-            raise _unfinished(reasons, len(finished))
+            raise _unfinished(reasons, len(finished), summary)
     return _publish(store, request, finished, summary)
 
 
@@ -232,29 +232,25 @@ async def _ask_all(
     request: DescribeRequest,
     findings: Sequence[str],
     keep: Callable[[Written], None],
-) -> dict[str, LanguageModelError]:
+) -> dict[str, Written]:
     """Ask about each finding, some at a time; gives those that failed, and why."""
     turns = asyncio.Semaphore(request.concurrency)
-    failed: dict[str, LanguageModelError] = {}
+    failed: dict[str, Written] = {}
 
     async def write(model: LanguageModel, finding: str) -> None:
         async with turns:
-            try:
-                written = await write_finding(
-                    model,
-                    request.instruction,
-                    finding,
-                    replace(request.requirements, n=request.n),
-                    set_name=request.name,
-                    rounds=request.rounds,
-                    accept_anyway=request.accept_anyway,
-                )
-            except UnusableReplyError as error:
-                failed[finding] = error
-                return
+            written = await write_finding(
+                model,
+                request.instruction,
+                finding,
+                replace(request.requirements, n=request.n),
+                set_name=request.name,
+                rounds=request.rounds,
+                accept_anyway=request.accept_anyway,
+            )
         keep(written)
         if written.reason:
-            failed[finding] = LanguageModelError(written.reason)
+            failed[finding] = written
 
     model = LanguageModel(request.model, request.base_url, request.sampling)
     async with model:
@@ -282,16 +278,20 @@ def _count(summary: DescribeSummary, written: Written) -> None:
 
 
 def _unfinished(
-    reasons: dict[str, LanguageModelError], n_finished: int
+    failed: dict[str, Written], n_finished: int, summary: DescribeSummary
 ) -> LanguageModelError:
-    lines = "; ".join(f"{name}: {error.message}" for name, error in reasons.items())
-    hints = {error.hint for error in reasons.values() if error.hint}
+    lines = "; ".join(f"{name}: {written.reason}" for name, written in failed.items())
+    hints = {written.hint for written in failed.values() if written.hint}
     hint = f"{n_finished} findings are kept. The same command asks for the rest"
-    if not all(error.hint for error in reasons.values()):
+    if not all(written.hint for written in failed.values()):
         hint += "; --accept-anyway fills up with what failed, and records it"
+    spent = (
+        f"{summary.requests} answers came: {summary.tokens_in:,} tokens in, "
+        f"{summary.tokens_out:,} out."
+    )
     return LanguageModelError(
-        f"{len(reasons)} findings could not be finished. {lines}",
-        " ".join([*sorted(hints), hint + "."]),
+        f"{len(failed)} findings could not be finished. {lines}",
+        " ".join([*sorted(hints), f"{hint}.", spent]),
     )
 
 

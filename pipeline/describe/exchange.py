@@ -114,9 +114,11 @@ def read_import(
 ) -> Imported:
     """Read a YAML file as a set to be, and judge every sentence.
 
-    Sentences that the file's `provenance`, or the set named as its `parent`, knows keep
-    where they come from. One that is close to a sentence that has gone from the parent
-    counts as that sentence edited; any other is a person's.
+    Sentences that the set named as the file's `parent`, or its `provenance`, knows keep
+    where they come from. One that is close to a sentence that has gone from there, or
+    stood under another finding, counts as that sentence edited; any other is a
+    person's. Edited and new sentences are not reviewed, until a person changes
+    `reviewed` in the file: then that goes for all of it.
 
     Args:
         store: Where the parent is.
@@ -137,16 +139,17 @@ def read_import(
             "A named set lists sentences under 'findings'; give files with templates "
             "to `embed --descriptions FILE`.",
         )
-    known = _provenance(text, file_name)
+    parents = _provenance(text, file_name)
     name = set_name or document.set_name
     if document.parent:
         _, parents = load_members(store, document.parent)
-        members = _after_editing(document, parents, created_at)
+    members: tuple[Member, ...]
+    if parents:
+        rows = _by_hand(document, file_name, created_at)
+        edited = _after_editing(rows, parents)
+        members = _reviewed(edited, parents, document.reviewed)
     else:
-        members = tuple(
-            known.get(row.description_id, Member(row))
-            for row in _described(document, file_name)
-        )
+        members = tuple(Member(row) for row in _described(document, file_name))
     spoken = language or document.language or "en"
     judged, problems = _judge(members, replace(requirements, language=spoken))
     return Imported(name, document.parent, spoken, renamed(judged, name), problems)
@@ -174,12 +177,28 @@ def _described(document: Document, file_name: str) -> list[Description]:
     ]
 
 
-def _provenance(text: str, file_name: str) -> dict[str, Member]:
-    """What a file says of its sentences, by description id."""
+def _by_hand(document: Document, file_name: str, created_at: str) -> list[Description]:
+    """The sentences as if a person had written all of them into an exported file."""
+    source = f"edit:{document.parent}" if document.parent else ""
+    return [
+        replace(
+            row,
+            generator="person",
+            model="",
+            created_at=created_at,
+            reviewed=False,
+            edited=True,
+            source=source or row.source,
+        )
+        for row in _described(document, file_name)
+    ]
+
+
+def _provenance(text: str, file_name: str) -> tuple[Member, ...]:
+    """What a file says of the sentences that it was exported with."""
     try:
         entries = yaml.safe_load(text).get("provenance") or []
-        members = [member_from_json(entry) for entry in entries]
-        return {member.description.description_id: member for member in members}
+        return tuple(member_from_json(entry) for entry in entries)
     except (TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise ConfigurationError(
             f"{file_name}: 'provenance' is not what `describe export` writes: {error}",
@@ -188,51 +207,65 @@ def _provenance(text: str, file_name: str) -> dict[str, Member]:
 
 
 def _after_editing(
-    document: Document, parents: Sequence[Member], created_at: str
+    rows: Sequence[Description], parents: Sequence[Member]
 ) -> tuple[Member, ...]:
+    """Sentences of a file, as those of its parent where they come from there.
+
+    Args:
+        rows: The file's sentences, as a person's own.
+        parents: What the file was exported with.
+    """
+    by_place = {_place(m.description): m for m in parents}
+    by_text = {m.description.text: m for m in parents}
+    taken = {_place(row) for row in rows}
+    gone = [m for place, m in by_place.items() if place not in taken]
     members = []
-    for finding, sentences in document.findings.items():
-        for polarity, texts in sentences.items():
-            before = {
-                member.description.text: member
-                for member in parents
-                if (member.description.finding, member.description.polarity)
-                == (finding, polarity)
-            }
-            gone = [text for text in before if text not in texts]
-            for text in texts:
-                close = difflib.get_close_matches(text, gone, 1, _SAME_SENTENCE)
-                if text in before:
-                    members.append(before[text])
-                elif close:
-                    gone.remove(close[0])
-                    old = before[close[0]]
-                    new = replace(old.description, text=text, edited=True)
-                    members.append(Member(new, old.origin))
-                else:
-                    members.append(
-                        _by_hand(finding, polarity, text, document.parent, created_at)
-                    )
+    for row in rows:
+        same = by_place.get(_place(row))
+        if same is not None:
+            members.append(same)
+            continue
+        old = by_text.get(row.text) or _closest(row, gone)
+        if old is None:
+            members.append(Member(row))
+            continue
+        gone = [member for member in gone if member is not old]
+        edited = replace(
+            old.description,
+            finding=row.finding,
+            polarity=row.polarity,
+            text=row.text,
+            reviewed=False,
+            edited=True,
+        )
+        members.append(Member(edited, old.origin))
     return tuple(members)
 
 
-def _by_hand(
-    finding: str, polarity: Polarity, text: str, parent: str, created_at: str
-) -> Member:
-    return Member(
-        Description(
-            set_name=parent,
-            finding=finding,
-            polarity=polarity,
-            text=text,
-            generator="person",
-            model="",
-            created_at=created_at,
-            instruction_digest="",
-            reviewed=False,
-            edited=True,
-            source=f"edit:{parent}",
-        )
+def _place(row: Description) -> tuple[str, Polarity, str]:
+    return row.finding, row.polarity, row.text
+
+
+def _closest(row: Description, gone: Sequence[Member]) -> Member | None:
+    """The sentence of the same finding and polarity that a row was made from."""
+    beside = {
+        m.description.text: m
+        for m in gone
+        if _place(m.description)[:2] == _place(row)[:2]
+    }
+    close = difflib.get_close_matches(row.text, beside, 1, _SAME_SENTENCE)
+    return beside[close[0]] if close else None
+
+
+def _reviewed(
+    members: Sequence[Member], parents: Sequence[Member], reviewed: bool
+) -> tuple[Member, ...]:
+    """Take over what a person changed in the file's `reviewed`."""
+    if reviewed == all(member.description.reviewed for member in parents):
+        return tuple(members)
+    return tuple(
+        replace(m, description=replace(m.description, reviewed=reviewed))
+        for m in members
     )
 
 
@@ -259,5 +292,7 @@ def _judge(
                 if (problem.polarity, problem.text)
                 == (member.description.polarity, member.description.text)
             ]
+            # That too few came when they were asked for is not judged anew.
+            rules += [rule for rule in member.accepted if rule == "count"]
             judged.append(replace(member, accepted=tuple(dict.fromkeys(rules))))
     return tuple(judged), tuple(found)

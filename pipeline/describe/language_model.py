@@ -5,8 +5,7 @@ exponential back-off from half a second to eight, with jitter, or what the serve
 `Retry-After` says.
 """
 
-import hashlib
-import json
+import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,15 +17,18 @@ from retune.store.errors import ConfigurationError, LanguageModelError
 
 from .answers import ANSWER_SCHEMA
 from .instruction import Message
+from .replies import Reply, UnusableReplyError, read_reply
 
 if TYPE_CHECKING:
     import httpx2
     import openai
 
-__all__ = ["LanguageModel", "Reply", "Sampling", "UnusableReplyError", "host_of"]
+__all__ = ["LanguageModel", "Sampling", "host_of"]
 
 #: Where the key may stand; the first that is set is taken.
 _KEY_NAMES: Final = ("RETUNE_LLM_KEY", "OPENAI_API_KEY")
+#: The longest `Retry-After` that the client obeys.
+_LONGEST_PAUSE_SECONDS: Final = 60.0
 #: The headers that leave this machine. The client would add operating system,
 #: processor, Python version and an organisation's name.
 _HEADERS: Final = frozenset(
@@ -45,6 +47,9 @@ _FORMS: Final[Mapping[str, Mapping[str, Any] | None]] = {
     "json": {"type": "json_object"},
     "text": None,
 }
+#: Words of a server that means the form, whatever status it gives: some answer 404 or
+#: 500 where the protocol would have 400.
+_FORM_WORDS: Final = ("response_format", "json_schema", "grammar", "structured output")
 
 
 @dataclass(frozen=True)
@@ -66,45 +71,17 @@ class Sampling:
     retries: int = 4
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came back.
-
-    Attributes:
-        text: Of the answer; empty if it refused.
-        refusal: What it said instead, or empty.
-        cut: Whether the answer ended at the limit of its length.
-        resolved_model: As the server names what answered.
-        parameters: What was sent beside the messages, as JSON.
-        seed: What was sent.
-        response_digest: Of the response's bytes.
-        tokens_in: Of the prompt, as the server counts.
-        tokens_out: Of the answer.
-    """
-
-    text: str
-    refusal: str
-    cut: bool
-    resolved_model: str
-    parameters: str
-    seed: int | None
-    response_digest: str
-    tokens_in: int
-    tokens_out: int
-
-
-class UnusableReplyError(LanguageModelError):
-    """One answer failed; another request may do."""
-
-
 def host_of(base_url: str) -> str:
-    """Host and port of a server's address, without user, password and path.
+    """Host and port of a server's address.
 
     Raises:
-        ConfigurationError: It is no http address.
+        ConfigurationError: It is no http address, or holds more than host and path. A
+            password would stand in the shell's history and go out instead of the key.
 
-    >>> host_of("http://me:secret@localhost:11434/v1")
+    >>> host_of("http://localhost:11434/v1")
     'localhost:11434'
+    >>> host_of("http://[::1]:8000/v1")
+    '[::1]:8000'
     """
     try:
         parts = urlsplit(base_url)
@@ -117,7 +94,14 @@ def host_of(base_url: str) -> str:
             "Write it like http://localhost:11434/v1 (Ollama) or "
             "http://localhost:8000/v1 (vLLM).",
         )
-    return parts.hostname if port is None else f"{parts.hostname}:{port}"
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        # Not shown: it may hold a secret.
+        raise ConfigurationError(
+            f"--base-url of {parts.hostname} holds a user name, a password or a query",
+            f"Give host and path alone; put a key into {' or '.join(_KEY_NAMES)}.",
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return host if port is None else f"{host}:{port}"
 
 
 class LanguageModel:
@@ -165,6 +149,7 @@ class LanguageModel:
 
         Raises:
             LanguageModelError: The server cannot be used at all.
+            MalformedReplyError: What came is not of the protocol.
             UnusableReplyError: This request failed for good; another may not.
         """
         import httpx2
@@ -173,22 +158,21 @@ class LanguageModel:
         while True:
             form, options = self._form, self._options(attempt)
             try:
-                response = await self._client.post(
-                    "/chat/completions",
-                    cast_to=httpx2.Response,
-                    body={
-                        "model": self.model,
-                        "messages": [dict(message) for message in messages],
-                        **options,
-                    },
-                )
-                return _reply(response.content, form, options, self.model)
-            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                if not self._give_way(str(error), form, options):
-                    raise self._refused(error) from error
+                async with asyncio.timeout(self._patience_seconds()):
+                    response = await self._client.post(
+                        "/chat/completions",
+                        cast_to=httpx2.Response,
+                        body={
+                            "model": self.model,
+                            "messages": [dict(message) for message in messages],
+                            **options,
+                        },
+                    )
+                return read_reply(response.content, form, options, self.model)
             except openai.APIStatusError as error:
-                raise self._refused(error) from error
-            except openai.APITimeoutError as error:
+                if not self._give_way(error, form, options):
+                    raise self._refused(error) from error
+            except (openai.APITimeoutError, TimeoutError) as error:
                 raise UnusableReplyError(
                     f"{self.host} did not answer within "
                     f"{self.sampling.timeout_seconds:g} s",
@@ -199,6 +183,16 @@ class LanguageModel:
                     f"the connection to {self.host} failed: {error.__cause__ or error}",
                     "Is the server running, and is --base-url right?",
                 ) from error
+
+    def _patience_seconds(self) -> float:
+        """For a request with its repeats.
+
+        The client's own limit is for each part of a response, so that a server that
+        sends a byte now and then would hold it for ever.
+        """
+        sampling = self.sampling
+        pauses = sampling.retries * _LONGEST_PAUSE_SECONDS
+        return (sampling.retries + 1) * sampling.timeout_seconds + pauses
 
     def _options(self, attempt: int) -> dict[str, Any]:
         sampling = self.sampling
@@ -215,8 +209,14 @@ class LanguageModel:
             if value is not None and name not in self._dropped
         }
 
-    def _give_way(self, said: str, form: str, options: Mapping[str, Any]) -> bool:
-        """Ask for less next time; False if there is nothing left to leave out."""
+    def _give_way(
+        self, error: "openai.APIStatusError", form: str, options: Mapping[str, Any]
+    ) -> bool:
+        """Ask for less next time; False if that is not what the server means."""
+        said = str(error)
+        means_form = any(word in said.casefold() for word in _FORM_WORDS)
+        if error.status_code not in (400, 422) and not means_form:
+            return False
         for name in ("temperature", "seed", "max_tokens"):
             if name in options and name in said:
                 self._dropped.add(name)
@@ -278,29 +278,3 @@ def _said(error: "openai.APIStatusError") -> str:
     body = error.body
     message = body.get("message") if isinstance(body, dict) else None
     return " ".join(str(message or error.message).split())[:300]
-
-
-def _reply(body: bytes, form: str, options: Mapping[str, Any], model: str) -> Reply:
-    """Read a response of the protocol, taking nothing for granted."""
-    try:
-        content = json.loads(body)
-        choice = content["choices"][0]
-        message = choice["message"]
-        text, refusal = message.get("content"), message.get("refusal")
-        usage = content.get("usage") or {}
-        return Reply(
-            text=text if isinstance(text, str) else "",
-            refusal=refusal if isinstance(refusal, str) else "",
-            cut=choice.get("finish_reason") == "length",
-            resolved_model=str(content.get("model") or model),
-            parameters=json.dumps({**options, "response_format": form}, sort_keys=True),
-            seed=options.get("seed"),
-            response_digest=hashlib.blake2b(body, digest_size=16).hexdigest(),
-            tokens_in=int(usage.get("prompt_tokens") or 0),
-            tokens_out=int(usage.get("completion_tokens") or 0),
-        )
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise UnusableReplyError(
-            f"the server's answer is not of OpenAI's chat protocol ({error!r})",
-            "Is --base-url the address of the API, with /v1 at its end?",
-        ) from error

@@ -39,14 +39,14 @@ LANGUAGES: Final[Mapping[str, Cues]] = {
     "en": _cues(
         "no|not|without|free of|free from|neither|nor|none|never|absence of|absent|"
         "lacks?|lacking|negative for|rules? out|excluded?|rather than|instead of|"
-        "devoid of|resolved|removed|fails? to|cannot|clear of|nothing|only",
+        "devoid of|resolved|removed|fails? to|cannot|clear of|nothing",
         "is absent|are absent|is not|are not|not seen|not present|is excluded|"
         "has resolved|ha(?:s|ve) been removed|is never|excluded|nowhere|is negative|"
         "within normal limits|"
         "is normal|are normal|is unremarkable|remains normal",
         r"normal\w*|clear\w*|intact|unremarkable|sharp\w*|within normal limits|"
         r"preserved|smooth\w*|regular\w*|symmetric\w*|thin|well[- ]aerated|"
-        r"expanded|midline|central\w*|straight|narrow|crisp\w*|slender|lucent|"
+        r"expanded|inflated|midline|central\w*|straight|narrow|crisp\w*|slender|lucent|"
         r"uniform\w*|homogeneous|healthy|usual|aerated|distinct|fine|free|"
         r"air[- ]filled|"
         r"below 0\.5|less than half|delicate|evenly|taper\w*|below the diaphragm|"

@@ -2,13 +2,16 @@
 
 The rules are deliberately simple and can err; `--accept-anyway` exists for that. They
 follow the idea of NegEx (Chapman et al., J Biomed Inform 2001): a phrase is denied if a
-word of negation stands in the same clause, before it or, for some words, after it.
+word of negation stands in the same clause, before it or, for some words, after it;
+phrases such as "cannot be excluded" are no negation.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from retune.store.errors import ConfigurationError
 
 from ..encode.descriptions.description import Polarity
 from .languages import LANGUAGES, guess_language
@@ -30,7 +33,15 @@ _NEAR_DUPLICATE: Final = 0.85
 _HEALTHY: Final = re.compile(
     r"\b(?:normal\w*|unremarkable|intact|clear|smooth|without|sharp|straight)\b"
 )
-_CLAUSE: Final = re.compile(r"[;:.]\s|\bbut\b|\bhowever\b|\balthough\b")
+#: "Cannot be excluded" excludes nothing, and what has not changed is there.
+_PSEUDO_NEGATION: Final = re.compile(
+    r"\b(?:(?:cannot|can not|could not) be (?:excluded|ruled out)|not excluded|"
+    r"no (?:(?:significant|interval|definite) )*(?:change|increase|decrease)|"
+    r"not only|not normal)\b"
+)
+_CLAUSE: Final = re.compile(
+    r"[;:.]\s|\b(?:but|however|although|pero|mais|aber|jedoch|però|mas|porém)\b"
+)
 
 
 @dataclass(frozen=True)
@@ -42,11 +53,21 @@ class Requirements:
         language: ISO 639-1 code. Mentions and other findings are checked in English
             only, polarity in the languages of `languages.LANGUAGES`.
         max_tokens: Of the backbone's context, without its two marks. 75 is CLIP's.
+
+    Raises:
+        ConfigurationError: The language is no code of two letters.
     """
 
     n: int = 8
     language: str = "en"
     max_tokens: int = 75
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch("[a-z]{2}", self.language):
+            raise ConfigurationError(
+                f"{self.language!r} is no code of a language",
+                "Use the two letters of ISO 639-1: en, de, zh.",
+            )
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,7 @@ def is_denied(text: str, phrase: re.Pattern[str], language: str = "en") -> bool:
     >>> is_denied("No effusion, but a pneumothorax.", re.compile("pneumothorax"))
     False
     """
-    return not _asserted(text.casefold(), phrase, language)
+    return not _asserted(_folded(text), phrase, language)
 
 
 def validate_sentence(
@@ -136,7 +157,7 @@ def validate_sentence(
         reason = f"about {tokens} tokens; at most {requirements.max_tokens}"
         pairs.append(("length", reason))
     words = vocabulary or shipped_vocabulary()
-    folded, language = text.casefold(), requirements.language
+    folded, language = _folded(text), requirements.language
     pairs += _polarity(finding, polarity, folded, language, words.words_of(finding))
     if language == "en":
         own = words.words_of(finding)
@@ -172,20 +193,24 @@ def _polarity(
 ) -> list[tuple[str, str]]:
     """Whether a sentence speaks of the finding, and on the right side."""
     cues = LANGUAGES.get(language)
+    if cues is None:
+        return []
+    mentioned = own.mention_pattern.search(folded)
     if polarity == "positive":
-        if language == "en":
-            if not own.mention_pattern.search(folded):
-                reason = f"names neither {finding} nor a synonym or sign of it"
-                return [("mention", reason)]
-            if _denies(folded, own):
-                return [("polarity", f"denies {finding} where it must assert it")]
-        elif cues is not None and (opening := cues.negation.match(folded.lstrip())):
+        if language == "en" and not mentioned:
+            reason = f"names neither {finding} nor a synonym or sign of it"
+            return [("mention", reason)]
+        if mentioned and _denies(folded, own, language):
+            return [("polarity", f"denies {finding} where it must assert it")]
+        opening = cues.negation.match(folded.lstrip())
+        if opening and not mentioned:
             return [("polarity", f"begins with '{opening.group()}'")]
-    elif cues is not None:
-        if not (cues.negation.search(folded) or cues.normal.search(folded)):
-            return [("polarity", "does not read as absence")]
-        if language == "en" and _asserted(folded, own.name_pattern):
-            return [("polarity", f"asserts {finding} where it must deny it")]
+        return []
+    signs = (cues.negation, cues.after, cues.normal)
+    if not any(pattern.search(folded) for pattern in signs):
+        return [("polarity", "does not read as absence")]
+    if _asserted(folded, own.name_pattern, language):
+        return [("polarity", f"asserts {finding} where it must deny it")]
     return []
 
 
@@ -227,6 +252,11 @@ def _repetition(polarity: Polarity, text: str, kept: Sequence[str]) -> list[Prob
     return []
 
 
+def _folded(text: str) -> str:
+    """A sentence in lower case, without words that negate nothing."""
+    return _PSEUDO_NEGATION.sub(" ", text.casefold())
+
+
 def _words(text: str) -> list[str]:
     return re.findall(r"\w+", text.casefold())
 
@@ -244,15 +274,17 @@ def _asserted(folded: str, phrase: re.Pattern[str], language: str = "en") -> boo
     return False
 
 
-def _denies(folded: str, own: Words) -> bool:
+def _denies(folded: str, own: Words, language: str) -> bool:
     """Whether a sentence with the finding's words denies it or speaks of health.
 
     It does if each mention is negated, or if none asserts the finding by name and what
     is described is said to be as it should be: "the bony thorax is intact".
     """
-    if not _asserted(folded, own.mention_pattern):
+    if not _asserted(folded, own.mention_pattern, language):
         return True
-    return bool(_HEALTHY.search(folded)) and not _asserted(folded, own.name_pattern)
+    if language != "en" or not _HEALTHY.search(folded):
+        return False
+    return not _asserted(folded, own.name_pattern)
 
 
 def _asserted_beside(folded: str, other: Words, own: Words) -> bool:

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
 from ..encode.descriptions.description import Description, Polarity
 from .answers import Answer, parse_answer
 from .instruction import Instruction, Message, digest_of
-from .language_model import Reply
 from .members import Member, Origin
+from .replies import MalformedReplyError, Reply, UnusableReplyError
 from .validation import Problem, Requirements, judge_sentence
 
 __all__ = ["Model", "Written", "write_finding"]
@@ -38,6 +38,7 @@ class Written:
         refused: Faults, one for each rule that a sentence broke, and answers that
             held no sentence.
         reason: Why the finding is not finished; empty if it is.
+        hint: What to do about that; empty where nothing is known.
         requests: Answers that came.
         tokens_in: Of the prompts.
         tokens_out: Of the answers.
@@ -47,6 +48,7 @@ class Written:
     members: tuple[Member, ...] = ()
     refused: list[Problem] = field(default_factory=list)
     reason: str = ""
+    hint: str = ""
     requests: int = 0
     tokens_in: int = 0
     tokens_out: int = 0
@@ -84,15 +86,22 @@ class _Sheet:
         return problems
 
     def fill_up(self) -> None:
-        """Keep sentences that broke rules, with the rules; never twice the same."""
+        """Keep sentences that broke rules, with the rules; never twice the same.
+
+        Where there still are too few, each says ``count``.
+        """
         for polarity in _BOTH:
             for member, problems in self.spare[polarity]:
                 usable = "\0" not in member.description.text
                 new = member.description.text not in self.texts()
                 if self.lacking[polarity] and usable and new:
                     rules = tuple(dict.fromkeys(problem.rule for problem in problems))
-                    kept = Member(member.description, member.origin, rules)
-                    self.kept[polarity].append(kept)
+                    self.kept[polarity].append(replace(member, accepted=rules))
+            if self.lacking[polarity]:
+                self.kept[polarity] = [
+                    replace(member, accepted=(*member.accepted, "count"))
+                    for member in self.kept[polarity]
+                ]
 
 
 async def write_finding(
@@ -106,6 +115,9 @@ async def write_finding(
     accept_anyway: bool = False,
 ) -> Written:
     """Ask for a finding's sentences until there are enough good ones.
+
+    An answer that is not of the protocol costs a round. A request that failed for good
+    ends the finding unfinished, whatever `accept_anyway` says: later it may go well.
 
     Args:
         model: Who is asked.
@@ -128,7 +140,17 @@ async def write_finding(
         messages = instruction.messages(
             finding, sheet.lacking, requirements, sheet.texts(), last
         )
-        reply = await model.ask(messages, attempt=attempt)
+        try:
+            reply = await model.ask(messages, attempt=attempt)
+        except MalformedReplyError as error:
+            written.hint = error.hint
+            last = [Problem("answer", "positive", "", error.message)]
+            written.refused += last
+            continue
+        except UnusableReplyError as error:
+            written.reason, written.hint = error.message, error.hint
+            return written
+        written.hint = ""
         written.requests += 1
         written.tokens_in += reply.tokens_in
         written.tokens_out += reply.tokens_out
@@ -138,12 +160,11 @@ async def write_finding(
         if not any(answer.values()):
             last = [_no_sentences(reply)]
         written.refused += last
-    if accept_anyway:
+    if accept_anyway and any(sheet.lacking.values()):
         sheet.fill_up()
     written.members = tuple(m for p in _BOTH for m in sheet.kept[p])
-    written.reason = _reason(sheet.lacking, sheet.kept, requirements, last)
-    if accept_anyway and all(sheet.kept.values()):
-        written.reason = ""
+    if not (accept_anyway and all(sheet.kept.values())):
+        written.reason = _reason(sheet.lacking, sheet.kept, requirements, last)
     return written
 
 

@@ -5,14 +5,39 @@ from pathlib import Path
 
 from retune.store.errors import ConfigurationError
 
-__all__ = ["FIGURE_SUFFIXES", "draw_ablation"]
+__all__ = ["check_figure", "draw_ablation"]
 
-FIGURE_SUFFIXES = (".pdf", ".png", ".svg")
+_SUFFIXES = (".pdf", ".png", ".svg")
 #: Blue and orange of a palette that colour-blind readers can tell apart (Okabe, Ito).
 _COLOURS = {"zero-shot": "#0072B2", "joint": "#D55E00"}
 
 #: Condition, scenario, AUROC, lower and upper end.
 Point = tuple[str, str, float, float, float]
+
+
+def check_figure(path: Path) -> None:
+    """Refuse a figure that could not be drawn, before hours of work for it.
+
+    Raises:
+        ConfigurationError: The suffix is none of a figure, there is no such folder, or
+            matplotlib is missing.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise ConfigurationError(
+            f"{path}: a figure ends in {', '.join(_SUFFIXES)}",
+            "Such as --figure ablation.png",
+        )
+    if not path.parent.is_dir():
+        raise ConfigurationError(
+            f"{path}: cannot be written: there is no folder {path.parent}",
+            "Name a file in a folder that exists.",
+        )
+    try:
+        import matplotlib as mpl  # noqa: F401 - only whether it is there
+    except ImportError as error:
+        raise ConfigurationError(
+            "a figure needs the package matplotlib", "pip install 'retune-cli[report]'"
+        ) from error
 
 
 def draw_ablation(points: Sequence[Point], path: Path, title: str) -> None:
@@ -22,24 +47,16 @@ def draw_ablation(points: Sequence[Point], path: Path, title: str) -> None:
 
     Args:
         points: In the order of the rows, from the top.
-        path: Ends in one of `FIGURE_SUFFIXES`.
+        path: Ends in ``.pdf``, ``.png`` or ``.svg``.
         title: Above the figure.
 
     Raises:
         ConfigurationError: matplotlib is missing, or the file cannot be written.
     """
-    if path.suffix not in FIGURE_SUFFIXES:
-        raise ConfigurationError(
-            f"{path}: a figure ends in {', '.join(FIGURE_SUFFIXES)}",
-            "Such as --figure ablation.png",
-        )
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigurationError(
-            "a figure needs the package matplotlib", "pip install 'retune-cli[report]'"
-        ) from error
+    check_figure(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     conditions = list(dict.fromkeys(point[0] for point in points))
     figure = Figure(figsize=(7, 1.0 + 0.55 * len(conditions)), layout="constrained")
     axes = figure.add_subplot()

@@ -63,6 +63,7 @@ def test_one_table_and_one_figure_and_nothing_is_stored(place: Path) -> None:
         (("--findings", "Edema,Goitre"), "unknown finding 'Goitre'"),
         (("--descriptions", "nobody"), "no description set or file 'nobody'"),
         (("--figure", "a.gif"), "a figure ends in"),
+        (("--figure", "none/a.png"), "there is no folder none"),
         (("--fingerprint", "zz"), "no encoder of the store fits"),
     ],
 )
@@ -73,6 +74,22 @@ def test_what_cannot_be_done_is_named(
     assert done.returncode == 2
     assert said in done.stderr
     assert "Hint: " in done.stderr
+
+
+def test_templates_that_stand_in_are_named(place: Path) -> None:
+    (place / "one.yaml").write_text(
+        "set: one\ngenerator: person\ncreated_at: 2026\nfindings:\n  Edema:\n"
+        "    positive: [Wet lungs.]\n    negative: [No edema.]\n"
+    )
+    done = ablate(place, "--descriptions", "one.yaml", "--quiet")
+    assert done.returncode == 0, done.stderr
+    findings = FeatureStore(place / "store").sql(
+        "SELECT DISTINCT finding FROM labels WHERE finding <> 'Edema'"
+    )
+    for (name,) in findings.fetchall():
+        assert name in done.stderr
+    assert "templates stand in" in done.stderr
+    assert "templates stand in" not in ablate(place, "--descriptions", "wide").stderr
 
 
 def test_another_backbone_at_the_same_place_is_refused(

@@ -70,7 +70,10 @@ def test_a_dry_run_shows_all_and_sends_nothing(
         ((), "describe needs --findings", 2),
         (("--findings", "Edema", "--llm", " "), "describe needs --llm", 2),
         (("--findings", "Edema", "--base-url", "x"), "not the address", 2),
-        (("--findings", "Edema", "--price", "x"), "not two numbers", 2),
+        (("--findings", "Edema", "--price", "x"), "not two prices", 2),
+        (("--findings", "Edema", "--price", "nan,1"), "not two prices", 2),
+        (("--findings", "Edema", "--price", "1,-1"), "not two prices", 2),
+        (("--findings", "Edema", "--language", "german"), "no code of a language", 2),
         (("--findings", "Edema", "--template", "none.yaml"), "none.yaml", 2),
         (("--findings", "Edema", "--set", "default"), "shipped set", 2),
         (("--findings", "Edema", "--retries", 0), "answered 500", 4),
@@ -258,6 +261,13 @@ def test_what_was_written_is_kept_if_it_cannot_be_entered(
     assert kept.is_file()
     assert kept.stat().st_mode & 0o077 == 0 or kept.parent.stat().st_mode & 0o077 == 0
     assert not list_sets(FeatureStore(tmp_path / "store"))
+
+
+def test_editing_a_set_that_is_not_there_makes_no_store(tmp_path: Path) -> None:
+    done = sets(tmp_path, "edit", "nobody", EDITOR="true")
+    assert done.returncode == 3
+    assert "Hint: " in done.stderr
+    assert not (tmp_path / "store").exists()
 
 
 def test_an_editor_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -74,6 +74,15 @@ def test_any_text_can_be_read(text: str) -> None:
         '{"Positives": ["One sentence.", {"text": "Two."}], "Negatives": ["None."]}',
         'Note {this}. {"positive": ["1. One sentence.", "- Two."], "negative": '
         '["None."]}',
+        '<think>{"positive": ["A draft."], "negative": []}</think>{"positive": '
+        '["One sentence.", "Two."], "negative": ["None."]}',
+        "## Positive\n1. One sentence.\n2. Two.\n\n## Negative descriptions\n- None.",
+        "{'positive': ['One sentence.', 'Two.'], 'negative': ['None.']}",
+        '{"positive": ["One\nsentence.", "Two."], "negative": ["None."]}',
+        '{"Edema": {"positive_descriptions": ["One sentence.", "Two."], '
+        '"negative_descriptions": ["None."]}}',
+        '{"positive": [{"id": "1", "text": "One sentence."}, {"id": "2", "text": '
+        '"Two."}], "negative": [{"side": "no", "sentence": "None."}]}',
     ],
 )
 def test_other_forms_are_read_too(text: str) -> None:
@@ -81,6 +90,11 @@ def test_other_forms_are_read_too(text: str) -> None:
         "positive": ("One sentence.", "Two."),
         "negative": ("None.",),
     }
+
+
+def test_thoughts_that_never_end_are_no_answer() -> None:
+    found = parse_answer('<think>Perhaps {"positive": ["A."], "negative": ["B."]}')
+    assert not any(found.values())
 
 
 def test_the_word_positive_in_a_sentence_is_no_heading() -> None:

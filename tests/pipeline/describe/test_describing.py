@@ -104,15 +104,33 @@ def test_nothing_leaves_but_finding_names_and_the_instruction(
     wrong = {"positive": ["The weather is fine."], "negative": []}
     server.script["Edema"] = [wrong]
     asked = request(server)
-    describe(store, asked)
+    describe(store, replace(asked, concurrency=1))
     first = [body for body in server.requests if "cannot be used" not in str(body)]
     planned = planned_messages(asked)
-    for body in first:
-        assert set(body) == {
-            "messages", "model", "response_format", "seed", "temperature"
-        }  # fmt: skip
-        assert body["messages"] in planned.values()
-        assert body["response_format"]["json_schema"]["schema"] == ANSWER_SCHEMA
+    schema = {"name": "descriptions", "strict": True, "schema": ANSWER_SCHEMA}
+    fixed = {
+        "model": "sample",
+        "response_format": {"type": "json_schema", "json_schema": schema},
+        "temperature": 0.7,
+    }
+    for body in server.requests:
+        assert {k: v for k, v in body.items() if k not in ("messages", "seed")} == fixed
+        assert body["seed"] in (0, 1)
+    assert [body["messages"] for body in first] == list(planned.values())
+    for raw in server.raw:
+        line, headers, body = _parted(raw)
+        assert line == "POST /v1/chat/completions HTTP/1.1"
+        assert headers == {
+            "host": server.url.removeprefix("http://").removesuffix("/v1"),
+            "accept": "application/json",
+            "accept-encoding": headers["accept-encoding"],
+            "authorization": "Bearer the-key",
+            "connection": "keep-alive",
+            "content-length": str(len(body)),
+            "content-type": "application/json",
+            "user-agent": "retune",
+        }
+        assert set(headers["accept-encoding"].split(", ")) <= _ENCODINGS
     again = [body for body in server.requests if body not in first]
     # Asked again, the model's own sentence and its fault are all that is added.
     assert len(again) == 1
@@ -120,14 +138,7 @@ def test_nothing_leaves_but_finding_names_and_the_instruction(
     added = [line for line in said if line.startswith("- ")]
     assert len(added) == 1
     assert added[0].startswith("- The weather is fine. (names neither Edema nor")
-    for headers in server.headers:
-        assert set(headers) <= {
-            "host", "accept", "accept-encoding", "authorization", "connection",
-            "content-length", "content-type", "user-agent",
-        }  # fmt: skip
-        assert headers["user-agent"] == "retune"
-        assert headers["authorization"] == "Bearer the-key"
-    everything = json.dumps([server.requests, server.headers])
+    everything = b"".join(server.raw).decode()
     rows = store.sql("SELECT image_id, path, patient_id FROM images").fetchall()
     private = {str(value) for row in rows for value in row if len(str(value)) > 3}
     private |= {
@@ -140,7 +151,18 @@ def test_nothing_leaves_but_finding_names_and_the_instruction(
         assert getpass.getuser() not in everything
 
 
-@pytest.mark.parametrize("deed", [429, 500, 503, "hang up"])
+_ENCODINGS = {"gzip", "deflate", "br", "zstd"}
+
+
+def _parted(raw: bytes) -> tuple[str, dict[str, str], bytes]:
+    """Request line, headers and body of a request."""
+    head, body = raw.split(b"\n\n", 1)
+    line, *headers = head.decode().splitlines()
+    pairs = [header.split(": ", 1) for header in headers]
+    return line, {name.lower(): value for name, value in pairs}, body
+
+
+@pytest.mark.parametrize("deed", [429, 500, 503, "hang up", "break off"])
 def test_failures_that_pass_are_asked_again(
     store: FeatureStore, server: ChatServer, deed: Any
 ) -> None:
@@ -150,16 +172,15 @@ def test_failures_that_pass_are_asked_again(
     assert texts(store, "Edema") == good_answer("Edema")
 
 
-@pytest.mark.parametrize("deed", ["cut", "schema", "refuse"])
+@pytest.mark.parametrize("deed", ["cut", "schema", "refuse", "broken", "html"])
 def test_answers_that_hold_too_little_are_asked_again(
     store: FeatureStore, server: ChatServer, deed: str
 ) -> None:
     server.script["Edema"] = [deed]
     found: list[Problem] = []
-    describe(
-        store, request(server), on_refused=lambda _, problem: found.append(problem)
-    )
-    again = server.requests[-1]["messages"][1]["content"]
+    asked = request(server, concurrency=1)
+    describe(store, asked, on_refused=lambda _, problem: found.append(problem))
+    again = server.requests[1]["messages"][1]["content"]
     assert server.asked.count("Edema") == 2
     _, members = find_set(store, "mine")
     edema = [m for m in members if m.description.finding == "Edema"]
@@ -180,6 +201,7 @@ def test_answers_that_hold_too_little_are_asked_again(
         (429, "answered 429: scripted 429"),
         (500, "answered 500"),
         ("hang up", "connection"),
+        ("break off", "connection"),
         ("broken", "not of OpenAI's chat protocol"),
         ("html", "not of OpenAI's chat protocol"),
         ("schema", "no sentences under 'positive' and 'negative'"),
@@ -196,6 +218,7 @@ def test_what_stays_broken_is_named_and_the_rest_is_kept(
     assert "Edema: " in caught.value.message
     assert said in caught.value.message
     assert "1 findings are kept" in caught.value.hint
+    assert "answers came: " in caught.value.hint
     assert not list_sets(store)
     server.script.clear()
     server.asked.clear()
@@ -204,10 +227,11 @@ def test_what_stays_broken_is_named_and_the_rest_is_kept(
     assert (summary.resumed, summary.sentences) == (1, 32)
 
 
+@pytest.mark.parametrize("deed", ["slow", "drip"])
 def test_a_slow_server_is_given_up_after_the_time_limit(
-    store: FeatureStore, server: ChatServer
+    store: FeatureStore, server: ChatServer, deed: str
 ) -> None:
-    server.script["Edema"] = ["slow"]
+    server.script["Edema"] = [deed]
     asked = request(server, sampling=Sampling(timeout_seconds=0.5, retries=0))
     with pytest.raises(LanguageModelError, match=r"did not answer within 0\.5 s"):
         describe(store, asked)
@@ -250,6 +274,19 @@ def test_a_parameter_that_is_refused_is_left_out_and_recorded(
     assert origin is not None
     assert origin.seed is None
     assert json.loads(origin.parameters) == {"response_format": "schema"}
+
+
+@pytest.mark.parametrize("status", [404, 500, 501])
+def test_a_form_that_is_refused_with_another_status_gives_way_too(
+    store: FeatureStore, server: ChatServer, status: int
+) -> None:
+    server.unsupported = ["response_format"]
+    server.refusal_status = status
+    sampling = Sampling(timeout_seconds=20.0, retries=0)
+    describe(store, request(server, sampling=sampling))
+    _, members = find_set(store, "mine")
+    assert members[0].origin is not None
+    assert json.loads(members[0].origin.parameters)["response_format"] == "text"
 
 
 def test_a_request_that_is_refused_altogether_is_told(
@@ -304,6 +341,29 @@ def test_accept_anyway_keeps_and_records_what_failed(
     assert [row[0] for row in rows] == list(kept)
 
 
+def test_accept_anyway_records_that_there_are_too_few(
+    store: FeatureStore, server: ChatServer
+) -> None:
+    few = good_answer("Edema", 3)
+    few["negative"] = good_answer("Edema")["negative"]
+    server.script["Edema"] = [few] * 3
+    summary = describe(store, request(server, accept_anyway=True))
+    assert (summary.sentences, summary.accepted) == (27, 3)
+    _, members = find_set(store, "mine")
+    short = {m.description.text: m.accepted for m in members if m.accepted}
+    assert short == dict.fromkeys(few["positive"], ("count",))
+
+
+def test_accept_anyway_does_not_settle_for_less_when_the_server_fails(
+    store: FeatureStore, server: ChatServer
+) -> None:
+    server.script["Edema"] = [good_answer("Edema", 3), 503, 503, 503]
+    with pytest.raises(LanguageModelError, match=r"Edema: .* answered 503"):
+        describe(store, request(server, accept_anyway=True))
+    assert describe(store, request(server, accept_anyway=True)).accepted == 0
+    assert texts(store, "Edema") == good_answer("Edema")
+
+
 def test_accept_anyway_needs_a_sentence_of_each_polarity(
     store: FeatureStore, server: ChatServer
 ) -> None:
@@ -353,13 +413,17 @@ def test_without_a_name_the_same_request_is_the_same_set(
         ({"findings": ("No Finding",)}, "not a finding"),
         ({"base_url": "localhost:11434"}, "not the address"),
         ({"base_url": "http://host:port/v1"}, "not the address"),
+        ({"base_url": "http://[::1/v1"}, "not the address"),
+        ({"base_url": "http://me:secret@host/v1"}, "of host holds a user name"),
+        ({"base_url": "http://host/v1?key=secret"}, "of host holds .* a query"),
     ],
 )
 def test_requests_that_make_no_sense_are_refused(
     server: ChatServer, changes: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ConfigurationError, match=said):
+    with pytest.raises(ConfigurationError, match=said) as caught:
         request(server, **changes)
+    assert "secret" not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_without_the_client_it_says_what_to_install(

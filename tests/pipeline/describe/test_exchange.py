@@ -88,6 +88,54 @@ def test_an_edited_sentence_keeps_its_origin_and_says_that_it_was_edited(
     assert {member.description.set_name for member in imported.members} == {"new"}
 
 
+def test_a_file_with_provenance_that_was_edited_says_so(store: FeatureStore) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=True))
+    content["set"] = "theirs"
+    positive = content["findings"]["Edema"]["positive"]
+    positive[0] = positive[0].replace(".", ", as seen today.")
+    positive.append("Florid pulmonary oedema.")
+    imported = read(store, yaml.safe_dump(content), None)
+    assert imported.set_name == "theirs"
+    by_text = {member.description.text: member for member in imported.members}
+    edited, new = by_text[positive[0]], by_text["Florid pulmonary oedema."]
+    assert (edited.description.edited, edited.origin) == (True, _ORIGIN)
+    assert edited.description.generator == "large language model"
+    assert (new.description.edited, new.origin) == (True, None)
+    assert (new.description.generator, new.description.source) == ("person", "f.yaml")
+    rest = [m for m in imported.members if m is not edited and m is not new]
+    assert all(m.origin == _ORIGIN and not m.description.edited for m in rest)
+
+
+def test_a_sentence_that_was_moved_keeps_its_origin(store: FeatureStore) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=False))
+    content["findings"]["Lung Mass"] = content["findings"].pop("Mass")
+    imported = read(store, yaml.safe_dump(content))
+    moved = [m for m in imported.members if m.description.finding == "Lung Mass"]
+    assert len(moved) == 20
+    assert all(m.description.edited and m.origin == _ORIGIN for m in moved)
+    assert {m.description.generator for m in moved} == {"large language model"}
+
+
+@pytest.mark.parametrize("provenance", [True, False])
+def test_a_review_is_recorded_and_ends_with_the_next_change(
+    store: FeatureStore, provenance: bool
+) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=provenance))
+    imported = read(store, yaml.safe_dump(content | {"reviewed": True}), "seen")
+    assert all(m.description.reviewed for m in imported.members)
+    publish(
+        store, imported.members, made_by="edit", language="en", created_at="2026"
+    )  # fmt: skip
+    content = yaml.safe_load(exported(store, "seen", provenance=provenance))
+    assert content["reviewed"] is True
+    content["findings"]["Edema"]["positive"][0] = "Florid pulmonary edema."
+    changed = read(store, yaml.safe_dump(content), "changed").members
+    unread = [m.description.text for m in changed if not m.description.reviewed]
+    assert unread == ["Florid pulmonary edema."]
+    taken_back = read(store, yaml.safe_dump(content | {"reviewed": False}), "no")
+    assert not any(m.description.reviewed for m in taken_back.members)
+
+
 def test_a_shipped_set_can_be_the_parent(store: FeatureStore) -> None:
     imported = read(store, exported(store, "default", provenance=False))
     assert imported.parent == "default"
@@ -104,6 +152,19 @@ def test_every_sentence_is_judged_and_its_faults_are_recorded(
     assert [(name, p.rule) for name, p in imported.problems] == [("Edema", "polarity")]
     faulty = [member for member in imported.members if member.accepted]
     assert [member.accepted for member in faulty] == [("polarity",)]
+
+
+def test_that_too_few_came_stays_recorded(store: FeatureStore) -> None:
+    rows = load_descriptions("default", ["Edema"])
+    members = [
+        Member(replace(row, set_name="short"), _ORIGIN, ("count", "polarity"))
+        for row in rows
+    ]
+    publish(store, members, made_by="describe", language="en", created_at="2026")
+    for provenance in (True, False):
+        imported = read(store, exported(store, "short", provenance=provenance))
+        assert imported.problems == ()
+        assert {member.accepted for member in imported.members} == {("count",)}
 
 
 def test_the_language_is_the_files_or_the_callers(store: FeatureStore) -> None:

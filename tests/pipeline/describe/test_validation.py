@@ -18,6 +18,7 @@ from retune.pipeline.describe.validation import (
 from retune.pipeline.describe.vocabulary import Vocabulary, Words, shipped_vocabulary
 from retune.pipeline.encode.descriptions import load_descriptions
 from retune.pipeline.encode.descriptions.description import Polarity
+from retune.store.errors import ConfigurationError
 
 _ASKED = Requirements()
 _SHIPPED = load_descriptions("wide")  # holds those of "default"
@@ -71,6 +72,11 @@ def test_sentences_of_another_finding_are_caught() -> None:
     [
         ("negative", "Pulmonary edema is present.", "polarity"),
         ("positive", "There is no pulmonary edema.", "polarity"),
+        ("negative", "Only mild edema.", "polarity"),
+        ("negative", "Pulmonary edema cannot be excluded.", "polarity"),
+        ("negative", "Edema is not excluded.", "polarity"),
+        ("negative", "No change of the pulmonary oedema.", "polarity"),
+        ("negative", "The pulmonary vessels are not normal.", "polarity"),
         ("positive", "The patient came by bus.", "mention"),
         ("positive", "Edema and a left pneumothorax.", "other finding"),
         ("negative", "No edema, but there is a nodule in the apex.", "other finding"),
@@ -86,6 +92,20 @@ def test_each_rule_refuses(polarity: Polarity, text: str, rule: str) -> None:
 
 def test_a_healthy_sign_is_no_positive() -> None:
     assert _rules("Fracture", "positive", "The bony thorax is intact.") == {"polarity"}
+
+
+@pytest.mark.parametrize(
+    ("finding", "text"),
+    [
+        ("Edema", "Pulmonary oedema of both lungs."),
+        ("Lung Tumor", "Round tumour beside the hilum."),
+        ("Pneumothorax", "No significant change in the large right pneumothorax."),
+    ],
+)
+def test_british_spelling_and_what_has_not_changed_assert(
+    finding: str, text: str
+) -> None:
+    assert _rules(finding, "positive", text) == set()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +150,8 @@ def test_too_few_good_sentences_are_counted() -> None:
     ("language", "positive", "negative"),
     [
         ("de", "Es zeigt sich ein Pneumothorax rechts.", "Kein Pneumothorax."),
+        ("de", "Pneumothorax, nicht groß.", "Es zeigt sich hier kein Pneumothorax."),
+        ("de", "Kein Erguss, aber ein Pneumothorax.", "Ein Pneumothorax fehlt."),
         ("es", "Se observa un neumotórax en el lado derecho.", "Sin neumotórax."),
         ("fr", "Un pneumothorax est présent dans le poumon.", "Pas de pneumothorax."),
         ("it", "Presenza di pneumotorace nel polmone.", "Nessun pneumotorace."),
@@ -143,6 +165,12 @@ def test_other_languages_have_polarity(
     assert _rules("Pneumothorax", "negative", negative, language) == set()
     assert "polarity" in _rules("Pneumothorax", "negative", positive, language)
     assert "polarity" in _rules("Pneumothorax", "positive", negative, language)
+
+
+@pytest.mark.parametrize("language", ["english", "EN", "", "e"])
+def test_a_language_is_a_code_of_two_letters(language: str) -> None:
+    with pytest.raises(ConfigurationError, match="no code of a language"):
+        Requirements(language=language)
 
 
 def test_a_language_without_cues_is_checked_for_what_can_be_checked() -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from image_samples import write_tiny_backbone
 
 from retune.pipeline.describe.members import Member, publish
 from retune.pipeline.encode.descriptions import load_descriptions
+from retune.pipeline.encode.embed import EmbedOptions, embed
 from retune.pipeline.encode.text_sets import load_set
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
@@ -52,6 +54,33 @@ def test_shipped_sets_and_files_are_found_as_before(
         "    positive: [Edema.]\n    negative: [No edema.]\n"
     )
     assert len(load_set(store, str(file))) == 2
+
+
+def test_a_file_cannot_slip_other_sentences_into_a_set(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    write_tiny_backbone(tmp_path / "tiny")
+    file = tmp_path / "f.yaml"
+    count = "SELECT count(*) FROM descriptions WHERE set_name = 'ours'"
+    options = EmbedOptions(
+        backbone=f"local-dir:{tmp_path / 'tiny'}", description_sets=(str(file),)
+    )
+    text = (
+        "set: {}\ngenerator: person\ncreated_at: 2026\nfindings:\n  Edema:\n"
+        "    positive: [{}]\n    negative: [No edema.]\n"
+    )
+    before = store.sql(count).fetchall()
+    file.write_text(text.format("ours", "Wet lungs."))
+    with pytest.raises(ConfigurationError, match="'ours' for Edema, Mass, and sets"):
+        embed(store, options)
+    assert store.sql(count).fetchall() == before
+
+    file.write_text(text.format("theirs", "Wet lungs."))
+    embed(store, options)
+    embed(store, options)
+    file.write_text(text.format("theirs", "Very wet lungs."))
+    with pytest.raises(ConfigurationError, match="'theirs' for Edema"):
+        embed(store, options)
 
 
 def test_an_unknown_set_is_named_with_those_there_are(store: FeatureStore) -> None:
