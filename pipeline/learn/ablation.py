@@ -99,7 +99,7 @@ def _row(
             found.prediction.difference[test.rows],
             test.value,
             test.observed,
-            test.patient_id,
+            features.patient_id[test.rows],
             seed=config.train.seed,
         )
     figures = zip(final.auroc, final.low, final.high, strict=True)

@@ -37,12 +37,15 @@ class PatientDraws:
 
 
 def draw_patients(
-    patient_id: npt.NDArray[np.object_], *, seed: int, n_bootstrap: int | None = None
+    patient_id: npt.NDArray[np.object_] | npt.NDArray[np.integer],
+    *,
+    seed: int,
+    n_bootstrap: int | None = None,
 ) -> PatientDraws:
     """Draw patients with replacement.
 
     Args:
-        patient_id: Of N images.
+        patient_id: Of N images; ids or numbers, which are taken in their order.
         seed: Of the draws.
         n_bootstrap: B; None: 1000 for up to 5,000 images, fewer for more, at least 200.
 
@@ -50,16 +53,20 @@ def draw_patients(
     >>> draws.patient.tolist(), draws.times.shape, set(draws.times.sum(axis=0).tolist())
     ([0, 1, 0], (2, 1000), {2.0})
     """
-    patients, number = np.unique(patient_id.astype(str), return_inverse=True)
+    ids = patient_id.astype(str) if patient_id.dtype == object else patient_id
+    patients, number = np.unique(ids, return_inverse=True)
     if n_bootstrap is None:
         n_bootstrap = _WEIGHED_IMAGES // max(1, len(patient_id))
         n_bootstrap = min(_MOST, max(_FEWEST, n_bootstrap))
-    chance = np.full(len(patients), 1 / len(patients))
     random = np.random.default_rng(seed)
-    drawn = random.multinomial(len(patients), chance, size=n_bootstrap)
     exact = len(patient_id) < _EXACT_IN_FLOAT32
-    kind = np.float32 if exact else np.float64
-    return PatientDraws(number, np.ascontiguousarray(drawn.T.astype(kind)))
+    times = np.zeros(
+        (len(patients), n_bootstrap), dtype=np.float32 if exact else np.float64
+    )
+    for draw in range(n_bootstrap):
+        drawn = random.integers(len(patients), size=len(patients))
+        times[:, draw] = np.bincount(drawn, minlength=len(patients))
+    return PatientDraws(number, times)
 
 
 def bootstrap_auroc(

@@ -13,15 +13,21 @@ from .bootstrap import (
     percentile_interval,
 )
 from .features import Features
-from .intervals import PatientInfluence, mean_auroc_interval, patient_influence
+from .intervals import (
+    PatientInfluence,
+    mean_auroc_interval,
+    patient_influence,
+    patient_influence_of,
+)
 from .metrics import (
     auroc,
     brier_score,
     calibration_error,
     f1_score,
-    precision_and_sensitivity,
+    of_rankings,
     tune_thresholds,
 )
+from .ranking import rank_findings
 from .saved_model import Prediction
 from .targets import Targets
 
@@ -39,25 +45,20 @@ class EvaluatedRows:
         value: 0 or 1, shape (n, K).
         observed: Shape (n, K), bool.
         patient: Number of each image's patient, shape (n,), from 0.
-        patient_id: Shape (n,).
     """
 
     rows: npt.NDArray[np.int64]
     value: npt.NDArray[np.float32]
     observed: npt.NDArray[np.bool_]
     patient: npt.NDArray[np.int64]
-    patient_id: npt.NDArray[np.object_]
 
     @classmethod
     def of(
         cls, features: Features, targets: Targets, rows: npt.NDArray[np.int64]
     ) -> "EvaluatedRows":
         """Some rows of a learning problem."""
-        patient_id = features.patient_id[rows]
-        _, patient = np.unique(patient_id.astype(str), return_inverse=True)
-        return cls(
-            rows, targets.value[rows], targets.observed[rows], patient, patient_id
-        )
+        _, patient = np.unique(features.patient[rows], return_inverse=True)
+        return cls(rows, targets.value[rows], targets.observed[rows], patient)
 
     def influence(self, scores: npt.NDArray[np.floating]) -> PatientInfluence:
         """AUROC of the scores of all N images, shape (N, K), on these rows."""
@@ -122,15 +123,16 @@ def evaluate_scores(
     value, observed = images.value, images.observed
     difference = prediction.difference[images.rows]
     probability = prediction.probability[images.rows]
-    found = images.influence(prediction.difference)
+    rankings = rank_findings(difference, value, observed)
+    found = patient_influence_of(rankings, value, observed, images.patient)
     defined = ~np.isnan(found.auroc)
     macro, ends = mean_auroc_interval(found, defined), None
     if seed is not None and defined.any():
-        draws = draw_patients(images.patient_id, seed=seed)
+        draws = draw_patients(images.patient, seed=seed)
         table = bootstrap_auroc(difference, value, observed, draws)
         ends = np.array([percentile_interval(column) for column in table.T]).T
         macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
-    precision, sensitivity = precision_and_sensitivity(difference, value, observed, 0.9)
+    precision, sensitivity = of_rankings(rankings, 0.9)
     return Evaluation(
         influence=found,
         others={

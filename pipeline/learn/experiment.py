@@ -156,6 +156,8 @@ def select_findings(
     features: Features, prompts: Prompts, names: Sequence[str]
 ) -> tuple[Features, Prompts]:
     """Keep some findings, in the order given."""
+    if tuple(names) == features.findings:
+        return features, prompts
     columns = [features.findings.index(name) for name in names]
     kept = Features(
         features.image_id,
@@ -220,7 +222,7 @@ def run_experiment(
     scenario = plan(
         config.scenario,
         targets,
-        features.patient_id,
+        features.patient,
         features.rows("train"),
         names,
         order=[names.index(name) for name in config.order] if config.order else None,
@@ -365,7 +367,7 @@ class _Run:
         every = plan_scenario(
             "joint",
             self.targets,
-            self.features.patient_id,
+            self.features.patient,
             self.features.rows("train"),
             self.features.findings,
         )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .metrics import Array, Floats, Mask, midranks
+from .metrics import Array, Floats, Mask
+from .ranking import Ranking, rank_findings
 
 __all__ = [
     "Z95",
@@ -20,11 +21,12 @@ __all__ = [
     "delong",
     "delong_of",
     "influence",
+    "influence_of",
     "logit_interval",
     "mean_auroc_interval",
     "patient_influence",
+    "patient_influence_of",
     "patient_variance",
-    "placements",
 ]
 
 #: Two-sided 95 % of the normal distribution.
@@ -48,30 +50,6 @@ class DeLong:
     high: Floats
 
 
-def placements(score: Floats, positive: Mask) -> tuple[Floats, Floats]:
-    """Placement values of the positive and of the negative images, in their order.
-
-    They come from mid-ranks in O(n log n) (Sun & Xu 2014); ties count one half.
-
-    Args:
-        score: Shape (n,), without NaN.
-        positive: Shape (n,), of both classes.
-
-    >>> of_positives, of_negatives = placements(
-    ...     np.array([0.1, 0.4, 0.4, 0.9]), np.array([False, True, False, True])
-    ... )
-    >>> of_positives.tolist(), of_negatives.tolist()
-    ([0.75, 1.0], [1.0, 0.75])
-    """
-    above, below = score[positive], score[~positive]
-    ranks = midranks(np.concatenate([above, below]))
-    n_above, n_below = len(above), len(below)
-    return (
-        (ranks[:n_above] - midranks(above)) / n_below,
-        1 - (ranks[n_above:] - midranks(below)) / n_above,
-    )
-
-
 def influence(scores: Array, targets: Array, observed: Mask) -> tuple[Floats, Floats]:
     """AUROC, and how far each image moves it.
 
@@ -88,18 +66,29 @@ def influence(scores: Array, targets: Array, observed: Mask) -> tuple[Floats, Fl
         AUROC, shape (K,), NaN if one class was observed; influence, shape (N, K), 0 for
         what was not observed, and all 0 where there is no AUROC.
     """
-    area = np.full(targets.shape[1], np.nan)
-    moved = np.zeros(targets.shape)
-    for k in range(targets.shape[1]):
-        rows = np.flatnonzero(observed[:, k])
-        score = scores[rows, k].astype(np.float64)
-        positive = targets[rows, k] > 0
-        if not positive.any() or positive.all() or np.isnan(score).any():
+    return influence_of(rank_findings(scores, targets, observed), observed)
+
+
+def influence_of(
+    rankings: Sequence[Ranking | None], observed: Mask
+) -> tuple[Floats, Floats]:
+    """The same of findings that are sorted already.
+
+    Args:
+        rankings: Of K findings; None has no AUROC.
+        observed: Shape (N, K), bool.
+    """
+    area = np.full(observed.shape[1], np.nan)
+    moved = np.zeros(observed.shape)
+    for k, ranking in enumerate(rankings):
+        if ranking is None or not ranking.has_both:
             continue
-        of_positives, of_negatives = placements(score, positive)
+        of_positives, of_negatives = ranking.placements()
         area[k] = of_positives.mean()
-        moved[rows[positive], k] = (of_positives - area[k]) / len(of_positives)
-        moved[rows[~positive], k] = (of_negatives - area[k]) / len(of_negatives)
+        by_image = np.empty(len(ranking.group))
+        by_image[ranking.positive] = (of_positives - area[k]) / len(of_positives)
+        by_image[~ranking.positive] = (of_negatives - area[k]) / len(of_negatives)
+        moved[observed[:, k], k] = by_image
     return area, moved
 
 
@@ -197,7 +186,18 @@ def patient_influence(
         observed: Shape (N, K), bool.
         patient: Number of each image's patient, shape (N,), from 0.
     """
-    area, moved = influence(scores, targets, observed)
+    rankings = rank_findings(scores, targets, observed)
+    return patient_influence_of(rankings, targets, observed, patient)
+
+
+def patient_influence_of(
+    rankings: Sequence[Ranking | None],
+    targets: Array,
+    observed: Mask,
+    patient: npt.NDArray[np.integer],
+) -> PatientInfluence:
+    """The same of findings that are sorted already; `rankings` of K findings."""
+    area, moved = influence_of(rankings, observed)
     found = delong_of(area, moved, targets, observed)
     alone = np.zeros(len(area), dtype=bool)
     n_patients = int(patient.max(initial=-1)) + 1

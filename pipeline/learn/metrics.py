@@ -5,10 +5,12 @@ of shape (N, K) and give shape (K,), float64, NaN where a figure is undefined, w
 never counted as 0 or 0.5.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from .ranking import Ranking, rank, rank_findings
 
 __all__ = [
     "auroc",
@@ -16,7 +18,7 @@ __all__ = [
     "brier_score",
     "calibration_error",
     "f1_score",
-    "midranks",
+    "of_rankings",
     "precision_and_sensitivity",
     "sensitivity_at_specificity",
     "tune_thresholds",
@@ -46,52 +48,22 @@ def _per_finding(
     return np.array(values, dtype=np.float64)
 
 
-def midranks(values: Floats) -> Floats:
-    """Ranks from 1, equal values sharing the mean of theirs.
-
-    >>> midranks(np.array([10.0, 20.0, 20.0, 5.0])).tolist()
-    [2.0, 3.5, 3.5, 1.0]
-    """
-    order = np.argsort(values)  # equal values share a rank, in whichever order
-    ordered = values[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    ends = np.r_[starts[1:], len(values)]
-    ranks = np.empty(len(values))
-    ranks[order] = np.repeat((starts + ends + 1) / 2, ends - starts)
-    return ranks
-
-
 def auroc(scores: Array, targets: Array, observed: Mask) -> Floats:
     """Area under the ROC curve: how often a positive outscores a negative.
 
-    Computed from mid-ranks (Mann–Whitney), so ties count one half. NaN if only one
+    The share of pairs in order (Mann–Whitney); ties count one half. NaN if only one
     class was observed.
 
     >>> scores, targets = np.array([[0.1], [0.9], [0.9]]), np.array([[0], [0], [1]])
     >>> auroc(scores, targets, np.ones((3, 1), dtype=bool)).tolist()
     [0.75]
     """
-
-    def figure(score: Floats, positive: Mask, _k: int) -> float:
-        n_positive = int(positive.sum())
-        n_negative = len(positive) - n_positive
-        if not n_positive or not n_negative or np.isnan(score).any():
-            return float("nan")
-        above = midranks(score)[positive].sum() - n_positive * (n_positive + 1) / 2
-        return float(above / (n_positive * n_negative))
-
-    return _per_finding(figure, scores, targets, observed)
-
-
-def _by_falling_score(
-    score: Floats, positive: Mask
-) -> tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Distinct scores, falling, with true and false positives at or above each."""
-    order = np.argsort(score)[::-1]
-    ordered, hits = score[order], positive[order]
-    last = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
-    true: npt.NDArray[np.int64] = np.cumsum(hits.astype(np.int64))[last]
-    return ordered[last], true, last + 1 - true
+    return np.array(
+        [
+            float("nan") if ranking is None else ranking.auroc()
+            for ranking in rank_findings(scores, targets, observed)
+        ]
+    )
 
 
 def average_precision(scores: Array, targets: Array, observed: Mask) -> Floats:
@@ -116,20 +88,28 @@ def precision_and_sensitivity(
     scores: Array, targets: Array, observed: Mask, specificity: float = 0.9
 ) -> tuple[Floats, Floats]:
     """`average_precision` and `sensitivity_at_specificity` from one sort."""
-    found = np.full((2, targets.shape[1]), np.nan)
-    for k in range(targets.shape[1]):
-        score = scores[observed[:, k], k].astype(np.float64)
-        positive = targets[observed[:, k], k] > 0
-        n_positive = int(positive.sum())
-        n_negative = len(positive) - n_positive
-        if not n_positive or np.isnan(score).any():
+    return of_rankings(rank_findings(scores, targets, observed), specificity)
+
+
+def of_rankings(
+    rankings: Sequence[Ranking | None], specificity: float = 0.9
+) -> tuple[Floats, Floats]:
+    """Average precision and sensitivity of findings that are sorted already.
+
+    Args:
+        rankings: Of K findings; None gives NaN.
+        specificity: At least this.
+    """
+    found = np.full((2, len(rankings)), np.nan)
+    for k, ranking in enumerate(rankings):
+        if ranking is None or not ranking.n_positive:
             continue
-        _, true, false = _by_falling_score(score, positive)
-        steps = np.diff(true / n_positive, prepend=0.0)
+        _, true, false = ranking.from_the_top()
+        steps = np.diff(true / ranking.n_positive, prepend=0.0)
         found[0, k] = (true / (true + false) * steps).sum()
-        if n_negative:
-            allowed = 1 - false / n_negative >= specificity
-            found[1, k] = true[allowed].max(initial=0) / n_positive
+        if ranking.n_negative:
+            allowed = 1 - false / ranking.n_negative >= specificity
+            found[1, k] = true[allowed].max(initial=0) / ranking.n_positive
     return found[0], found[1]
 
 
@@ -164,7 +144,7 @@ def tune_thresholds(probability: Array, targets: Array, observed: Mask) -> Float
     def figure(score: Floats, positive: Mask, _k: int) -> float:
         if not positive.any():
             return 0.5
-        threshold, true, false = _by_falling_score(score, positive)
+        threshold, true, false = rank(score, positive).from_the_top()
         f1 = 2 * true / (true + false + positive.sum())
         return float(threshold[int(np.argmax(f1))])
 

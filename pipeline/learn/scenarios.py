@@ -30,6 +30,7 @@ __all__ = [
 SCENARIOS = ("zero-shot", "joint", "class", "label", "data")
 Visible = Literal["current", "cumulative"]
 Rows = npt.NDArray[np.int64]
+PatientIds = npt.NDArray[np.object_] | npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Scenario:
 
 
 def patient_parts(
-    patient_id: npt.NDArray[np.object_], rows: Rows, n_parts: int, seed: int
+    patient_id: PatientIds, rows: Rows, n_parts: int, seed: int
 ) -> list[Rows]:
     """Divide rows into parts that share no patient.
 
     Args:
-        patient_id: Of all images, shape (N,).
+        patient_id: Of all images, shape (N,); ids, or numbers in the order of ids.
         rows: The rows to divide.
         n_parts: How many parts.
         seed: Of the shuffle of the patients.
@@ -80,7 +81,9 @@ def patient_parts(
     Raises:
         TrainingError: There are fewer patients than parts.
     """
-    patients, number = np.unique(patient_id[rows].astype(str), return_inverse=True)
+    ids = patient_id[rows]
+    ids = ids.astype(str) if ids.dtype == object else ids
+    patients, number = np.unique(ids, return_inverse=True)
     if len(patients) < n_parts:
         raise TrainingError(
             f"{len(patients)} training patients cannot be divided into {n_parts} "
@@ -97,7 +100,7 @@ def patient_parts(
 def plan_scenario(
     name: str,
     targets: Targets,
-    patient_id: npt.NDArray[np.object_],
+    patient_id: PatientIds,
     rows: Rows,
     findings: Sequence[str],
     *,
@@ -160,7 +163,7 @@ def plan_scenario(
 def nothing_new(
     name: str,
     targets: Targets,
-    patient_id: npt.NDArray[np.object_],
+    patient_id: PatientIds,
     rows: Rows,
     findings: Sequence[str],
     **options: object,
@@ -175,7 +178,7 @@ def nothing_new(
 def _finding_tasks(
     name: str,
     targets: Targets,
-    patient_id: npt.NDArray[np.object_],
+    patient_id: PatientIds,
     rows: Rows,
     findings: Sequence[str],
     sequence: Sequence[int],

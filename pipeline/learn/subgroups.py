@@ -103,5 +103,4 @@ def _part(images: EvaluatedRows, rows: npt.NDArray[np.int64]) -> EvaluatedRows:
         value=images.value[rows],
         observed=images.observed[rows],
         patient=patient,
-        patient_id=images.patient_id[rows],
     )

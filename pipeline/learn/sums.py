@@ -19,8 +19,10 @@ from retune.store.errors import TrainingError
 __all__ = ["Sums", "add_sums", "sum_rows"]
 
 Floats = npt.NDArray[np.float64]
-#: Rows that are turned into float64 at a time.
-_BLOCK = 8_192
+#: Values that are turned into float64 at a time; smaller products are slower.
+_BLOCK_VALUES = 1 << 22
+#: Findings whose mask pattern fits one machine word.
+_WORD_FINDINGS = 64
 
 
 @dataclass(frozen=True)
@@ -131,25 +133,50 @@ def sum_rows(
     n_findings = mask.shape[1]
     if not mask.any():
         return Sums.none(n_findings, n_features)
-    patterns, number = np.unique(np.packbits(mask, axis=1), axis=0, return_inverse=True)
-    number = number.reshape(-1)
-    known = np.unpackbits(patterns, axis=1, count=n_findings).astype(bool)
+    known, number = _patterns(mask)
     # Findings whose column over the patterns is the same have the same matrix.
     columns, group = np.unique(known, axis=1, return_inverse=True)
     group = group.reshape(-1)
     grams = np.zeros((columns.shape[1], n_features + 1, n_features + 1))
     moments = np.zeros((n_findings, n_features + 1))
+    block = max(1, _BLOCK_VALUES // (n_features + 1))
+    buffer = np.ones((block, n_features + 1))
     for members, chosen in _products(number, columns, n_features):
         mine = np.isin(group, members)
-        for start in range(0, len(chosen), _BLOCK):
-            part = chosen[start : start + _BLOCK]
-            phi = np.ones((len(part), n_features + 1))
+        total = np.zeros((n_features + 1, n_features + 1))
+        cells = np.ix_(chosen, mine)
+        positive = np.where(mask[cells], values[cells], 0).astype(np.float64)
+        for start in range(0, len(chosen), block):
+            part = chosen[start : start + block]
+            phi = buffer[: len(part)]
             phi[:, :-1] = features_of(rows[part])
-            grams[members] += phi.T @ phi
-            cells = np.ix_(part, mine)
-            positive = np.where(mask[cells], values[cells], 0).astype(np.float64)
-            moments[mine] += positive.T @ phi
+            total += phi.T @ phi
+            moments[mine] += positive[start : start + block].T @ phi
+        grams[members] += total
     return Sums(grams, group, moments)
+
+
+def _patterns(
+    mask: npt.NDArray[np.bool_],
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64]]:
+    """Distinct rows of a mask, shape (P, K), and which of them each row is.
+
+    >>> _patterns(np.array([[True, False], [False, True], [True, False]]))[1].tolist()
+    [1, 0, 1]
+    """
+    n_findings = mask.shape[1]
+    packed = np.packbits(mask, axis=1)
+    if n_findings <= _WORD_FINDINGS:  # numbers are sorted much faster than rows
+        words = np.zeros((len(mask), _WORD_FINDINGS // 8), dtype=np.uint8)
+        words[:, : packed.shape[1]] = packed
+        _, first, number = np.unique(
+            words.view(np.uint64)[:, 0], return_index=True, return_inverse=True
+        )
+    else:
+        _, first, number = np.unique(
+            packed, axis=0, return_index=True, return_inverse=True
+        )
+    return mask[first], number.reshape(-1)
 
 
 def _products(

@@ -191,7 +191,6 @@ def evaluation_row(repeats: int) -> Row:
         value,
         np.ones(shape, dtype=bool),
         random.integers(0, 20_000, len(value)),
-        np.arange(len(value)).astype(str).astype(object),
     )
     tables = [random.standard_normal(shape, dtype=np.float32) for _ in range(6)]
 
