@@ -19,6 +19,7 @@ from .cells import ages, label_states, sexes, text_or_null
 from .delimited import TextTable, join_places, read_csv
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["CHEXPERT_FILES", "find_chexpert_tables", "read_chexpert"]
 
@@ -40,13 +41,12 @@ _SIDE_IN_NAME: Final = r"_(?P<side>frontal|lateral)\.[^./]+$"
 def find_chexpert_tables(root: Path) -> dict[str, Path]:
     """Official split -> table, in `root` or in a release's folder inside it."""
     for folder in (root, *(root / release for release in _RELEASES)):
-        found = {
-            split: next(folder / name for name in names if (folder / name).is_file())
+        there = {
+            split: [file for name in names for file in find_tables(folder, name)]
             for split, names in CHEXPERT_FILES.items()
-            if any((folder / name).is_file() for name in names)
         }
-        if found:
-            return found
+        if any(there.values()):
+            return {split: files[0] for split, files in there.items() if files}
     return {}
 
 
