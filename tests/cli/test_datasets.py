@@ -113,7 +113,7 @@ def test_a_selection_is_counted_before_work_starts(place: Path) -> None:
     for command in (
         ("embed", "--backbone", f"local-dir:{place / 'tiny'}"),
         ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1),
-        ("evaluate", "latest", "--split", "all"),
+        ("evaluate", "latest", "--split", "all", "--allow-leakage"),
     ):
         done = run(place, *command, "--where", where)
         assert done.returncode == 0, done.stderr
@@ -202,6 +202,29 @@ def test_leaks_are_shown_and_refused_unless_allowed(
     ):
         done = run(tmp_path, *train, *way)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_run_is_not_evaluated_on_patients_it_was_trained_on(
+    place: Path, tmp_path: Path
+) -> None:
+    """Two pools of one publisher: what is test in one was training in the other."""
+    for name in ("pool", "again"):
+        write_nih(tmp_path / name, 60)
+        run(tmp_path, "ingest", name, "--dataset", name, "--quiet")
+    run(tmp_path, "embed", "--backbone", f"local-dir:{place / 'tiny'}")
+    train = ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1)
+    for way in ((), ("--split-seed", 7)):
+        done = run(tmp_path, *train, "--datasets", "pool", *way)
+        assert done.returncode == 0, done.stderr
+        evaluate = ("evaluate", "latest", "--datasets", "again", "--split")
+        refused = run(tmp_path, *evaluate, "all")
+        assert refused.returncode == 4
+        assert "of these 60 images are of patients, or are pictures" in refused.stderr
+        assert "--allow-leakage" in refused.stderr
+        # The stored test split is the run's own unless patients were divided anew.
+        assert run(tmp_path, *evaluate, "test").returncode == (4 if way else 0)
+        assert run(tmp_path, *evaluate, "train").returncode == 0
+        assert run(tmp_path, *evaluate, "all", "--allow-leakage").returncode == 0
 
 
 def test_no_leak_is_said_too(place: Path) -> None:
