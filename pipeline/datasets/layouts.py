@@ -84,7 +84,7 @@ _ALL = (
         read=read_chexpert,
         recognises=_is_chexpert,
         looks_for="train.csv, valid.csv, test.csv, val_labels.csv or test_labels.csv"
-        " with the columns Path and Atelectasis, here or in CheXpert-v1.0[-small]/",
+        " with the columns Path and Atelectasis, here or in CheXpert[-v1.0[-small]]/",
         tokens=_single(CHEXPERT_TOKENS),
     ),
     Layout(

@@ -37,6 +37,9 @@ _READ: Final = (
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
 )  # fmt: skip
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 #: What a header and a few private elements may add to a deflated file's pixels.

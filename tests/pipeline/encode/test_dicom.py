@@ -279,6 +279,13 @@ def test_public_files_with_luts_and_lossless_jpeg(name):
     assert (found.min(), found.max()) == (0, 255)
 
 
+@pytest.mark.parametrize("name", ["gdcm-US-ALOKA-16.dcm", "gdcm-US-ALOKA-16_big.dcm"])
+def test_public_files_with_palettes_in_segments(name):
+    found = np.asarray(decode_image(public_file(name)))
+    assert found.shape[2] == 3
+    assert found.max() == 255
+
+
 @pytest.mark.parametrize("name", ["OBXXXX1A_2frame.dcm", "emri_small.dcm"])
 def test_several_frames_are_refused(name):
     with pytest.raises(ImageError, match="frames; a radiograph has one"):
