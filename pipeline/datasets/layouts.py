@@ -181,7 +181,7 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
 
     Raises:
         ConfigurationError: No such layout, or it does not take an option that is set.
-        DatasetError: The tables are not there or cannot be read.
+        DatasetError: The tables are not there, cannot be read or exceed the memory.
     """
     layouts = known_layouts()
     layout = layouts.get(name)
@@ -196,7 +196,14 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
             f"It takes {_as_typed(layout.options) or 'none of these options'}."
             " Only 'table' takes all that name columns.",
         )
-    table = layout.read(root, options)
+    try:
+        table = layout.read(root, options)
+    except MemoryError as error:
+        raise DatasetError(
+            f"the label tables in {root} need more memory than there is",
+            "Check that they are what you mean; a few kilobytes of gzip can unpack to "
+            "gigabytes. Otherwise use a machine with more memory.",
+        ) from error
     check_label_table(table)
     return table
 

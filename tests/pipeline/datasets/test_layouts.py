@@ -414,6 +414,17 @@ def test_a_layout_of_another_package_is_held_to_the_contract(monkeypatch, tmp_pa
         read_layout("theirs", tmp_path, NO_OPTIONS)
 
 
+def test_tables_that_exceed_the_memory_are_named(monkeypatch, tmp_path):
+    def read(*_):
+        raise MemoryError
+
+    theirs = layouts.Layout("theirs", read, lambda _: True, "anything")
+    install(monkeypatch, InstalledPoint("theirs", theirs))
+    with pytest.raises(DatasetError, match="need more memory") as caught:
+        read_layout("theirs", tmp_path, NO_OPTIONS)
+    assert str(tmp_path) in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("target", "said"),
     [
