@@ -35,12 +35,15 @@ def refuse_seen_images(
     """
     if run.scenario in _UNTRAINED:
         return
-    chosen = json.loads(run.config)["chosen"]
-    trained = read_identities(store, datasets=chosen["datasets"], where=chosen["where"])
+    chosen = json.loads(run.config).get("chosen", {})
+    trained = read_identities(
+        store, datasets=chosen.get("datasets"), where=chosen.get("where")
+    )
     split = trained["split"].to_numpy(zero_copy_only=False)
-    if chosen["split_seed"] is not None:
+    split_seed = chosen.get("split_seed")
+    if split_seed is not None:
         patients = trained["patient_id"].to_numpy(zero_copy_only=False)
-        split = resplit(patients, seed=chosen["split_seed"])
+        split = resplit(patients, seed=split_seed)
     who, what = _who_and_what(trained.filter(split == "train"))
     patients_seen, pictures_seen = set(who), set(what) - {None}
     everything = read_identities(store)

@@ -141,6 +141,29 @@ def test_a_condition_that_is_none_is_an_error(place: Path, command: str) -> None
     assert "Example: --where" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "where",
+    ["", "age", "view", "1=1) UNION SELECT (2=2", "1=1; DROP TABLE images",
+     "view::INT > 3", "1=1), (2=2", "age >"],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["train --scenario joint", "evaluate latest"])
+def test_no_condition_gets_further_than_its_check(
+    place: Path, command: str, where: str
+) -> None:
+    done = run(place, *command.split(), "--where", where)
+    assert done.returncode == 3
+    assert "is not a condition over images" in done.stderr
+
+
+def test_a_condition_may_end_in_a_comment(place: Path) -> None:
+    done = run(
+        place, "train", "--scenario", "joint", "--no-bounds", "--epochs", 1,
+        "--where", "dataset = 'nih' -- the public ones",
+    )  # fmt: skip
+    assert "chooses 90 of 250 images" in done.stderr
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("policy", ["soft", "per-finding", "zeros", "ones"])
 @pytest.mark.parametrize("method", ["finetune", "analytic"])
 def test_uncertain_labels_train_by_every_policy(
