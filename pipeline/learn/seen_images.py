@@ -2,8 +2,8 @@
 
 import json
 from collections.abc import Collection
+from typing import TypeAlias
 
-import numpy as np
 import pyarrow as pa
 
 from retune.store import FeatureStore, Run
@@ -16,6 +16,9 @@ __all__ = ["refuse_seen_images"]
 
 #: These learn from no image of the store by themselves.
 _UNTRAINED = ("merge", "zero-shot")
+
+#: Image id; population and patient id; digest of the file, if it was read.
+_Identity: TypeAlias = tuple[str, tuple[str, str], str | None]
 
 
 def refuse_seen_images(
@@ -35,29 +38,14 @@ def refuse_seen_images(
     """
     if run.scenario in _UNTRAINED:
         return
-    chosen = json.loads(run.config).get("chosen", {})
-    trained = read_identities(
-        store, datasets=chosen.get("datasets"), where=chosen.get("where")
-    )
-    split = trained["split"].to_numpy(zero_copy_only=False)
-    split_seed = chosen.get("split_seed")
-    if split_seed is not None:
-        patients = trained["patient_id"].to_numpy(zero_copy_only=False)
-        split = resplit(patients, seed=split_seed)
-    who, what = _who_and_what(trained.filter(split == "train"))
-    patients_seen, pictures_seen = set(who), set(what) - {None}
-    everything = read_identities(store)
+    trained = _trained_on(store, run)
+    patients = {patient for _, patient, _ in trained}
+    pictures = {picture for _, _, picture in trained} - {None}
     wanted = set(image_ids)
-    asked = everything.filter(
-        np.array([one in wanted for one in everything["image_id"].to_pylist()], bool)
-    )
-    patients, pictures = _who_and_what(asked)
     seen = [
         image_id
-        for image_id, patient, picture in zip(
-            asked["image_id"].to_pylist(), patients, pictures, strict=True
-        )
-        if patient in patients_seen or picture in pictures_seen
+        for image_id, patient, picture in _identities(read_identities(store))
+        if image_id in wanted and (patient in patients or picture in pictures)
     ]
     if seen:
         raise LeakageError(
@@ -68,11 +56,23 @@ def refuse_seen_images(
         )
 
 
-def _who_and_what(
-    images: pa.Table,
-) -> tuple[list[tuple[str, str]], list[str | None]]:
-    """Each image's patient, and the digest of what it shows."""
-    owners = images["population"].to_pylist()
-    patients = images["patient_id"].to_pylist()
-    pictures = images["content_digest"].to_pylist()
-    return list(zip(owners, patients, strict=True)), pictures
+def _trained_on(store: FeatureStore, run: Run) -> list[_Identity]:
+    """The images that were in the run's training split."""
+    chosen = json.loads(run.config).get("chosen", {})
+    images = read_identities(
+        store, datasets=chosen.get("datasets"), where=chosen.get("where")
+    )
+    split = images["split"].to_numpy(zero_copy_only=False)
+    if chosen.get("split_seed") is not None:
+        patients = images["patient_id"].to_numpy(zero_copy_only=False)
+        split = resplit(patients, seed=chosen["split_seed"])
+    return _identities(images.filter(split == "train"))
+
+
+def _identities(images: pa.Table) -> list[_Identity]:
+    image_id, population, patient_id, picture = (
+        images[name].to_pylist()
+        for name in ("image_id", "population", "patient_id", "content_digest")
+    )
+    patient = zip(population, patient_id, strict=True)
+    return list(zip(image_id, patient, picture, strict=True))

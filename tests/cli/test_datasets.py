@@ -250,6 +250,23 @@ def test_a_run_is_not_evaluated_on_patients_it_was_trained_on(
         assert run(tmp_path, *evaluate, "all", "--allow-leakage").returncode == 0
 
 
+def test_a_run_is_not_evaluated_on_pictures_it_was_trained_on(
+    place: Path, tmp_path: Path
+) -> None:
+    """The same files under other patients' names, as another hospital's table has."""
+    for name in ("one", "two"):
+        write_dataset(tmp_path / name, 60)
+        run(tmp_path, "ingest", name, "--layout", "table", "--dataset", name)
+    run(tmp_path, "embed", "--backbone", f"local-dir:{place / 'tiny'}")
+    train = ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1)
+    assert run(tmp_path, *train, "--datasets", "one").returncode == 0
+    evaluate = ("evaluate", "latest", "--datasets", "two", "--split")
+    refused = run(tmp_path, *evaluate, "all")
+    assert refused.returncode == 4
+    assert "are pictures, that run" in refused.stderr
+    assert run(tmp_path, *evaluate, "test").returncode == 0
+
+
 def test_no_leak_is_said_too(place: Path) -> None:
     assert "leakage: none" in run(place, "status").stdout
 
