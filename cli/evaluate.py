@@ -9,6 +9,7 @@ from .options import (
     BlankOption,
     DatasetsOption,
     JsonOption,
+    LeakageOption,
     StoreOption,
     UncertainOption,
     WhereOption,
@@ -31,6 +32,7 @@ def evaluate_command(
         ),
     ] = "test",
     where: WhereOption = None,
+    allow_leakage: LeakageOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
     json: JsonOption = False,
@@ -38,6 +40,7 @@ def evaluate_command(
     """Evaluate a run on other images of the store.
 
     The images must be encoded by the run's encoder. Thresholds stay those of the run.
+    Patients and pictures that it was trained on are refused, but for --split train.
 
     Example: retune-cli evaluate latest --datasets padchest --split all
     """
@@ -54,6 +57,7 @@ def evaluate_command(
         where=where,
         uncertain=uncertain,
         blank=blank,
+        allow_leakage=allow_leakage,
     )
     names, figures = result.findings, result.evaluation
     rows = [

@@ -40,7 +40,11 @@ def ingest_command(
         bool, typer.Option("--moved", help="The dataset now lies in another folder.")
     ] = False,
     file: Annotated[
-        str | None, typer.Option("--file", help="The label table, if ROOT has several.")
+        str | None,
+        typer.Option(
+            "--file",
+            help="The label table, if ROOT has several; chexpert: also several, A,B.",
+        ),
     ] = None,
     path_column: Annotated[
         str | None, typer.Option("--path-column", help=_COLUMN + "image path [path].")

@@ -50,7 +50,7 @@ UncertainOption: TypeAlias = Annotated[
 ]
 LeakageOption: TypeAlias = Annotated[
     bool,
-    typer.Option("--allow-leakage", help="Even if splits share patients or pictures."),
+    typer.Option("--allow-leakage", help="Even if patients or pictures are shared."),
 ]
 BlankOption: TypeAlias = Annotated[
     str, typer.Option("--blank", help="Not mentioned: negative or ignore.")

@@ -8,11 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import pyarrow as pa
+
 from .errors import LeakageError
 from .feature_store import FeatureStore
 from .reading import checked_condition
 
-__all__ = ["Leak", "check_leakage", "find_leaks", "read_populations"]
+__all__ = [
+    "Leak",
+    "check_leakage",
+    "find_leaks",
+    "read_identities",
+    "read_populations",
+]
 
 #: Whose patients they are. One layout is one hospital's or one publisher's patients;
 #: the tables of hospitals may use the same numbers for different people.
@@ -44,6 +52,32 @@ def read_populations(store: FeatureStore) -> dict[str, str]:
     """Dataset -> whose patients it has; equal ids of one population are one patient."""
     rows = store.sql(f"SELECT dataset, {_POPULATION} FROM datasets").fetchall()
     return {str(dataset): str(population) for dataset, population in rows}
+
+
+def read_identities(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> pa.Table:
+    """Whose images these are and what they show, to compare sets of images.
+
+    Returns:
+        Columns `image_id`, `population`, `patient_id`, `split` and `content_digest`
+        (null where no image was read yet).
+
+    Raises:
+        QueryError: `where` is not a valid condition.
+    """
+    with store.catalog.read() as connection:
+        condition = checked_condition(connection, where)
+    return store.sql(
+        f"""SELECT image_id, population, patient_id, split, content_digest
+        FROM (SELECT * FROM images WHERE {condition})
+        JOIN (SELECT dataset, {_POPULATION} AS population FROM datasets) USING (dataset)
+        WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)""",
+        {"datasets": datasets and list(datasets)},
+    ).to_arrow_table()
 
 
 def find_leaks(

@@ -345,18 +345,30 @@ def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) 
     """The condition in brackets, after asking DuckDB whether it is one.
 
     Raises:
-        QueryError: It is none over the columns of `images`.
+        QueryError: It is none over the columns of `images`, or fails on some of them.
     """
     if where is None:
         return "true"
+    hint = "Example: --where \"view IN ('PA', 'AP') AND age >= 18\"."
+    # The line break ends a comment; inside CASE, brackets cannot be closed too early.
+    condition = f"({where}\n)"
+    whole = f"CASE WHEN true THEN {condition} END"
     try:
-        connection.execute(f"SELECT 1 FROM images WHERE ({where}) LIMIT 0")
+        kind = connection.execute(f"DESCRIBE SELECT {whole} FROM images").fetchall()[0][
+            1
+        ]
+        connection.execute(f"SELECT count(*) FROM images WHERE {whole}").fetchall()
     except duckdb.Error as error:
         raise QueryError(
-            f"--where {where!r} is not a condition over images: {error}",
-            "Example: --where \"view IN ('PA', 'AP') AND age >= 18\".",
+            f"--where {where!r} is not a condition over images: {error}", hint
         ) from error
-    return f"({where})"
+    if kind != "BOOLEAN":
+        raise QueryError(
+            f"--where {where!r} is not a condition over images: it gives {kind}, not "
+            "true or false",
+            hint,
+        )
+    return condition
 
 
 def _read_states(

@@ -14,6 +14,7 @@ from .cells import ages, label_states, required_ids, sexes, text_or_null
 from .delimited import TextTable, read_csv
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["find_brax_table", "read_brax"]
 
@@ -25,7 +26,7 @@ _OLDEST: Final = "85 or more"
 
 def find_brax_table(root: Path) -> Path | None:
     """BRAX's label table in `root`, or None."""
-    return min(root.glob("master_spreadsheet*.csv*"), default=None)
+    return next(iter(find_tables(root, "master_spreadsheet*.csv")), None)
 
 
 def read_brax(root: Path, options: TableOptions) -> LabelTable:

@@ -19,6 +19,7 @@ from .cells import ages, label_states, sexes, text_or_null
 from .delimited import TextTable, join_places, read_csv
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["CHEXPERT_FILES", "find_chexpert_tables", "read_chexpert"]
 
@@ -31,7 +32,8 @@ CHEXPERT_FILES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 _PATH, _SEX, _AGE, _SIDE, _VIEW = "Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"
-_RELEASES: Final = ("CheXpert-v1.0", "CheXpert-v1.0-small")
+#: Folders of the releases; CheXlocalize calls its own ``CheXpert``.
+_RELEASES: Final = ("CheXpert-v1.0", "CheXpert-v1.0-small", "CheXpert")
 _RELEASE_PREFIX: Final = r"^CheXpert-v1\.0(-small)?/"
 _SEGMENTS: Final = r"(?:^|/)(?P<patient>patient[^/]+)/(?P<study>study[^/]+)/[^/]+$"
 _SIDE_IN_NAME: Final = r"_(?P<side>frontal|lateral)\.[^./]+$"
@@ -40,38 +42,43 @@ _SIDE_IN_NAME: Final = r"_(?P<side>frontal|lateral)\.[^./]+$"
 def find_chexpert_tables(root: Path) -> dict[str, Path]:
     """Official split -> table, in `root` or in a release's folder inside it."""
     for folder in (root, *(root / release for release in _RELEASES)):
-        found = {
-            split: next(folder / name for name in names if (folder / name).is_file())
+        there = {
+            split: [file for name in names for file in find_tables(folder, name)]
             for split, names in CHEXPERT_FILES.items()
-            if any((folder / name).is_file() for name in names)
         }
-        if found:
-            return found
+        if any(there.values()):
+            return {split: files[0] for split, files in there.items() if files}
     return {}
 
 
 def read_chexpert(root: Path, options: TableOptions) -> LabelTable:
-    """Read CheXpert's tables, those that are there, or the one that options name.
+    """Read CheXpert's tables, those that are there, or those that options name.
+
+    `file` may name several, with commas between them: visualCheXbert's for training and
+    the experts' for evaluation.
 
     Raises:
         DatasetError: No table is there, or one of them cannot be read.
     """
     if options.file:
-        file = root / options.file
-        tables = {_split_of(file): read_csv(file)}
+        files = [root / name.strip() for name in options.file.split(",")]
+        found: list[tuple[str | None, Path]] = [(_split_of(f), f) for f in files]
     else:
-        found = find_chexpert_tables(root)
-        tables = {split: read_csv(file) for split, file in found.items()}
+        found = [*find_chexpert_tables(root).items()]
+    tables = [read_csv(file) for _, file in found]
     if not tables:
         names = ", ".join(name for names in CHEXPERT_FILES.values() for name in names)
         raise DatasetError(
             f"{root} holds none of {names}",
             "Give the folder that holds CheXpert's label tables.",
         )
-    parts = [_read_one(root, split, table) for split, table in tables.items()]
+    parts = [
+        _read_one(root, split, table)
+        for (split, _), table in zip(found, tables, strict=True)
+    ]
     images = pa.concat_tables([part.images for part in parts]).combine_chunks()
     if len(parts) > 1:  # an image may be listed in two files
-        places = join_places(list(tables.values()))
+        places = join_places(tables)
         check_paths(images.column("path").combine_chunks(), places)
     return LabelTable(
         layout="chexpert",

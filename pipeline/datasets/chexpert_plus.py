@@ -28,6 +28,7 @@ from .delimited import TextTable, read_csv
 from .image_paths import check_paths, tidy_paths
 from .json_lines import read_json_lines
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["find_chexpert_plus_table", "read_chexpert_plus"]
 
@@ -46,7 +47,7 @@ _LABEL_FOLDERS: Final = ("", "chexbert_labels")
 
 def find_chexpert_plus_table(root: Path) -> Path | None:
     """The table of images in `root`, or None."""
-    return min(root.glob("df_chexpert_plus*.csv*"), default=None)
+    return next(iter(find_tables(root, "df_chexpert_plus*.csv")), None)
 
 
 def read_chexpert_plus(root: Path, options: TableOptions) -> LabelTable:

@@ -13,11 +13,15 @@ from retune.store.errors import DatasetError
 
 from .delimited import TextTable
 from .image_paths import row_places
+from .packed import check_table_size
 
 __all__ = ["as_text", "parquet_columns", "read_parquet"]
 
 #: Stands in the cells of lists and structs: never an id, a path or a label.
 _NESTED: Final = "(nested)"
+
+#: So many rows are unpacked before the limit is looked at again.
+_BATCH_ROWS: Final = 4_096
 
 #: Below this, every integer is exact as a float64.
 _EXACT: Final = float(2**53)
@@ -39,25 +43,44 @@ def read_parquet(file: Path) -> TextTable:
     """Read a Parquet file: nulls and NaN are blank, true is ``1``, 3.0 is ``3``.
 
     Raises:
-        DatasetError: The file cannot be read, has no rows or two columns of one name.
+        ConfigurationError: The limit in the environment is no number.
+        DatasetError: The file cannot be read, is larger unpacked than a table may be,
+            has no rows or two columns of one name.
     """
-    try:
-        with pq.ParquetFile(file) as parquet:
-            table = parquet.read()
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(file, error) from error
-    if table.num_rows == 0:
-        raise DatasetError(f"{file} has no rows", "Export the table again.")
-    names = table.column_names
+    names = parquet_columns(file)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DatasetError(
             f"{file}: two columns are called {', '.join(map(repr, twice))}",
             "Give every column its own name.",
         )
-    text = [as_text(column.combine_chunks()) for column in table.columns]
-    cells = pa.Table.from_arrays(text, names=names)
+    try:
+        table = _read_within_limit(file)
+        text = [as_text(column.combine_chunks()) for column in table.columns]
+    except (OSError, pa.ArrowException) as error:
+        raise _unreadable(file, error) from error
+    if table.num_rows == 0:
+        raise DatasetError(f"{file} has no rows", "Export the table again.")
+    cells = pa.Table.from_arrays(text, names=table.column_names)
     return TextTable(file, cells, partial(_parquet_places, file))
+
+
+def _read_within_limit(file: Path) -> pa.Table:
+    """The rows of a Parquet file: a few kilobytes of it may unpack to any size."""
+    batches, n_bytes = [], 0
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(_BATCH_ROWS):
+            plain = {name: _plain(batch[name]) for name in batch.schema.names}
+            n_bytes += sum(column.nbytes for column in plain.values())
+            check_table_size(file, n_bytes, is_packed=True)
+            batches.append(pa.table(plain))
+        return pa.concat_tables(batches) if batches else parquet.read()
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """A column as long as it says it is; a dictionary holds equal values once."""
+    is_dictionary = pa.types.is_dictionary(column.type)
+    return column.dictionary_decode() if is_dictionary else column
 
 
 def as_text(column: pa.Array) -> pa.StringArray:
@@ -68,8 +91,7 @@ def as_text(column: pa.Array) -> pa.StringArray:
     """
     if pa.types.is_nested(column.type):
         return pa.repeat(pa.scalar(_NESTED, pa.string()), len(column))
-    if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
+    column = _plain(column)
     if pa.types.is_boolean(column.type):
         column = pc.cast(column, pa.int8())
     if pa.types.is_floating(column.type):

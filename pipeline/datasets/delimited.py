@@ -154,6 +154,12 @@ def _header(file: Path, text: str) -> tuple[int, list[str]]:
             f"{file}, line {line}: no column has a name",
             "The first line must name the columns.",
         )
+    separator = next((mark for mark in ";\t|" if mark in names[0]), None)
+    if len(names) == 1 and separator:
+        raise DatasetError(
+            f"{file}, line {line}: the columns are separated by {separator!r}",
+            "Save the table with commas between the columns.",
+        )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise DatasetError(
@@ -173,9 +179,13 @@ def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         except StopIteration:
             return
         except csv.Error as error:
+            most = csv.field_size_limit()
+            is_long = "field limit" in str(error)
+            reason = f"a cell has more than {most:,} characters" if is_long else error
             raise DatasetError(
-                f"{file}, line {line}: cannot read this row: {error}",
-                'Close every quote; write a quote inside a quoted field as "".',
+                f"{file}, line {line}: cannot read this row: {reason}",
+                'Close every quote; write a quote inside a quoted field as "".'
+                + " If all quotes are closed, shorten the cell." * is_long,
             ) from error
         if record:
             yield line, record

@@ -33,7 +33,7 @@ from .label_table import LabelTable, TableOptions, image_columns
 
 __all__ = ["find_single_table", "read_hospital_table", "table_columns"]
 
-_SUFFIXES: Final = (".csv", ".parquet")
+_SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 
 #: Option of `TableOptions` -> column name where the option is not given.
 _ROLES: Final[Mapping[str, str]] = {
@@ -113,7 +113,7 @@ def read_hospital_table(root: Path, options: TableOptions) -> LabelTable:
 
 
 def _tables_in(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES)
+    return sorted(p for p in root.iterdir() if p.name.lower().endswith(_SUFFIXES))
 
 
 def _file(root: Path, options: TableOptions) -> Path:

@@ -94,6 +94,7 @@ def read_dataset(
     if missing and layout != "nih":  # whose reader looks for them and has said so
         warnings = (*warnings, missing_warning(missing, len(paths)))
     if key is not None:
+        warnings = (*warnings, *_telling_paths(table.images))
         table = _pseudonymized(table, key)
     patients = _strings(table.images.column("patient_id"))
     if ignore_official_splits:
@@ -142,6 +143,22 @@ def _checked_name(dataset: str) -> str:
 def _strings(column: pa.ChunkedArray) -> np.ndarray:
     """(N,) object array of str and None."""
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=object)
+
+
+def _telling_paths(images: pa.Table) -> list[str]:
+    """A warning where paths, which are stored as they are, have patients in them."""
+    paths, patients = (
+        images.column(name).to_pylist() for name in ("path", "patient_id")
+    )
+    telling = sum(
+        patient in path for path, patient in zip(paths, patients, strict=True)
+    )
+    if not telling:
+        return []
+    return [
+        f"{telling:,} of {len(paths):,} image paths contain their patient's id, and"
+        " paths are stored as they are: rename the files first if that must not be"
+    ]
 
 
 def _pseudonymized(table: LabelTable, key: bytes) -> LabelTable:

@@ -49,7 +49,8 @@ class TableOptions:
     """What a user can say about a label table; each layout takes some of it.
 
     Attributes:
-        file: The table's name in the root, where several would do.
+        file: The table's name in the root, where several would do; CheXpert: names
+            with commas between them.
         path_column: Column with the image paths (default ``path``).
         patient_column: Column with the patient ids (default ``patient_id``).
         study_column: Column with the study ids (default ``study_id``, if there is one;

@@ -4,7 +4,7 @@ Another package adds one by an entry point in the group ``retune.layouts`` that 
 `Layout`; it goes through the same checks.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -23,6 +23,7 @@ from .label_table import LabelTable, Reader, TableOptions, check_label_table
 from .mimic import find_mimic_table, read_mimic
 from .nih import find_nih_table, read_nih
 from .openi import OPENI_HEADINGS, find_openi_reports, read_openi
+from .packed import find_tables
 from .padchest import find_padchest_table, read_padchest
 from .padchest_tokens import PADCHEST_TOKENS
 from .vindr import VINDR_TOKENS, find_vindr_tables, read_vindr
@@ -83,7 +84,7 @@ _ALL = (
         read=read_chexpert,
         recognises=_is_chexpert,
         looks_for="train.csv, valid.csv, test.csv, val_labels.csv or test_labels.csv"
-        " with the columns Path and Atelectasis, here or in CheXpert-v1.0[-small]/",
+        " with the columns Path and Atelectasis, here or in CheXpert[-v1.0[-small]]/",
         tokens=_single(CHEXPERT_TOKENS),
     ),
     Layout(
@@ -97,14 +98,14 @@ _ALL = (
         name="mimic",
         read=read_mimic,
         recognises=lambda root: find_mimic_table(root, "metadata") is not None,
-        looks_for="mimic-cxr-2*-metadata.csv[.gz]",
+        looks_for="mimic-cxr-2*-metadata.csv",
         tokens=_single(CHEXPERT_TOKENS),
     ),
     Layout(
         name="padchest",
         read=read_padchest,
         recognises=lambda root: find_padchest_table(root) is not None,
-        looks_for="PADCHEST_chest_x_ray_images_labels*.csv[.gz]",
+        looks_for="PADCHEST_chest_x_ray_images_labels*.csv",
         options=frozenset({"file", "finding_columns"}),
         tokens=PADCHEST_TOKENS,
     ),
@@ -120,8 +121,8 @@ _ALL = (
     Layout(
         name="openi",
         read=read_openi,
-        recognises=lambda root: (
-            (root / "indiana_reports.csv").is_file() or bool(find_openi_reports(root))
+        recognises=lambda root: bool(
+            find_tables(root, "indiana_reports.csv") or find_openi_reports(root)
         ),
         looks_for="indiana_reports.csv, or [ecgen-radiology/]1.xml and so on",
         options=frozenset(),
@@ -180,7 +181,7 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
 
     Raises:
         ConfigurationError: No such layout, or it does not take an option that is set.
-        DatasetError: The tables are not there or cannot be read.
+        DatasetError: The tables are not there, cannot be read or exceed the memory.
     """
     layouts = known_layouts()
     layout = layouts.get(name)
@@ -191,13 +192,27 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
     useless = sorted(options.given() - layout.options)
     if useless:
         raise ConfigurationError(
-            f"the layout {name!r} does not take {', '.join(useless)}",
-            f"It takes: {', '.join(sorted(layout.options)) or 'none'}."
+            f"the layout {name!r} does not take {_as_typed(useless)}",
+            f"It takes {_as_typed(layout.options) or 'none of these options'}."
             " Only 'table' takes all that name columns.",
         )
-    table = layout.read(root, options)
+    try:
+        table = layout.read(root, options)
+    except MemoryError as error:
+        raise DatasetError(
+            f"the label tables in {root} need more memory than there is",
+            "Check that they are what you mean; a few kilobytes of gzip can unpack to "
+            "gigabytes. Otherwise use a machine with more memory.",
+        ) from error
     check_label_table(table)
     return table
+
+
+def _as_typed(options: Iterable[str]) -> str:
+    """Fields of `TableOptions` as the command line calls them."""
+    called = {"finding_columns": "findings"}
+    names = [called.get(name, name).replace("_", "-") for name in options]
+    return ", ".join(f"--{name}" for name in sorted(names))
 
 
 def recognise(root: Path) -> str:
@@ -207,9 +222,12 @@ def recognise(root: Path) -> str:
         DatasetError: None fits, or several do; says what was looked for.
     """
     layouts = known_layouts().values()
-    fitting = [layout for layout in layouts if layout.recognises(root)]
-    special = [layout for layout in fitting if not layout.generic]
-    fitting = special or fitting
+    special, generic = (
+        [layout for layout in layouts if layout.generic is is_generic]
+        for is_generic in (False, True)
+    )
+    fitting = [layout for layout in special if layout.recognises(root)]
+    fitting = fitting or [layout for layout in generic if layout.recognises(root)]
     if len(fitting) == 1:
         return fitting[0].name
     if fitting:
@@ -217,8 +235,18 @@ def recognise(root: Path) -> str:
         raise DatasetError(
             f"{root} looks like several layouts: {names}", "Choose one with --layout."
         )
-    looked_for = "; ".join(f"{one.name}: {one.looks_for}" for one in layouts)
+    looked_for = "".join(f"\n  {one.name}: {one.looks_for}" for one in layouts)
     raise DatasetError(
-        f"{root} is in no layout that is known; looked for {looked_for}",
+        f"{root} is in no layout that is known; it holds {_content(root)}.\n"
+        f"Looked for, gzipped (.csv.gz) or not{looked_for}",
         "Give the folder that holds the label table, or choose with --layout.",
+    )
+
+
+def _content(root: Path, most: int = 5) -> str:
+    """The first names in a folder, those of folders with a slash."""
+    entries = sorted(root.iterdir(), key=lambda entry: (entry.is_dir(), entry.name))
+    names = [entry.name + "/" * entry.is_dir() for entry in entries[:most]]
+    return ", ".join(names) + f" and {len(entries) - most:,} more" * (
+        len(entries) > most
     )

@@ -19,6 +19,7 @@ from .cells import count_values, label_states, required_ids, text_or_null, trans
 from .delimited import TextTable, read_csv
 from .image_paths import check_paths
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["find_mimic_table", "read_mimic"]
 
@@ -30,11 +31,7 @@ _LABELLERS: Final = ("chexpert", "negbio")
 
 def find_mimic_table(root: Path, part: str) -> Path | None:
     """One of MIMIC's tables, such as ``metadata``, in `root`, or None."""
-    found = [
-        *root.glob(f"mimic-cxr-2*-{part}.csv"),
-        *root.glob(f"mimic-cxr-2*-{part}.csv.gz"),
-    ]
-    return min(found, default=None)
+    return next(iter(find_tables(root, f"mimic-cxr-2*-{part}.csv")), None)
 
 
 def read_mimic(root: Path, options: TableOptions) -> LabelTable:

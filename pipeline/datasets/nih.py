@@ -21,6 +21,7 @@ from .cells import ages, required_ids, sexes, text_or_null
 from .delimited import TextTable, read_csv
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["find_nih_table", "read_nih"]
 
@@ -49,9 +50,8 @@ def find_nih_table(root: Path) -> Path | None:
     Raises:
         DatasetError: There are several, and none is the corrected one of 2020.
     """
-    tables = sorted(root.glob("Data_Entry_2017*.csv"))
-    corrected = [table for table in tables if table.name == _CORRECTED]
-    found = corrected or tables
+    tables = find_tables(root, "Data_Entry_2017*.csv")
+    found = find_tables(root, _CORRECTED)[:1] or tables
     if len(found) > 1:
         names = ", ".join(table.name for table in found)
         raise DatasetError(

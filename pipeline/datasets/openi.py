@@ -24,7 +24,7 @@ from .delimited import Places, read_csv
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
 from .listed_labels import TokenMap, count_tokens, read_lists
-from .packed import read_file
+from .packed import find_tables, read_file
 
 __all__ = ["OPENI_HEADINGS", "find_openi_reports", "heading_findings", "read_openi"]
 
@@ -118,7 +118,7 @@ def read_openi(root: Path, options: TableOptions) -> LabelTable:
         DatasetError: Neither is there, or one cannot be read.
     """
     del options  # none apply
-    if (root / _REPORTS).is_file():
+    if find_tables(root, _REPORTS):
         images, mesh, places = _from_kaggle(root)
         warnings: list[str] = []
     else:
@@ -135,9 +135,10 @@ def read_openi(root: Path, options: TableOptions) -> LabelTable:
 
 
 def _from_kaggle(root: Path) -> tuple[pa.Table, pa.StringArray, Places]:
-    reports = read_csv(root / _REPORTS)
+    reports = read_csv(find_tables(root, _REPORTS)[0])
     reports.require([_UID, _MESH])
-    projections = read_csv(root / _PROJECTIONS)
+    there = find_tables(root, _PROJECTIONS)
+    projections = read_csv(there[0] if there else root / _PROJECTIONS)
     projections.require([_UID, _FILE, _PROJECTION])
     names = tidy_paths(projections.column(_FILE))
     check_paths(names, projections.places)
@@ -197,9 +198,11 @@ def _from_xml(root: Path) -> tuple[pa.Table, pa.StringArray, Places, list[str]]:
 def _report(file: Path) -> tuple[str, list[str], str]:
     """Id, image ids and MeSH of one report."""
     content = read_file(file)
-    if b"<!ENTITY" in content:  # could unfold to any size, or name another file
+    # Entities could unfold to any size, or name another file; in UTF-16 and the like,
+    # which have zero bytes, they would not be seen here.
+    if b"<!ENTITY" in content or b"\0" in content:
         raise DatasetError(
-            f"{file} declares entities, which Open-i's reports do not",
+            f"{file} declares entities or is not UTF-8, unlike Open-i's reports",
             "Download the reports again.",
         )
     try:

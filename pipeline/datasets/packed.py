@@ -13,13 +13,31 @@ from typing import Final
 
 from retune.store.errors import ConfigurationError, DatasetError
 
-__all__ = ["DEFAULT_TABLE_BYTES", "TABLE_LIMIT_VARIABLE", "read_file", "table_limit"]
+__all__ = [
+    "DEFAULT_TABLE_BYTES",
+    "TABLE_LIMIT_VARIABLE",
+    "check_table_size",
+    "find_tables",
+    "read_file",
+    "table_limit",
+]
 
 #: Name of the environment variable that raises the limit: a number of bytes.
 TABLE_LIMIT_VARIABLE: Final = "RETUNE_MAX_TABLE_BYTES"
 #: 4 GiB; the largest public label table, with all its reports, has about 1 GiB.
 DEFAULT_TABLE_BYTES: Final = 1 << 32
 _CHUNK_BYTES: Final = 1 << 20
+
+
+def find_tables(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder that fit a pattern, sorted; then those that are gzipped.
+
+    Args:
+        folder: Where to look; it need not be there.
+        pattern: A name, perhaps with ``*``, without ``.gz``.
+    """
+    plain, packed = (sorted(folder.glob(pattern + end)) for end in ("", ".gz"))
+    return [file for file in (*plain, *packed) if not file.is_dir()]
 
 
 def table_limit() -> int:
@@ -53,13 +71,12 @@ def read_file(file: Path, most_bytes: int | None = None) -> bytes:
     """
     limit = table_limit()
     wanted = limit + 1 if most_bytes is None else most_bytes
+    is_packed = file.suffix.lower() == ".gz"
     content = bytearray()
     try:
         with file.open("rb") as raw:
             # `read1` hands over what could be unpacked before it meets the damage.
-            read = (
-                gzip.GzipFile(fileobj=raw).read1 if file.suffix == ".gz" else raw.read
-            )
+            read = gzip.GzipFile(fileobj=raw).read1 if is_packed else raw.read
             while len(content) < wanted:
                 chunk = read(min(_CHUNK_BYTES, wanted - len(content)))
                 if not chunk:
@@ -76,10 +93,27 @@ def read_file(file: Path, most_bytes: int | None = None) -> bytes:
         raise DatasetError(
             f"cannot read {file}: {reason}", "Check its path and rights."
         ) from error
-    if most_bytes is None and len(content) > limit:
+    if most_bytes is None:
+        check_table_size(file, len(content), is_packed=is_packed)
+    return bytes(content)
+
+
+def check_table_size(file: Path, n_bytes: int, *, is_packed: bool) -> None:
+    """Refuse a table that is larger than `table_limit`.
+
+    Args:
+        file: The table, for the message.
+        n_bytes: What it comes to, unpacked; more than the limit may have been left out.
+        is_packed: Whether it is smaller on the disk.
+
+    Raises:
+        ConfigurationError: The limit in the environment is no number.
+        DatasetError: It is larger.
+    """
+    limit = table_limit()
+    if n_bytes > limit:
         raise DatasetError(
             f"{file} has more than {limit:,} bytes"
-            + (" when it is unpacked" if file.suffix == ".gz" else ""),
+            + (" when it is unpacked" if is_packed else ""),
             f"If that is right, raise the limit: {TABLE_LIMIT_VARIABLE}=BYTES.",
         )
-    return bytes(content)

@@ -21,11 +21,12 @@ from .delimited import TextTable, read_csv
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
 from .listed_labels import TokenMap, count_tokens, read_lists
+from .packed import find_tables
 from .padchest_tokens import NORMAL, OTHER_TOKENS, PADCHEST_TOKENS, SILENT
 
 __all__ = ["find_padchest_table", "parse_list", "read_padchest"]
 
-_PATTERN: Final = "PADCHEST_chest_x_ray_images_labels*.csv*"
+_PATTERN: Final = "PADCHEST_chest_x_ray_images_labels*.csv"
 _IMAGE, _FOLDER, _PATIENT, _STUDY = "ImageID", "ImageDir", "PatientID", "StudyID"
 _SEX, _BIRTH, _DATE = "PatientSex_DICOM", "PatientBirth", "StudyDate_DICOM"
 _VIEW, _LABELS = "Projection", "Labels"
@@ -41,7 +42,7 @@ _LONGEST_LIST: Final = 10_000
 
 def find_padchest_table(root: Path) -> Path | None:
     """PadChest's label table in `root`, packed or not, or None where there is none."""
-    return next(iter(sorted(root.glob(_PATTERN))), None)
+    return next(iter(find_tables(root, _PATTERN)), None)
 
 
 def parse_list(text: str) -> list[str]:
@@ -61,7 +62,7 @@ def parse_list(text: str) -> list[str]:
         raise ValueError(f"{len(text):,} characters")
     try:
         value = ast.literal_eval(text.strip())
-    except (SyntaxError, MemoryError, RecursionError, TypeError) as error:
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError) as error:
         raise ValueError("not a Python list") from error
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise ValueError("not a list of texts")

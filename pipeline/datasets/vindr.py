@@ -28,6 +28,7 @@ from .cells import count_values, label_states
 from .delimited import TextTable, read_csv, read_header
 from .image_paths import check_paths, tidy_paths
 from .label_table import LabelTable, TableOptions, image_columns
+from .packed import find_tables
 
 __all__ = ["VINDR_TOKENS", "find_vindr_tables", "read_vindr", "vote_states"]
 
@@ -102,16 +103,15 @@ class _Votes:
 def find_vindr_tables(root: Path) -> dict[str, Path]:
     """Official split -> table of PhysioNet, or ``kaggle`` -> Kaggle's table."""
     for folder in _FOLDERS:
-        found = {
-            split: root / folder / name
+        there = {
+            split: find_tables(root / folder, name)
             for split, name in _PHYSIONET.items()
-            if (root / folder / name).is_file()
         }
-        if found:
-            return found
-    kaggle = root / _KAGGLE
-    if kaggle.is_file() and {_IMAGE, _READER, _CLASS} <= set(read_header(kaggle)):
-        return {"kaggle": kaggle}
+        if any(there.values()):
+            return {split: files[0] for split, files in there.items() if files}
+    for kaggle in find_tables(root, _KAGGLE)[:1]:
+        if {_IMAGE, _READER, _CLASS} <= set(read_header(kaggle)):
+            return {"kaggle": kaggle}
     return {}
 
 

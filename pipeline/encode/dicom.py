@@ -21,6 +21,8 @@ from PIL import Image
 
 from retune.store.errors import ImageError
 
+from .value_tables import occurring_values, through_table
+
 if TYPE_CHECKING:
     from pydicom import Dataset
 
@@ -35,6 +37,9 @@ _READ: Final = (
     "RedPaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData",
 )  # fmt: skip
 _DEFLATED: Final = "1.2.840.10008.1.2.1.99"
 #: What a header and a few private elements may add to a deflated file's pixels.
@@ -251,12 +256,15 @@ def _shown(dataset: "Dataset") -> npt.NDArray[np.uint8]:
         top = (1 << int(dataset.BitsStored)) - 1
         scaled = values.astype(np.float32) * np.float32(255.0 / top)
         return np.asarray(np.rint(scaled).clip(0, 255), dtype=np.uint8)
-    values = _windowed(apply_modality_lut(values, dataset), dataset)
-    if not np.isfinite(values).all():
+    stored, places, length, codes = occurring_values(values)
+    shown = _windowed(apply_modality_lut(stored, dataset), dataset)
+    if not np.isfinite(shown).all():
         raise ImageError("rescaling gives values that are no numbers")
     if kind == "MONOCHROME1":
-        values = values.max() - (values.astype(np.float64) - values.min())
-    return spread_over_8_bit(values)
+        shown = shown.max() - (shown.astype(np.float64) - shown.min())
+    table = np.zeros(length, np.uint8)
+    table[places] = spread_over_8_bit(shown)
+    return through_table(codes, table)
 
 
 def _windowed(values: npt.NDArray[Any], dataset: "Dataset") -> npt.NDArray[Any]:

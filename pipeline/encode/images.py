@@ -10,6 +10,7 @@ from PIL import Image, UnidentifiedImageError
 from retune.store.errors import ConfigurationError, ImageError
 
 from .dicom import decode_dicom, is_dicom
+from .value_tables import through_table
 
 __all__ = ["MAX_PIXELS", "PIXEL_LIMIT_VARIABLE", "decode_image", "to_8_bit"]
 
@@ -41,9 +42,10 @@ def to_8_bit(pixels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:
     """
     brightest = int(pixels.max(initial=0))
     depth = next(bits for bits in _BIT_DEPTHS if brightest < 1 << bits)
-    scaled = pixels.astype(np.float32) * np.float32(255.0 / ((1 << depth) - 1))
-    grey: npt.NDArray[np.uint8] = np.rint(scaled).astype(np.uint8)
-    return grey
+    scaled = np.arange(brightest + 1, dtype=np.float32) * np.float32(
+        255.0 / ((1 << depth) - 1)
+    )
+    return through_table(pixels, np.rint(scaled).astype(np.uint8))
 
 
 def decode_image(content: bytes, at_least: int = 0) -> Image.Image:

@@ -13,6 +13,7 @@ from .features import SPLITS, Features
 from .from_store import load_features, run_folder
 from .metric_rows import evaluation_values
 from .saved_model import Prediction, load_model, predict
+from .seen_images import refuse_seen_images
 from .targets import Targets, make_targets
 
 __all__ = ["ExternalEvaluation", "evaluate_run"]
@@ -48,6 +49,7 @@ def evaluate_run(
     where: str | None = None,
     uncertain: str = "ignore",
     blank: str = "negative",
+    allow_leakage: bool = False,
 ) -> ExternalEvaluation:
     """Evaluate a run and enter the figures into `metrics`.
 
@@ -59,15 +61,20 @@ def evaluate_run(
         where: A SQL condition over `images`.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
+        allow_leakage: Also on patients and pictures that the run was trained on, as
+            with `split` ``train`` in any case.
 
     Raises:
         ConfigurationError: Run, dataset or split is unknown, or no image fits.
+        LeakageError: The run was trained on some of these patients or pictures.
         TrainingError: Run and images have no finding in common.
     """
     run = find_run(store, name)
     saved = load_model(run_folder(store, run.run_id))
     features, _ = load_features(store, run.fingerprint, datasets=datasets, where=where)
     rows = _rows(features, split)
+    if split != "train" and not allow_leakage:
+        refuse_seen_images(store, run, features.image_id[rows].tolist())
     known = [name for name in saved.findings if name in features.findings]
     if not known:
         raise TrainingError(

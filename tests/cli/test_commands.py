@@ -197,9 +197,9 @@ def test_predict_agrees_with_the_stored_prediction(place: Path) -> None:
 def test_evaluate_on_other_images_is_filed_in_metrics(
     place: Path, trained: str
 ) -> None:
-    done = _fine(
-        run("evaluate", trained, "--datasets", "ward", "--split", "all", cwd=place)
-    )
+    everything = ("evaluate", trained, "--datasets", "ward", "--split", "all")
+    _refused(run(*everything, cwd=place), 4, "images are of patients, or are pictures")
+    done = _fine(run(*everything, "--allow-leakage", cwd=place))
     assert "120 images" in done.stdout
     query = "SELECT DISTINCT split FROM metrics WHERE split LIKE 'ward/%'"
     rows = json.loads(_fine(run("sql", query, "--json", cwd=place)).stdout)

@@ -113,7 +113,7 @@ def test_a_selection_is_counted_before_work_starts(place: Path) -> None:
     for command in (
         ("embed", "--backbone", f"local-dir:{place / 'tiny'}"),
         ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1),
-        ("evaluate", "latest", "--split", "all"),
+        ("evaluate", "latest", "--split", "all", "--allow-leakage"),
     ):
         done = run(place, *command, "--where", where)
         assert done.returncode == 0, done.stderr
@@ -139,6 +139,29 @@ def test_a_condition_that_is_none_is_an_error(place: Path, command: str) -> None
     assert done.returncode == 3
     assert "is not a condition over images" in done.stderr
     assert "Example: --where" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["", "age", "view", "1=1) UNION SELECT (2=2", "1=1; DROP TABLE images",
+     "view::INT > 3", "1=1), (2=2", "age >"],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["train --scenario joint", "evaluate latest"])
+def test_no_condition_gets_further_than_its_check(
+    place: Path, command: str, where: str
+) -> None:
+    done = run(place, *command.split(), "--where", where)
+    assert done.returncode == 3
+    assert "is not a condition over images" in done.stderr
+
+
+def test_a_condition_may_end_in_a_comment(place: Path) -> None:
+    done = run(
+        place, "train", "--scenario", "joint", "--no-bounds", "--epochs", 1,
+        "--where", "dataset = 'nih' -- the public ones",
+    )  # fmt: skip
+    assert "chooses 90 of 250 images" in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("policy", ["soft", "per-finding", "zeros", "ones"])
@@ -202,6 +225,46 @@ def test_leaks_are_shown_and_refused_unless_allowed(
     ):
         done = run(tmp_path, *train, *way)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_run_is_not_evaluated_on_patients_it_was_trained_on(
+    place: Path, tmp_path: Path
+) -> None:
+    """Two pools of one publisher: what is test in one was training in the other."""
+    for name in ("pool", "again"):
+        write_nih(tmp_path / name, 60)
+        run(tmp_path, "ingest", name, "--dataset", name, "--quiet")
+    run(tmp_path, "embed", "--backbone", f"local-dir:{place / 'tiny'}")
+    train = ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1)
+    for way in ((), ("--split-seed", 7)):
+        done = run(tmp_path, *train, "--datasets", "pool", *way)
+        assert done.returncode == 0, done.stderr
+        evaluate = ("evaluate", "latest", "--datasets", "again", "--split")
+        refused = run(tmp_path, *evaluate, "all")
+        assert refused.returncode == 4
+        assert "of these 60 images are of patients, or are pictures" in refused.stderr
+        assert "--allow-leakage" in refused.stderr
+        # The stored test split is the run's own unless patients were divided anew.
+        assert run(tmp_path, *evaluate, "test").returncode == (4 if way else 0)
+        assert run(tmp_path, *evaluate, "train").returncode == 0
+        assert run(tmp_path, *evaluate, "all", "--allow-leakage").returncode == 0
+
+
+def test_a_run_is_not_evaluated_on_pictures_it_was_trained_on(
+    place: Path, tmp_path: Path
+) -> None:
+    """The same files under other patients' names, as another hospital's table has."""
+    for name in ("one", "two"):
+        write_dataset(tmp_path / name, 60)
+        run(tmp_path, "ingest", name, "--layout", "table", "--dataset", name)
+    run(tmp_path, "embed", "--backbone", f"local-dir:{place / 'tiny'}")
+    train = ("train", "--scenario", "joint", "--no-bounds", "--epochs", 1)
+    assert run(tmp_path, *train, "--datasets", "one").returncode == 0
+    evaluate = ("evaluate", "latest", "--datasets", "two", "--split")
+    refused = run(tmp_path, *evaluate, "all")
+    assert refused.returncode == 4
+    assert "are pictures, that run" in refused.stderr
+    assert run(tmp_path, *evaluate, "test").returncode == 0
 
 
 def test_no_leak_is_said_too(place: Path) -> None:

@@ -12,6 +12,7 @@ from reference_labels import (
 
 from retune.pipeline.datasets.chexpert import read_chexpert
 from retune.pipeline.datasets.label_table import TableOptions
+from retune.pipeline.datasets.layouts import recognise
 from retune.store.errors import DatasetError
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE, UNCERTAIN
 
@@ -146,6 +147,30 @@ def test_visualchexbert_is_read_by_name(tmp_path, write_table):
     table = read(tmp_path, "train_visualCheXbert.csv")
     assert set(table.states.ravel().tolist()) == {NEGATIVE}
     assert table.images["official_split"].to_pylist() == ["train"]
+
+
+def test_visualchexbert_for_training_beside_the_experts_for_evaluation(
+    tmp_path, write_table
+):
+    """Both files are named; train.csv, which lists the same images, is not read."""
+    write_table("train.csv", CHEXPERT_HEADER, [chexpert_row(IMAGE, Edema="0.0")])
+    write_table(
+        "train_visualCheXbert.csv", CHEXPERT_HEADER, [chexpert_row(IMAGE, Edema="1.0")]
+    )
+    other = "valid/patient64541/study1/view1_frontal.jpg"
+    write_table("valid.csv", CHEXPERT_HEADER, [chexpert_row(other, Edema="0.0")])
+    table = read(tmp_path, file="train_visualCheXbert.csv, valid.csv")
+    assert table.images["official_split"].to_pylist() == ["train", "validation"]
+    assert [state_of(table, row, "Edema") for row in (0, 1)] == [POSITIVE, NEGATIVE]
+
+
+def test_chexlocalize_may_be_given_by_the_folder_around_it(tmp_path, write_table):
+    (tmp_path / "CheXpert" / "val").mkdir(parents=True)
+    image = "valid/patient64541/study1/view1_frontal.jpg"
+    row = chexpert_row(f"CheXpert-v1.0/{image}")
+    write_table("CheXpert/val_labels.csv", CHEXPERT_HEADER, [row])
+    assert recognise(tmp_path) == "chexpert"
+    assert paths_of(read(tmp_path)) == [f"CheXpert/{image.replace('valid', 'val')}"]
 
 
 def test_a_file_whose_name_says_nothing_has_no_official_split(tmp_path, write_table):

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from retune.pipeline.datasets.columnar import parquet_columns, read_parquet
+from retune.pipeline.datasets.packed import TABLE_LIMIT_VARIABLE
 from retune.store.errors import DatasetError
 
 
@@ -64,6 +65,31 @@ def test_a_table_without_rows_is_an_error(tmp_path):
     pq.write_table(pa.table({"a": pa.array([], pa.string())}), file)
     with pytest.raises(DatasetError, match="has no rows"):
         read_parquet(file)
+
+
+@pytest.mark.parametrize("as_dictionary", [False, True])
+def test_a_bomb_is_refused_at_a_limit_that_can_be_raised(
+    tmp_path, monkeypatch, as_dictionary
+):
+    file = tmp_path / "t.parquet"
+    column = pa.array(["x" * 1_000] * 20_000)
+    pq.write_table(
+        pa.table({"a": column.dictionary_encode() if as_dictionary else column}), file
+    )
+    assert file.stat().st_size < 20_000
+    monkeypatch.setenv(TABLE_LIMIT_VARIABLE, "10000000")
+    with pytest.raises(DatasetError, match="more than 10,000,000 bytes when") as caught:
+        read_parquet(file)
+    assert TABLE_LIMIT_VARIABLE in caught.value.hint
+    monkeypatch.setenv(TABLE_LIMIT_VARIABLE, "30000000")
+    assert read_parquet(file).cells.num_rows == 20_000
+
+
+def test_rows_of_several_batches_stay_in_order(tmp_path):
+    file = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": [*map(float, range(9_000)), None]}), file)
+    cells = read_parquet(file).column("a").to_pylist()
+    assert cells == [*map(str, range(9_000)), ""]
 
 
 def test_two_columns_of_one_name_are_an_error(tmp_path):

@@ -66,6 +66,13 @@ def test_quoted_commas_quotes_and_line_breaks_are_part_of_the_cell(tmp_path):
         pytest.param(b"a,b\n1,caf\xe9\n", r"line 2: the byte 0xe9", id="Latin-1"),
         pytest.param(b"a,b\r1,2\r3,\xe9\r", r"line 3: the byte 0xe9", id="Latin-1, CR"),
         pytest.param("a,b\n1,2\n".encode("utf-16"), r"line 1: the byte", id="UTF-16"),
+        pytest.param(b"a;b\n1;2\n", r"line 1: .* separated by ';'", id="semicolon"),
+        pytest.param(b"a\tb\n1\t2\n", r"line 1: .* separated by", id="tab"),
+        pytest.param(
+            b"a,b\n1," + b"x" * 10_000_000 + b"\n",
+            r"line 2: .*131,072",
+            id="10 MB cell",
+        ),
         pytest.param(b'a,b\n1,2\n3,"4\n5,6\n', r"line 3: cannot read", id="open quote"),
         pytest.param(b'a,b\n1,"2\n3,"4\n', r"line 2: cannot read", id="merged rows"),
         pytest.param(

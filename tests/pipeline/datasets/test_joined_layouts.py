@@ -408,6 +408,14 @@ def test_openi_reports_that_cannot_be_read(tmp_path, content, said):
         read("openi", tmp_path)
 
 
+def test_entities_are_refused_in_any_encoding(tmp_path):
+    text = '<!DOCTYPE x [<!ENTITY a "aa">]><x><uId id="1"/>&a;</x>'
+    declared = f'<?xml version="1.0" encoding="utf-16"?>{text}'
+    (tmp_path / "1.xml").write_bytes(declared.encode("utf-16"))
+    with pytest.raises(DatasetError, match=r"1\.xml declares entities or is not UTF-8"):
+        read("openi", tmp_path)
+
+
 def test_openi_of_kaggle_needs_a_report_for_each_image(tmp_path, write_table):
     write_table("indiana_reports.csv", "uid,MeSH", ["1,normal"])
     write_table(

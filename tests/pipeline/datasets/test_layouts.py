@@ -1,6 +1,7 @@
 """The contract that every layout keeps, and how a folder is recognised."""
 
 import dataclasses
+import gzip
 import json
 from pathlib import Path
 
@@ -205,6 +206,17 @@ def test_bom_and_line_ends_change_nothing(root, layout, bom, line_end):
     assert (table.states == plain.states).all()
 
 
+def test_gzipped_tables_read_as_the_plain_ones(root, layout):
+    plain = read_layout(layout, root, NO_OPTIONS)
+    for file in root.glob("*.csv"):
+        (root / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    assert recognise(root) == layout
+    table = read_layout(layout, root, NO_OPTIONS)
+    assert table.images == plain.images
+    assert (table.states == plain.states).all()
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -247,7 +259,7 @@ def test_an_unknown_layout_is_an_error_that_lists_the_known():
 
 def test_an_option_that_a_layout_ignores_is_an_error():
     options = TableOptions(path_column="file", patient_is_image=True)
-    with pytest.raises(ConfigurationError, match="take path_column, patient_is_image"):
+    with pytest.raises(ConfigurationError, match="--path-column, --patient-is"):
         read_layout("nih", Path(), options)
 
 
@@ -256,7 +268,24 @@ def test_what_fits_no_layout_says_what_was_looked_for(tmp_path, write_table):
     with pytest.raises(DatasetError) as caught:
         recognise(tmp_path)
     for layout in LAYOUTS.values():
-        assert f"{layout.name}: {layout.looks_for}" in caught.value.message
+        assert f"\n  {layout.name}: {layout.looks_for}" in caught.value.message
+    assert "it holds notes.csv." in caught.value.message
+
+
+def test_the_first_names_in_a_folder_of_no_layout_are_shown(tmp_path):
+    for n in range(7):
+        (tmp_path / f"{n}").mkdir()
+    (tmp_path / "z.txt").touch()
+    with pytest.raises(DatasetError, match=r"holds z\.txt, 0/, 1/, .* and 3 more\."):
+        recognise(tmp_path)
+
+
+def test_a_stray_table_does_not_hide_what_a_folder_is(tmp_path, write_table):
+    """A spreadsheet beside the tables that cannot be read is of no concern."""
+    for name, (header, rows) in EXAMPLES["nih"].items():
+        write_table(name, header, rows)
+    (tmp_path / "notes.csv").write_bytes(b"\xff")
+    assert recognise(tmp_path) == "nih"
 
 
 def test_another_data_sets_train_csv_is_not_chexpert(tmp_path, write_table):
@@ -383,6 +412,17 @@ def test_a_layout_of_another_package_is_held_to_the_contract(monkeypatch, tmp_pa
     install(monkeypatch, InstalledPoint("theirs", theirs))
     with pytest.raises(DatasetError, match="broke its contract"):
         read_layout("theirs", tmp_path, NO_OPTIONS)
+
+
+def test_tables_that_exceed_the_memory_are_named(monkeypatch, tmp_path):
+    def read(*_):
+        raise MemoryError
+
+    theirs = layouts.Layout("theirs", read, lambda _: True, "anything")
+    install(monkeypatch, InstalledPoint("theirs", theirs))
+    with pytest.raises(DatasetError, match="need more memory") as caught:
+        read_layout("theirs", tmp_path, NO_OPTIONS)
+    assert str(tmp_path) in caught.value.message
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,14 @@ def test_a_plan_under_a_key_has_no_id_of_the_table(root: Path) -> None:
     assert (one.states == plain.states).all()
 
 
+def test_paths_that_name_their_patient_are_counted(tmp_path: Path, write_table) -> None:
+    rows = [nih_row("4711_0.png", patient="4711"), nih_row("b.png", patient="12")]
+    write_table(TABLE, NIH_HEADER, rows)
+    said = "1 of 2 image paths contain their patient's id"
+    assert any(said in text for text in read_dataset(tmp_path, key=KEY).warnings)
+    assert not any(said in text for text in read_dataset(tmp_path).warnings)
+
+
 def test_splits_under_a_key_keep_patients_apart(root: Path) -> None:
     images = read_dataset(root, key=KEY).images
     sides = images.group_by("patient_id").aggregate([("split", "count_distinct")])

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicom_samples import dicom, saved
 from hypothesis import given
 from hypothesis import strategies as st
 from image_samples import write_table, write_tiny_backbone
 from PIL import Image
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -44,51 +45,6 @@ def ramp(bits: int, *, signed: bool = False) -> np.ndarray:
     values = np.linspace(low, high, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
     kind = "i" if signed else "u"
     return values.astype(f"{kind}{1 if bits <= 8 else 2}")
-
-
-def dicom(
-    pixels: np.ndarray,
-    kind: str = "MONOCHROME2",
-    *,
-    bits: int = 8,
-    syntax: str = ExplicitVRLittleEndian,
-    **elements: object,
-) -> FileDataset:
-    meta = FileMetaDataset()
-    meta.TransferSyntaxUID = syntax
-    meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    dataset = FileDataset(
-        "", {}, file_meta=meta, preamble=bytes(128),
-        is_implicit_VR=syntax == ImplicitVRLittleEndian,
-        is_little_endian=syntax != ExplicitVRBigEndian,
-    )  # fmt: skip
-    dataset.SOPClassUID, dataset.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.1", "1.2.3"
-    dataset.PatientName, dataset.PatientID = "Nightingale^Florence", "SECRET-4711"
-    dataset.PatientBirthDate = "18200512"
-    dataset.Rows, dataset.Columns = pixels.shape[:2]
-    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
-    if pixels.ndim == 3:
-        dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = kind
-    dataset.BitsAllocated = pixels.dtype.itemsize * 8
-    dataset.BitsStored, dataset.HighBit = bits, bits - 1
-    dataset.PixelRepresentation = int(pixels.dtype.kind == "i")
-    big = syntax == ExplicitVRBigEndian
-    content = pixels.astype(pixels.dtype.newbyteorder(">" if big else "<")).tobytes()
-    if big and pixels.dtype.itemsize == 1:
-        content = pixels.tobytes()
-    dataset.PixelData = content
-    dataset["PixelData"].VR = "OW" if pixels.dtype.itemsize > 1 else "OB"
-    for name, value in elements.items():
-        setattr(dataset, name, value)
-    return dataset
-
-
-def saved(dataset: FileDataset) -> bytes:
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def shown(dataset: FileDataset) -> np.ndarray:
@@ -321,6 +277,13 @@ def test_public_files_with_luts_and_lossless_jpeg(name):
         pytest.importorskip("gdcm")
     found = np.asarray(decode_image(public_file(name)))
     assert (found.min(), found.max()) == (0, 255)
+
+
+@pytest.mark.parametrize("name", ["gdcm-US-ALOKA-16.dcm", "gdcm-US-ALOKA-16_big.dcm"])
+def test_public_files_with_palettes_in_segments(name):
+    found = np.asarray(decode_image(public_file(name)))
+    assert found.shape[2] == 3
+    assert found.max() == 255
 
 
 @pytest.mark.parametrize("name", ["OBXXXX1A_2frame.dcm", "emri_small.dcm"])
