@@ -9,26 +9,39 @@ from retune.store.errors import TrainingError
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.01, 0.5])
 @pytest.mark.parametrize("learning_rate", [1e-4, 1e-3, 0.1])
-def test_steps_are_those_of_torch(learning_rate: float, weight_decay: float) -> None:
+@pytest.mark.parametrize(
+    ("dtype", "fused", "rtol"),
+    [(torch.float32, True, 1e-6), (torch.float64, False, 1e-12)],
+)
+def test_steps_are_those_of_torch(
+    learning_rate: float,
+    weight_decay: float,
+    dtype: torch.dtype,
+    fused: bool,
+    rtol: float,
+) -> None:
+    """Of torch's fused kernel, and in double precision of its plain one."""
     torch.manual_seed(0)
-    ours = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(),
-                               torch.nn.Linear(4, 2))  # fmt: skip
-    theirs = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.ReLU(),
-                                 torch.nn.Linear(4, 2))  # fmt: skip
+    ours, theirs = (
+        torch.nn.Sequential(
+            torch.nn.Linear(5, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)
+        ).to(dtype)
+        for _ in range(2)
+    )
     theirs.load_state_dict(ours.state_dict())
     adam = FlatAdam(ours, learning_rate=learning_rate, weight_decay=weight_decay)
     reference = torch.optim.AdamW(
-        theirs.parameters(), lr=learning_rate, weight_decay=weight_decay
+        theirs.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused
     )
     for _ in range(50):
-        x = torch.randn(7, 5)
+        x = torch.randn(7, 5, dtype=dtype)
         ours(x).square().sum().backward()
         adam.step()
         reference.zero_grad()
         theirs(x).square().sum().backward()
         reference.step()
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(one, other, rtol=rtol, atol=rtol / 10)
 
 
 def test_only_what_requires_a_gradient_moves_and_a_shared_module_moves_once() -> None:
