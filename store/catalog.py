@@ -7,7 +7,7 @@ waits and tries again.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -169,11 +169,12 @@ class Catalog:
 def scalar(
     connection: duckdb.DuckDBPyConnection,
     query: str,
-    parameters: Sequence[object] = (),
+    parameters: Sequence[object] | Mapping[str, object] = (),
 ) -> int:
     """The single whole number that a statement answers with."""
     # All rows are fetched because DuckDB holds a result open until its end is seen.
-    return int(connection.execute(query, list(parameters)).fetchall()[0][0])
+    given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
+    return int(connection.execute(query, given).fetchall()[0][0])
 
 
 def _is_held_by_us(error: duckdb.Error) -> bool:

@@ -25,7 +25,7 @@ __all__ = [
     "ReconcileReport",
     "apply_reconcile",
     "insert_encoder",
-    "insert_shard",
+    "insert_shards",
     "inspect",
     "plan_reconcile",
     "utc_now",
@@ -141,6 +141,7 @@ def apply_reconcile(
     for shard_id in plan.drop:
         report.dropped_shards += 1
         report.dropped_rows += _drop_shard(connection, shard_id)
+    adopted: list[ShardHeader] = []
     for shard_id, path in sorted(files.items()):
         new = shard_id in plan.adopt
         if not (new or every_checksum):
@@ -154,9 +155,9 @@ def apply_reconcile(
                 report.dropped_rows += _drop_shard(connection, shard_id)
             continue
         if new:
-            insert_encoder(connection, header.encoder)
             report.adopted_shards += 1
-            report.adopted_rows += insert_shard(connection, root, header)
+            adopted.append(header)
+    report.adopted_rows += insert_shards(connection, root, adopted)
     return report
 
 
@@ -197,24 +198,33 @@ def insert_encoder(
     )  # fmt: skip
 
 
-def insert_shard(
-    connection: duckdb.DuckDBPyConnection, root: Path, header: ShardHeader
+def insert_shards(
+    connection: duckdb.DuckDBPyConnection, root: Path, headers: Sequence[ShardHeader]
 ) -> int:
-    """Enter a shard and the rows that no other shard of its encoder holds yet.
+    """Enter shards and the rows that no other shard of their encoder holds yet.
 
-    Nothing happens if the catalog has the shard: an interruption may hide from a
-    writer that its transaction went through, and it tries again.
+    A shard that the catalog has is left out: an interruption may hide from a writer
+    that its transaction went through, and it tries again. Finding what is there already
+    reads all rows of the catalog, so that many shards are entered at once.
 
     Returns:
         The number of feature rows entered.
     """
-    query = "SELECT count(*) FROM shards WHERE shard_id = ?"
-    if scalar(connection, query, [header.shard_id]):
-        return 0
-    keys = _as_strings(read_keys(header.path))
-    rows = pa.array(np.arange(len(keys), dtype=np.int32))
-    incoming = pa.table({"item_id": keys, "row": rows})
-    connection.register("incoming_features", incoming)
+    rows = connection.execute("SELECT shard_id FROM shards").fetchall()
+    known = {shard_id for (shard_id,) in rows}
+    kinds: dict[tuple[str, str], list[ShardHeader]] = {}
+    for header in headers:
+        if header.shard_id not in known:
+            insert_encoder(connection, header.encoder)
+            _insert_shard_row(connection, root, header)
+            kind = (header.fingerprint, header.modality)
+            kinds.setdefault(kind, []).append(header)
+    return sum(_insert_features(connection, kind, new) for kind, new in kinds.items())
+
+
+def _insert_shard_row(
+    connection: duckdb.DuckDBPyConnection, root: Path, header: ShardHeader
+) -> None:
     connection.execute(
         "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
@@ -225,16 +235,40 @@ def insert_shard(
             utc_now(),
         ],
     )  # fmt: skip
+
+
+def _insert_features(
+    connection: duckdb.DuckDBPyConnection,
+    kind: tuple[str, str],
+    headers: Sequence[ShardHeader],
+) -> int:
+    """Enter the rows of shards of one fingerprint and modality."""
+    keys = [read_keys(header.path) for header in headers]
+    rows = np.concatenate([np.arange(len(part), dtype=np.int32) for part in keys])
+    owner = np.repeat(
+        np.arange(len(headers), dtype=np.int32), [len(part) for part in keys]
+    )
+    # Of a key in two of these shards the first counts.
+    every = np.concatenate(keys)
+    _, first = np.unique(every, return_index=True)
+    first.sort()
+    names = pa.array([header.shard_id for header in headers])
+    incoming = pa.table(
+        {
+            "item_id": _as_strings(every[first]),
+            "shard_id": pa.DictionaryArray.from_arrays(owner[first], names),
+            "row": rows[first],
+        }
+    )
+    connection.register("incoming_features", incoming)
     n_rows = scalar(
         connection,
         """INSERT INTO features
-        SELECT ?, ?, item_id, ?, "row" FROM incoming_features WHERE NOT EXISTS (
+        SELECT $fingerprint, $modality, item_id, shard_id, "row"
+        FROM incoming_features WHERE NOT EXISTS (
             FROM features WHERE features.item_id = incoming_features.item_id
-            AND fingerprint = ? AND modality = ?)""",
-        [
-            header.fingerprint, header.modality, header.shard_id,
-            header.fingerprint, header.modality,
-        ],
-    )  # fmt: skip
+            AND fingerprint = $fingerprint AND modality = $modality)""",
+        {"fingerprint": kind[0], "modality": kind[1]},
+    )
     connection.unregister("incoming_features")
     return n_rows

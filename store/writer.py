@@ -14,7 +14,7 @@ from .errors import ConfigurationError, StoreBusyError
 from .fingerprint import EncoderSpec
 from .label_states import STATE_NAMES
 from .label_versions import labels_digest, open_version
-from .reconcile import insert_encoder, insert_shard, utc_now
+from .reconcile import insert_encoder, insert_shards, utc_now
 from .schema import CREATE_TABLES, create_table, label_matrix_sql
 from .shards import ShardHeader, Vectors, publish_shard, verify_shard
 
@@ -259,9 +259,7 @@ class StoreWriter:
             return True
         try:
             with self._catalog.write(patience_seconds) as connection:
-                for header in self._pending.shards:
-                    insert_encoder(connection, header.encoder)
-                    insert_shard(connection, self._root, header)
+                insert_shards(connection, self._root, self._pending.shards)
                 _update_files(connection, self._pending.files)
                 _insert_failures(connection, self._pending.failures)
         except StoreBusyError:

@@ -453,6 +453,23 @@ def test_a_catalog_changed_by_hand_is_explained(tmp_path: Path) -> None:
         store.sql("SELECT 1")
 
 
+def test_a_key_in_two_shards_of_one_commit_has_one_row(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "s")
+    values = vectors(4)
+    with store.writer("test") as writer:
+        writer.publish(encoder(), "image", digests(["a", "b"]), values[:2])
+        writer.publish(encoder(), "image", digests(["b", "c"]), values[2:])
+        writer.publish(encoder(), "text", digests(["b"]), values[:1])
+        writer.commit()
+    rows = store.sql(
+        """SELECT features.modality, item_id, shards.rowid, row FROM features
+        JOIN shards USING (shard_id) ORDER BY ALL"""
+    ).fetchall()
+    a, b, c = digests(["a", "b", "c"])
+    expected = [("image", a, 0, 0), ("image", b, 0, 1), ("image", c, 1, 1)]
+    assert sorted(rows) == sorted([*expected, ("text", b, 2, 0)])
+
+
 def test_a_full_disk_while_committing_is_a_write_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -464,7 +481,7 @@ def test_a_full_disk_while_committing_is_a_write_error(
     def publish_on_a_full_disk() -> None:
         with store.writer("test") as writer:
             writer.publish(encoder(), "image", digests(["late"]), vectors(1))
-            monkeypatch.setattr("retune.store.writer.insert_shard", full)
+            monkeypatch.setattr("retune.store.writer.insert_shards", full)
 
     with pytest.raises(StoreWriteError, match="No space left"):
         publish_on_a_full_disk()
