@@ -46,6 +46,8 @@ __all__ = ["RayEngine"]
 #: Times that a unit is repeated because its worker died.
 _RETRIES = 3
 _COMMIT_PATIENCE_SECONDS = 2.0
+#: A commit looks for known keys among all rows, so that units share one.
+_COMMIT_SECONDS = 2.0
 _KNOCK_SECONDS = 10.0
 _FOREVER_SECONDS = float("inf")
 _INSTALL_HINT = "Install it: pip install 'retune-cli[ray]'."
@@ -244,7 +246,7 @@ class RayEngine:
         summary: EmbedSummary,
         progress: ProgressCallback,
     ) -> None:
-        """See `Engine.embed_images`; a unit is committed when it is done.
+        """See `Engine.embed_images`; units are committed as they are done.
 
         Raises:
             BackboneError: A worker fails, or dies again and again.
@@ -258,29 +260,36 @@ class RayEngine:
             workers=len(self._workers),
         )
         started, done = time.perf_counter(), 0
+        committed_at = -_COMMIT_SECONDS + started
         with _explained(self._ray):
             known = self._ray.put(known_keys)
             results = self._ray.util.ActorPool(self._workers).map_unordered(
                 lambda worker, unit: worker.encode_unit.remote(unit, known), units
             )
-            for result in results:
-                _commit(writer, result)
-                _add(summary, result.summary, len(self._workers))
-                summary.image_seconds = time.perf_counter() - started
-                done += result.n_items
-                note = f"{len(self._workers)} workers, limit: {summary.limiting_stage}"
-                progress(Progress("images", done, len(items), note))
+            try:
+                for result in results:
+                    _take(writer, result)
+                    if time.perf_counter() - committed_at >= _COMMIT_SECONDS:
+                        writer.commit(_COMMIT_PATIENCE_SECONDS)
+                        committed_at = time.perf_counter()
+                    _add(summary, result.summary, len(self._workers))
+                    summary.image_seconds = time.perf_counter() - started
+                    done += result.n_items
+                    note = f"{len(self._workers)} workers, limit: "
+                    note += summary.limiting_stage
+                    progress(Progress("images", done, len(items), note))
+            finally:  # what is done is kept, also after Ctrl-C
+                writer.commit(_COMMIT_PATIENCE_SECONDS)
 
     def close(self) -> None:
         """Let the workers go; a Ray that was started here ends."""
         self._ray.shutdown()
 
 
-def _commit(writer: StoreWriter, result: _UnitResult) -> None:
+def _take(writer: StoreWriter, result: _UnitResult) -> None:
     for path in result.paths:
         writer.add_published(path)
     writer.note(result.files, result.failures)
-    writer.commit(_COMMIT_PATIENCE_SECONDS)
 
 
 def _add(summary: EmbedSummary, part: EmbedSummary, n_workers: int) -> None:
@@ -316,7 +325,7 @@ def _connect(options: EmbedOptions) -> Any:
         raise ConfigurationError(
             f"no Ray at {where}: {error}",
             "Start one with `ray start --head` and give its --address, or leave "
-            "--address out.",
+            "--address out. If it asks for a token, set RAY_AUTH_MODE=token here, too.",
         ) from error
     return ray
 
