@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .catalog import Catalog, scalar
-from .errors import ConfigurationError, StoreBusyError
+from .errors import ConfigurationError, StoreBusyError, StoreError
 from .fingerprint import EncoderSpec
 from .label_states import STATE_NAMES
 from .label_versions import labels_digest, open_version
@@ -120,7 +120,10 @@ class StoreWriter:
         Raises:
             ConfigurationError: The name belongs to a dataset in another folder, or its
                 ids were made with another key.
+            StoreError: An image is of another dataset.
         """
+        if set(images["dataset"].unique().to_pylist()) - {dataset}:
+            raise StoreError(f"some of the images are not of the dataset '{dataset}'")
         with self._catalog.write() as connection:
             known = connection.execute(
                 "SELECT root FROM datasets WHERE dataset = ?", [dataset]

@@ -36,7 +36,7 @@ def encode_rows(root: Path, repeats: int) -> list[Row]:
     let_threads_sleep()
     exact = _mini()
     usual = choose_precision(exact)
-    small, large = _plan(root, "nih-320"), _repeated(root, "nih-1024", _TIMES)
+    small, large = _plan(root, "nih-320"), repeated(root, "nih-1024", _TIMES)
     pixels = _pixels(usual, _files(small)[:64])
     # Before the C library is told to keep memory, which makes both formats faster.
     rows = _formats(exact, usual, pixels[:_BATCH], repeats, "library defaults", 1.6)
@@ -46,7 +46,7 @@ def encode_rows(root: Path, repeats: int) -> list[Row]:
     rows.append(_against_the_limit(root, usual, small, "mini", repeats, 1.2))
     rows.append(_against_the_limit(root, usual, large, "mini", repeats, 1.0))
     vit = choose_precision(_vit(exact))
-    few = _repeated(root, "nih-1024", 2)
+    few = repeated(root, "nih-1024", 2)
     rows.append(_against_the_limit(root, vit, few, "ViT-B/16", min(repeats, 3), 1.0))
     return rows
 
@@ -82,13 +82,20 @@ def _plan(root: Path, name: str) -> IngestPlan:
     return read_dataset(folder, dataset=folder.name)
 
 
-def _repeated(root: Path, name: str, times: int) -> IngestPlan:
-    """Files of the same pictures and other content, so that work takes a while."""
+def repeated(root: Path, name: str, times: int, most: int | None = None) -> IngestPlan:
+    """Files of the same pictures and other content, so that work takes a while.
+
+    Args:
+        root: A folder is made there.
+        name: Of the radiographs.
+        times: Files of each radiograph.
+        most: Radiographs; None: all.
+    """
     original = _plan(root, name)
-    folder = root / f"{name}-repeated"
-    folder.mkdir(exist_ok=True)
+    folder = root / f"{name}-x{times}"
+    folder.mkdir()
     lines = ["path,patient_id,Edema"]
-    for place, source in enumerate(_files(original)):
+    for place, source in enumerate(_files(original)[:most]):
         content = source.read_bytes()
         for copy_number in range(times):
             path = f"{place:03d}-{copy_number}.png"
@@ -138,6 +145,7 @@ def _against_the_limit(
                 layout=plan.layout, root=plan.root, split_seed=0,
             )  # fmt: skip
         summary = embed_with(store, backbone, EmbedOptions(description_sets=()))
+        assert summary.images_encoded
         rate = summary.images_encoded / summary.image_seconds
         limit = 1 / (1 / decode_rate + 1 / forward_rate)
         rates.append((rate / limit, rate, limit))

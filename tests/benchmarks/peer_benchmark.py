@@ -12,9 +12,10 @@ from pathlib import Path
 
 import open_clip
 import torch
+from encode_benchmark import repeated
 from measuring import Row
 
-from retune.pipeline.datasets.ingest import read_dataset
+from retune.pipeline.datasets.ingest import IngestPlan
 from retune.pipeline.encode.backbones import load_backbone, source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.encode.processor import let_threads_sleep, usable_cores
@@ -22,10 +23,11 @@ from retune.pipeline.memory import keep_freed_memory
 from retune.store import FeatureStore
 
 _MODEL = "ViT-B-32"
+_N_IMAGES = 240
 _ENVIRONMENT = Path(__file__).resolve().parents[2] / "build" / "clip-retrieval"
 
 
-def peer_rows(root: Path, images: Path, repeats: int) -> list[Row]:
+def peer_rows(root: Path, repeats: int) -> list[Row]:
     """Rates in images/s, each without loading the model."""
     default = _ENVIRONMENT / "bin" / "python"
     python = Path(os.environ.get("RETUNE_CLIP_RETRIEVAL", default))
@@ -35,8 +37,9 @@ def peer_rows(root: Path, images: Path, repeats: int) -> list[Row]:
     let_threads_sleep()
     keep_freed_memory()
     weights = _random_weights(root)
+    plan = repeated(root, "nih-320", 1, most=_N_IMAGES)
     pairs = [
-        (_theirs(python, images, root, weights), *_ours(images, root, weights, repeat))
+        (_theirs(python, plan.root, root, weights), *_ours(plan, root, weights, repeat))
         for repeat in range(repeats)
     ]
     theirs = statistics.median(pair[0] for pair in pairs)
@@ -71,8 +74,9 @@ def _theirs(python: Path, images: Path, root: Path, weights: Path) -> float:
     return float(done.stdout.split("rate ")[1].split()[0])
 
 
-def _ours(images: Path, root: Path, weights: Path, repeat: int) -> tuple[float, float]:
-    plan = read_dataset(images)
+def _ours(
+    plan: IngestPlan, root: Path, weights: Path, repeat: int
+) -> tuple[float, float]:
     rates = []
     for precision in ("float32", "auto"):
         source = source_of(
@@ -83,9 +87,10 @@ def _ours(images: Path, root: Path, weights: Path, repeat: int) -> tuple[float, 
             store = FeatureStore.create(root / f"peer-{precision}-{turn}-{repeat}")
             with store.writer("benchmark") as writer:
                 writer.replace_dataset(
-                    plan.images, plan.findings, plan.states, dataset="d",
+                    plan.images, plan.findings, plan.states, dataset=plan.dataset,
                     layout=plan.layout, root=plan.root, split_seed=0,
                 )  # fmt: skip
             summary = embed_with(store, backbone, EmbedOptions(description_sets=()))
+            assert summary.images_encoded == plan.images.num_rows
         rates.append(summary.images_encoded / summary.image_seconds)
     return rates[0], rates[1]

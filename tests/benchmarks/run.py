@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from avalanche_benchmark import avalanche_rows
-from encode_benchmark import encode_rows, radiographs
+from encode_benchmark import encode_rows
 from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
@@ -42,8 +42,7 @@ def main() -> None:
             rows += publish_rows(root)
             rows += overlap_rows(root, max(3, arguments.repeats // 2))
         if arguments.only in (None, "peer"):
-            images = radiographs(root, "nih-320")
-            rows += peer_rows(root, images, max(3, arguments.repeats // 2))
+            rows += peer_rows(root, max(3, arguments.repeats // 2))
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()

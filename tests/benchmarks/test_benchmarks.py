@@ -99,4 +99,4 @@ def test_the_table_of_clip_retrieval_is_left_out_where_it_is_absent(
     from peer_benchmark import peer_rows
 
     monkeypatch.setenv("RETUNE_CLIP_RETRIEVAL", str(tmp_path / "absent"))
-    assert peer_rows(tmp_path, tmp_path, 1) == []
+    assert peer_rows(tmp_path, 1) == []

@@ -34,6 +34,7 @@ from retune.store.errors import (
     QueryError,
     StoreBusyError,
     StoreCorruptError,
+    StoreError,
     StoreNotFoundError,
     StoreVersionError,
     StoreWriteError,
@@ -490,3 +491,13 @@ def test_a_full_disk_while_committing_is_a_write_error(
     with store.writer("next"):  # what was published is adopted
         pass
     assert store.sql("SELECT count(*) FROM features").fetchall() == [(11,)]
+
+
+def test_images_of_another_dataset_are_refused_not_lost(tmp_path: Path) -> None:
+    store = FeatureStore.create(tmp_path / "s")
+    images = pa.table({"image_id": ["d/a"], "dataset": ["d"]})
+    with store.writer("test") as writer, pytest.raises(StoreError, match="not of"):
+        writer.replace_dataset(
+            images, ["Edema"], np.zeros((1, 1), dtype=np.int8), dataset="e",
+            layout="table", root=tmp_path, split_seed=0,
+        )  # fmt: skip
