@@ -131,6 +131,12 @@ def _print_text(
             f"{macro.high:+.3f}), p = {macro.p:.3f} "
             f"({macro.n_draws} paired bootstrap draws of patients)"
         )
+        if macro.rests_on_few:
+            print_line(
+                f"In {macro.equal:.0%} of the draws the two do not differ at all, and "
+                "p counts these on both"
+            )
+            print_line("sides of 0: the difference rests on few patients.")
     tested = sum(row[7] == row[7] for row in rows)  # NaN is not itself
     print_line("AUROC of s+ - s-, first less second. Per finding: DeLong's paired test")
     print_line("over images; 95 % intervals are of one finding each; p_holm counts all")
