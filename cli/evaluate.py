@@ -37,7 +37,8 @@ def evaluate_command(
 ) -> None:
     """Evaluate a run on other images of the store.
 
-    The images must be encoded by the run's encoder. Thresholds stay those of the run.
+    The images must be encoded by the run's encoder. Splits and thresholds are the
+    run's; images of patients that it was trained on are counted.
 
     Example: retune-cli evaluate latest --datasets padchest --split all
     """
@@ -75,6 +76,8 @@ def evaluate_command(
             {
                 "run_id": result.run_id,
                 "split": result.split,
+                "n_images": result.n_images,
+                "n_images_of_training_patients": result.n_trained,
                 "macro_auroc": figures.macro,
                 "findings": [dict(zip(header, row, strict=True)) for row in rows],
                 "not_evaluated": result.not_evaluated,
@@ -84,5 +87,10 @@ def evaluate_command(
     print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
     print_table(header, rows)
     print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*figures.macro))
+    if result.n_trained:
+        print_line(
+            f"{result.n_trained:,} of these images are of patients that the run was "
+            "trained on: the figures are too good"
+        )
     for name, reason in result.not_evaluated.items():
         print_line(f"not evaluated: {name}, {reason}")

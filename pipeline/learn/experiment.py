@@ -14,6 +14,7 @@ from retune.store.label_states import UNLABELLED
 from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .checkpoints import Checkpoints
+from .counted import check_new_images
 from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from .features import Features, Prompts
 from .incremental import summarise, summary_intervals
@@ -211,6 +212,10 @@ def run_experiment(
         names = _chosen_findings(features.findings, dropped, config)
         features, prompts = select_findings(features, prompts, names)
     else:
+        if config.scenario != "merge":
+            check_new_images(
+                start.tensors, features.image_id[features.rows("validation")]
+            )
         names = list(start.findings)
         features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}

@@ -10,9 +10,9 @@ from retune.store.errors import ConfigurationError, TrainingError
 
 from .evaluation import EvaluatedRows, Evaluation, evaluate_scores
 from .features import SPLITS, Features
-from .from_store import load_features, run_folder
 from .metric_rows import evaluation_values
-from .saved_model import Prediction, load_model, predict
+from .recorded_run import load_run_features, load_run_model, trained_patients
+from .saved_model import Prediction, predict
 from .targets import Targets, make_targets
 
 __all__ = ["ExternalEvaluation", "evaluate_run"]
@@ -24,8 +24,11 @@ class ExternalEvaluation:
 
     Attributes:
         run_id: The run.
-        split: How the figures are filed in `metrics`, such as ``padchest/all``.
+        split: How the figures are filed in `metrics`, such as ``padchest/all`` or
+            ``store/test where age < 18``.
         n_images: How many images.
+        n_trained: How many of them are of patients whose images this store gave the
+            run to train on.
         findings: Findings that both the run and the images' labels know.
         evaluation: Their figures.
         not_evaluated: Finding of the run -> why it has no figure.
@@ -34,6 +37,7 @@ class ExternalEvaluation:
     run_id: str
     split: str
     n_images: int
+    n_trained: int
     findings: tuple[str, ...]
     evaluation: Evaluation
     not_evaluated: dict[str, str]
@@ -51,6 +55,8 @@ def evaluate_run(
 ) -> ExternalEvaluation:
     """Evaluate a run and enter the figures into `metrics`.
 
+    Images are in the splits that the run had, also if it divided patients anew.
+
     Args:
         store: With the run and with images encoded by the run's encoder.
         name: Run id, the beginning of one, or ``latest``.
@@ -62,11 +68,12 @@ def evaluate_run(
 
     Raises:
         ConfigurationError: Run, dataset or split is unknown, or no image fits.
-        TrainingError: Run and images have no finding in common.
+        TrainingError: Run and images have no finding in common, or the run's record
+            or folder is damaged.
     """
     run = find_run(store, name)
-    saved = load_model(run_folder(store, run.run_id))
-    features, _ = load_features(store, run.fingerprint, datasets=datasets, where=where)
+    saved, trained = load_run_model(store, run), trained_patients(store, run)
+    features, _ = load_run_features(store, run, datasets=datasets, where=where)
     rows = _rows(features, split)
     known = [name for name in saved.findings if name in features.findings]
     if not known:
@@ -97,6 +104,7 @@ def evaluate_run(
         seed=run.seed,
     )
     label = f"{'+'.join(datasets) if datasets else 'store'}/{split}"
+    label += f" where {where}" if where else ""
     add_metrics(
         store,
         run.run_id,
@@ -115,7 +123,13 @@ def evaluate_run(
         if np.isnan(value)
     }
     return ExternalEvaluation(
-        run.run_id, label, len(rows), tuple(known), evaluation, reasons
+        run.run_id,
+        label,
+        len(rows),
+        sum(one in trained for one in features.patient_id[rows].tolist()),
+        tuple(known),
+        evaluation,
+        reasons,
     )
 
 

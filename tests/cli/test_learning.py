@@ -8,6 +8,7 @@ import pytest
 from command_line import result_in as result
 from command_line import run_in as run
 from image_samples import write_dataset, write_tiny_backbone
+from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.e2e
 
@@ -159,6 +160,58 @@ def test_a_damaged_run_folder_is_refused(place: Path) -> None:
     done = run(place, *command, first["run_id"], "--store", "one")
     assert done.returncode == 4
     assert "is missing" in done.stderr
+
+
+def test_a_run_is_evaluated_on_the_splits_that_it_had(place: Path) -> None:
+    """A run with its own split has test images that the store's split trained on."""
+    found = result(
+        place, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
+        "--split-seed", 7, "--store", "one",
+    )  # fmt: skip
+    there = ("evaluate", found["run_id"], "--store", "one")
+    again = result(place, *there)
+    assert again["macro_auroc"] == found["macro_auroc"]
+    assert again["n_images_of_training_patients"] == 0
+    every = result(place, *there, "--split", "all")
+    trained = result(place, *there, "--split", "train")
+    assert trained["n_images_of_training_patients"] == trained["n_images"]
+    assert every["n_images_of_training_patients"] == trained["n_images"]
+    told = run(place, *there, "--split", "all").stdout
+    assert f"{trained['n_images']} of these images are of patients" in told
+    some = result(place, *there, "--where", "hash(patient_id) % 2 = 0")
+    assert some["split"] == "store/test where hash(patient_id) % 2 = 0"
+    query = f"SELECT DISTINCT split FROM metrics WHERE run_id = '{found['run_id']}'"
+    filed = {row["split"] for row in result(place, "sql", query, "--store", "one")}
+    assert {"store/test", "store/all", some["split"]} <= filed
+
+
+@pytest.mark.parametrize("part", ["weights", "encoder"])
+def test_a_run_whose_folder_was_exchanged_or_spoilt_is_named(
+    place: Path, part: str
+) -> None:
+    """Weights that are no numbers would be scored as nothing, quietly."""
+    spoilt, whole = (
+        result(place, "train", *_QUICK, "--seed", seed, "--store", "one")["run_id"]
+        for seed in (3, 4)
+    )
+    folder = place / "one/runs" / spoilt
+    if part == "weights":
+        weights = load_file(folder / "adaptors.safetensors")
+        weights["bias"][0] = float("nan")
+        save_file(weights, folder / "adaptors.safetensors")
+        word = "bias holds values that are no finite numbers"
+    else:
+        described = json.loads((folder / "adaptors.json").read_text())
+        described["fingerprint"] = "0123456789abcdef"
+        (folder / "adaptors.json").write_text(json.dumps(described))
+        word = "is of encoder 0123456789abcdef"
+    image = next((place / "data").rglob("*.png"))
+    for command in (("evaluate", spoilt), ("compare", whole, spoilt),
+                    ("predict", spoilt, image)):  # fmt: skip
+        done = run(place, *command, "--store", "one")
+        assert done.returncode == 4, done.stderr
+        assert word in done.stderr
+        assert str(spoilt) in done.stderr
 
 
 def test_vectors_may_stay_in_a_file(
