@@ -18,7 +18,7 @@ from .counted import check_new_images
 from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from .features import Features, Prompts
 from .incremental import summarise, summary_intervals
-from .intervals import PatientInfluence
+from .intervals import PatientInfluence, mean_auroc_interval
 from .method import Method, Model, Problem
 from .methods import method_named
 from .metric_rows import EvaluatedRun, run_values
@@ -32,6 +32,7 @@ from .scenarios import (
     nothing_new,
     plan_scenario,
 )
+from .score import Score, check_score, with_score
 from .subgroups import Groups
 from .targets import (
     SOFT_TARGET,
@@ -70,6 +71,7 @@ class ExperimentConfig:
         visible: ``current`` or ``cumulative``.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
+        score: What figures are of, one of `SCORES`.
         with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
         device: ``cpu`` or ``cuda``.
     """
@@ -84,6 +86,7 @@ class ExperimentConfig:
     visible: Visible = "current"
     uncertain: UncertainPolicy = "ignore"
     blank: BlankPolicy = "negative"
+    score: Score = "difference"
     with_bounds: bool = True
     device: str = "cpu"
 
@@ -96,8 +99,9 @@ class Experiment:
         config: What the run was.
         findings: K names.
         scenario: The tasks.
-        difference: Test AUROC of s⁺ − s⁻ after each task, shape (T+1, K); row 0 is
-            zero-shot. NaN for findings with one class in the test split.
+        difference: R, test AUROC of s⁺ − s⁻ after each task, or of the score that was
+            asked for, shape (T+1, K); row 0 is zero-shot. NaN for findings with one
+            class in the test split.
         positive: The same of s⁺ alone, the reference's score.
         final: Evaluation on the test split after the last task.
         bounds: Name -> test AUROC, shape (K,).
@@ -205,6 +209,7 @@ def run_experiment(
         TrainingError: The scenario cannot be run on these images.
     """
     keep_freed_memory()
+    check_score(config.score)
     _check_splits(features)
     targets = _targets(features, config)
     dropped = usable_findings(features, targets)
@@ -343,8 +348,9 @@ class _Run:
 
     def _predict(self, model: Model) -> Prediction:
         """Scores of validation and test images; nothing is said of training images."""
-        held = self.features.split != "train"
-        return predict(model, self.features.embedding, rows=np.flatnonzero(held))
+        held = np.flatnonzero(self.features.split != "train")
+        found = predict(model, self.features.embedding, rows=held)
+        return with_score(found, self.config.score, self.config.method)
 
     def _learn(self, method: Method, task: Task, place: int) -> None:
         """Learn a task, or take up the state that an interrupted run left after it."""
@@ -415,6 +421,11 @@ def _evaluate(
         *(None if bound is None else bound.auroc for bound in held),
     )
     intervals = summary_intervals(tasks, scenario.introduced, *held)
+    # Wherever the reference is compared, its own score is told too.
+    positive = images.influence(predictions[-1].positive)
+    every = ~np.isnan(positive.auroc)
+    summary["final_auroc_positive"], *ends = mean_auroc_interval(positive, every)
+    intervals["final_auroc_positive"] = (ends[0], ends[1])
     evaluated = EvaluatedRun(
         findings,
         scenario.introduced,

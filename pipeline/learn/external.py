@@ -11,8 +11,14 @@ from retune.store.errors import ConfigurationError, TrainingError
 from .evaluation import EvaluatedRows, Evaluation, evaluate_scores
 from .features import SPLITS, Features
 from .metric_rows import evaluation_values
-from .recorded_run import load_run_features, load_run_model, trained_patients
+from .recorded_run import (
+    load_run_features,
+    load_run_model,
+    recorded_config,
+    trained_patients,
+)
 from .saved_model import Prediction, predict
+from .score import with_score
 from .targets import Targets, make_targets
 
 __all__ = ["ExternalEvaluation", "evaluate_run"]
@@ -91,7 +97,11 @@ def evaluate_run(
         findings=features.findings,
     )
     targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
-    scores = predict(saved.model, features.embedding)
+    scores = with_score(
+        predict(saved.model, features.embedding),
+        recorded_config(run)[0].get("score", "difference"),
+        run.method,
+    )
     prediction = Prediction(
         scores.difference[:, outputs],
         scores.positive[:, outputs],

@@ -12,6 +12,7 @@ from .experiment import with_findings
 from .features import Features
 from .recorded_run import load_run_features, load_run_model, recorded_config
 from .saved_model import predict
+from .score import with_score
 from .targets import Targets, make_targets
 
 __all__ = ["ScoredRun", "check_comparable", "score_run"]
@@ -30,7 +31,8 @@ class ScoredRun:
         findings: K names.
         image_id: Shape (n,), ascending.
         patient_id: Shape (n,).
-        score: s⁺ − s⁻ after the last task, shape (n, K).
+        score: s⁺ − s⁻ after the last task, or the score that the run was asked for,
+            shape (n, K).
         probability: Shape (n, K).
         targets: Under the run's own label policies; n rows.
         source: ``predictions`` if they stood in the catalog, ``model`` if the saved
@@ -45,6 +47,11 @@ class ScoredRun:
     probability: Scores
     targets: Targets
     source: str
+
+    @property
+    def score_name(self) -> str:
+        """One of `SCORES`."""
+        return str(recorded_config(self.run)[0].get("score", "difference"))
 
     def columns(self, names: tuple[str, ...]) -> "ScoredRun":
         """The same for some of the findings, in the order given."""
@@ -131,7 +138,11 @@ def _scored_again(
     store: FeatureStore, run: Run, features: Features, rows: npt.NDArray[np.int64]
 ) -> tuple[tuple[str, ...], Scores, Scores]:
     saved = load_run_model(store, run)
-    found = predict(saved.model, features.embedding[rows])
+    found = with_score(
+        predict(saved.model, features.embedding[rows]),
+        recorded_config(run)[0].get("score", "difference"),
+        run.method,
+    )
     return saved.findings, found.difference, found.probability
 
 

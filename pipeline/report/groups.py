@@ -149,7 +149,8 @@ def _settings(run: RunRecord) -> dict[str, object]:
     flat = {**chosen, **experiment, **(train if isinstance(train, dict) else {})}
     unimportant = {"seed", "split_seed", "device", "with_bounds"}
     kept = {name: value for name, value in flat.items() if name not in unimportant}
-    return {"backbone": run.backbone, **kept}
+    # Runs of before there was a choice are of s+ - s-.
+    return {"backbone": run.backbone, "score": "difference", **kept}
 
 
 def _told_apart(groups: list[RunGroup]) -> list[RunGroup]:

@@ -57,11 +57,39 @@ def test_options_of_a_method_reach_it(place: Path) -> None:
     assert config["experiment"]["train"]["options"] == {"budget": 7, "weight": 2}
 
 
+def test_the_score_of_a_run_goes_with_it(place: Path) -> None:
+    """Evaluated and compared later, the run is still scored by s+ alone."""
+    runs = {
+        score: result(
+            place, "train", *_QUICK, "--score", score, "--learn-scale", "--patience",
+            0, "--batch-size", 32, "--preset", "reference", "--store", "one",
+        )
+        for score in ("difference", "positive")
+    }  # fmt: skip
+    ours, theirs = runs.values()
+    for row, expected in zip(theirs["auroc"], ours["auroc_positive"], strict=True):
+        assert row == pytest.approx(expected)
+    again = result(place, "evaluate", theirs["run_id"], "--store", "one")
+    assert [row["auroc"] for row in again["findings"]] == theirs["auroc"][-1]
+    told = run(
+        place, "compare", ours["run_id"], theirs["run_id"], "--store", "one"
+    ).stdout.splitlines()
+    assert told[0].endswith("scores from model")
+    assert told[1].endswith("scores from model, s+ alone")
+    query = f"SELECT config FROM runs WHERE run_id = '{ours['run_id']}'"
+    (row,) = result(place, "sql", query, "--store", "one")
+    train = json.loads(row["config"])["experiment"]["train"]
+    assert (train["learn_scale"], train["patience"], train["batch_size"]) == (
+        True, 0, 32,
+    )  # fmt: skip
+
+
 def test_seeds_give_mean_and_spread(place: Path) -> None:
     done = run(place, "train", *_QUICK, "--seeds", 3, "--store", "one")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[2:7]] == ["0", "1", "2", "mean", "SD"]
+    assert "nan" not in done.stdout  # without bounds there are no gaps
     runs = result(place, "train", *_QUICK, "--seeds", 2, "--store", "one")
     assert len({one["run_id"] for one in runs}) == 2
 
@@ -113,6 +141,7 @@ _MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
     "zero": (
         ("train", "--scenario", "joint", "--learning-rate", "0"), 2, ("positive",),
     ),
+    "score": (("train", *_QUICK, "--score", "both"), 2, ("difference, positive",)),
     "precision": (
         ("train", "--scenario", "joint", "--precision", "int8"), 2, ("bfloat16",),
     ),
