@@ -6,11 +6,9 @@ from typing import Annotated
 import typer
 
 from .options import (
-    BlankOption,
     DatasetsOption,
     JsonOption,
     StoreOption,
-    UncertainOption,
     WhereOption,
     split_names,
 )
@@ -31,14 +29,23 @@ def evaluate_command(
         ),
     ] = "test",
     where: WhereOption = None,
-    uncertain: UncertainOption = "ignore",
-    blank: BlankOption = "negative",
+    uncertain: Annotated[
+        str | None,
+        typer.Option(
+            "--uncertain", help="zeros, ones, ignore, soft or per-finding [the run's]."
+        ),
+    ] = None,
+    blank: Annotated[
+        str | None,
+        typer.Option("--blank", help="Not mentioned: negative or ignore [the run's]."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Evaluate a run on other images of the store.
 
-    The images must be encoded by the run's encoder. Splits and thresholds are the
-    run's; images of patients that it was trained on are counted.
+    The images must be encoded by the run's encoder. Splits, thresholds and, unless you
+    choose others, label policies are the run's; images of patients that it was trained
+    on are counted.
 
     Example: retune-cli evaluate latest --datasets padchest --split all
     """

@@ -56,8 +56,8 @@ def evaluate_run(
     datasets: Sequence[str] | None = None,
     split: str = "test",
     where: str | None = None,
-    uncertain: str = "ignore",
-    blank: str = "negative",
+    uncertain: str | None = None,
+    blank: str | None = None,
 ) -> ExternalEvaluation:
     """Evaluate a run and enter the figures into `metrics`.
 
@@ -69,8 +69,8 @@ def evaluate_run(
         datasets: Only these; None for all.
         split: ``train``, ``validation``, ``test`` or ``all``.
         where: A SQL condition over `images`.
-        uncertain: Policy for uncertain labels.
-        blank: Policy for findings not mentioned.
+        uncertain: Policy for uncertain labels; None: the run's.
+        blank: Policy for findings not mentioned; None: the run's.
 
     Raises:
         ConfigurationError: Run, dataset or split is unknown, or no image fits.
@@ -78,6 +78,7 @@ def evaluate_run(
             or folder is damaged.
     """
     run = find_run(store, name)
+    experiment, _ = recorded_config(run)
     saved, trained = load_run_model(store, run), trained_patients(store, run)
     features, _ = load_run_features(store, run, datasets=datasets, where=where)
     rows = _rows(features, split)
@@ -92,14 +93,14 @@ def evaluate_run(
     outputs = [saved.findings.index(name) for name in known]
     all_targets = make_targets(
         features.states,
-        uncertain,  # type: ignore[arg-type]  # checked inside
-        blank,  # type: ignore[arg-type]  # as above
+        uncertain or experiment["uncertain"],  # type: ignore[arg-type]  # checked inside
+        blank or experiment["blank"],  # type: ignore[arg-type]  # as above
         findings=features.findings,
     )
     targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
     scores = with_score(
         predict(saved.model, features.embedding),
-        recorded_config(run)[0].get("score", "difference"),
+        experiment.get("score", "difference"),
         run.method,
     )
     prediction = Prediction(

@@ -214,6 +214,30 @@ def test_a_run_is_evaluated_on_the_splits_that_it_had(place: Path) -> None:
     assert {"store/test", "store/all", some["split"]} <= filed
 
 
+def test_a_run_is_evaluated_with_its_label_policies(
+    place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "one", tmp_path / "store")
+    table = (place / "data/labels.csv").read_text().splitlines()
+    unsure = [line[:-1] + "-1" if n % 6 == 0 else line for n, line in enumerate(table)]
+    (place / "unsure.csv").write_text("\n".join([table[0], *unsure[1:]]) + "\n")
+    done = run(
+        place, "ingest", "data", "--file", place / "unsure.csv", "--layout", "table",
+        "--dataset", "ward", "--store", tmp_path / "store",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = result(
+        place, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
+        "--uncertain", "ones", "--store", tmp_path / "store",
+    )  # fmt: skip
+    there = ("evaluate", found["run_id"], "--store", tmp_path / "store")
+    ours = result(place, *there)
+    assert ours["macro_auroc"] == found["macro_auroc"]
+    others = result(place, *there, "--uncertain", "ignore")
+    counts = [sum(row["images"] for row in one["findings"]) for one in (ours, others)]
+    assert counts[0] > counts[1]
+
+
 @pytest.mark.parametrize("part", ["weights", "encoder"])
 def test_a_run_whose_folder_was_exchanged_or_spoilt_is_named(
     place: Path, part: str

@@ -231,6 +231,21 @@ def test_a_header_that_does_not_fit_is_named(
         load_state(path)
 
 
+def test_a_damaged_checkpoint_says_what_to_delete(tmp_path: Path) -> None:
+    """Training again with --resume would only meet it again."""
+    found = run_experiment(*problem(), _config("analytic"))
+    blank = RunState("analytic", _QUICK, FINDINGS, "01", found.prompts, {})
+    checkpoints = Checkpoints(tmp_path / "unfinished-1", blank)
+    checkpoints.keep(1, found.state)
+    path = tmp_path / "unfinished-1" / "task-1.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(TrainingError, match="cannot be read") as caught:
+        checkpoints.find(1)
+    assert f"Delete {path}" in caught.value.hint
+    path.unlink()
+    assert checkpoints.find(1) is None
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stopped_after", [1, 2])
 def test_an_interrupted_run_resumes_bit_for_bit(
