@@ -60,21 +60,17 @@ class RunGroup:
         return self.runs[-1]
 
     def summary(self, metric: str) -> Figure:
-        """A figure over all runs; see `mean_figure`. An AUROC stays within [0, 1]."""
+        """A figure over all runs; see `mean_figure`."""
         found = mean_figure([run.figure(metric) for run in self.runs])
-        if "auroc" not in metric:
-            return found
-        low, high = np.clip([found.low, found.high], 0, 1).tolist()
-        return Figure(found.value, low, high)
+        return _within(found, 0 if "auroc" in metric else -1)
 
     def difference(self, metric: str, other: str) -> Figure:
         """One figure less another, run by run; its interval needs two runs or more."""
-        return mean_figure(
-            [
-                Figure(run.figure(metric).value - run.figure(other).value)
-                for run in self.runs
-            ]
-        )
+        moved = [
+            Figure(run.figure(metric).value - run.figure(other).value)
+            for run in self.runs
+        ]
+        return _within(mean_figure(moved), -1)
 
     def differences(self, metric: str, task: int) -> dict[str, Figure]:
         """Finding -> its figure after the last task less that after a task."""
@@ -83,7 +79,18 @@ class RunGroup:
             moved = run.row(metric) - run.row(metric, task)
             for name, value in zip(run.findings, moved.tolist(), strict=True):
                 found.setdefault(name, []).append(Figure(value))
-        return {name: mean_figure(values) for name, values in found.items()}
+        return {
+            name: _within(mean_figure(values), -1) for name, values in found.items()
+        }
+
+
+def _within(figure: Figure, least: float) -> Figure:
+    """Ends of an interval cut to what is possible: AUROC, or differences of AUROCs.
+
+    Student's interval over a few runs knows no limits.
+    """
+    low, high = np.clip([figure.low, figure.high], least, 1).tolist()
+    return Figure(figure.value, low, high)
 
 
 def mean_figure(figures: Sequence[Figure]) -> Figure:
