@@ -116,7 +116,7 @@ def _print_text(
         run = scored.run
         print_line(
             f"{name:6}  {run.run_id}: scenario {run.scenario}, method {run.method}, "
-            f"seed {run.seed}; scores from {scored.source}"
+            f"preset {scored.preset}, seed {run.seed}; scores from {scored.source}"
             + ("" if scored.score_name == "difference" else ", s+ alone")
         )
     n_patients = len(set(one.patient_id.tolist()))

@@ -34,8 +34,8 @@ class PairedDeLong:
         first: AUROC.
         second: AUROC.
         difference: first − second.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
+        low: Lower end of its 95 % interval, not below -1.
+        high: Upper end, not above 1.
         p: Two-sided; NaN where it cannot be tested.
         p_holm: The same adjusted for the number of findings that were tested.
     """
@@ -138,9 +138,8 @@ def paired_delong(
             p[k] = math.erfc(abs(difference[k]) / spread / math.sqrt(2))
         elif same:
             half[k], p[k] = 0.0, 1.0
-    return PairedDeLong(
-        one, two, difference, difference - half, difference + half, p, holm(p)
-    )
+    low, high = (np.clip(difference + end, -1, 1) for end in (-half, half))
+    return PairedDeLong(one, two, difference, low, high, p, holm(p))
 
 
 class WeighedDraws(NamedTuple):

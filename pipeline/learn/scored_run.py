@@ -53,6 +53,11 @@ class ScoredRun:
         """One of `SCORES`."""
         return str(recorded_config(self.run)[0].get("score", "difference"))
 
+    @property
+    def preset(self) -> str:
+        """The name that its training options came from."""
+        return str(recorded_config(self.run)[0].get("preset", "default"))
+
     def columns(self, names: tuple[str, ...]) -> "ScoredRun":
         """The same for some of the findings, in the order given."""
         place = [self.findings.index(name) for name in names]

@@ -45,7 +45,8 @@ def test_it_agrees_with_delongs_covariance(n: int, seed: int, levels: int) -> No
     z = found.difference[0] / np.sqrt(variance)
     assert found.p[0] == pytest.approx(2 * stats.norm.sf(abs(z)), abs=1e-9)
     half = stats.norm.ppf(0.975) * np.sqrt(variance)
-    assert found.high[0] - found.difference[0] == pytest.approx(half)
+    ends = np.clip(found.difference[0] + np.array([-half, half]), -1, 1)
+    np.testing.assert_allclose([found.low[0], found.high[0]], ends, atol=1e-9)
 
 
 @given(n=st.integers(10, 60), seed=st.integers(0, 2**31))
@@ -96,6 +97,17 @@ def test_what_cannot_be_tested_is_nan_and_does_not_count() -> None:
     perfect = paired_delong(opposite, -opposite, opposite, np.ones((4, 1), dtype=bool))
     assert perfect.difference[0] == 1
     assert np.isnan(perfect.p[0])
+
+
+def test_no_difference_is_beyond_one() -> None:
+    """The normal interval of a few images would say -1.1 to +1.6."""
+    targets = np.array([[0.0], [0.0], [0.0], [1.0], [1.0]])
+    first = np.array([[0.1], [0.2], [0.3], [0.4], [0.15]])
+    second = np.array([[0.1], [0.2], [0.3], [0.0], [0.4]])
+    found = paired_delong(first, second, targets, np.ones((5, 1), dtype=bool))
+    assert found.difference[0] == pytest.approx(4 / 6 - 3 / 6)
+    assert (found.low[0], found.high[0]) == (-1, 1)
+    assert found.p[0] > 0.5
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
