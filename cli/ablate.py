@@ -173,13 +173,31 @@ def _print_rows(rows: "Sequence[AblationRow]", set_name: str, *, quiet: bool) ->
     print_line(
         f"AUROC: mean over {len(counted)} findings with both classes among the test "
         f"images. ahead: '{_DESCRIBED}' ({set_name}) less this one, 95 % interval by "
-        "paired bootstrap over patients."
+        "paired bootstrap over patients, p from the same draws."
     )
+    for line in _resting_on_few(rows):
+        print_line(line)
     for row in rows:
         if row.condition in CONTROLS and row.against is not None:
             print_line(f"{row.scenario}: {_verdict(row.condition, row.against)}")
     for name, meaning in CONDITIONS.items():
         remark(f"{name}: {meaning}", quiet=quiet)
+
+
+def _resting_on_few(rows: "Sequence[AblationRow]") -> list[str]:
+    """Why an interval that ends at 0 goes with a large p."""
+    shares = [
+        f"{row.condition}, {row.scenario}: {row.against.equal:.0%}"
+        for row in rows
+        if row.against is not None and row.against.rests_on_few
+    ]
+    if not shares:
+        return []
+    return [
+        "Draws in which the two do not differ at all, because the difference rests on "
+        "few patients",
+        f"(p counts them on both sides of 0): {'; '.join(shares)}",
+    ]
 
 
 def _verdict(control: str, found: "MacroDifference") -> str:

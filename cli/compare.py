@@ -116,7 +116,8 @@ def _print_text(
         run = scored.run
         print_line(
             f"{name:6}  {run.run_id}: scenario {run.scenario}, method {run.method}, "
-            f"seed {run.seed}; scores from {scored.source}"
+            f"preset {scored.preset}, seed {run.seed}; scores from {scored.source}"
+            + ("" if scored.score_name == "difference" else ", s+ alone")
         )
     n_patients = len(set(one.patient_id.tolist()))
     print_line(f"{len(one.image_id):,} test images of {n_patients:,} patients")
@@ -131,8 +132,18 @@ def _print_text(
             f"{macro.high:+.3f}), p = {macro.p:.3f} "
             f"({macro.n_draws} paired bootstrap draws of patients)"
         )
+        if macro.rests_on_few:
+            print_line(
+                f"In {macro.equal:.0%} of the draws the two do not differ at all, and "
+                "p counts these on both"
+            )
+            print_line("sides of 0: the difference rests on few patients.")
     tested = sum(row[7] == row[7] for row in rows)  # NaN is not itself
-    print_line("AUROC of s+ - s-, first less second. Per finding: DeLong's paired test")
+    plain = {one.score_name, other.score_name} == {"difference"}
+    of_score = "s+ - s-" if plain else "each run's score"
+    print_line(
+        f"AUROC of {of_score}, first less second. Per finding: DeLong's paired test"
+    )
     print_line("over images; 95 % intervals are of one finding each; p_holm counts all")
     print_line(
         f"{tested} tests, so that one false find among them is as rare as it says."

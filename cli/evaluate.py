@@ -6,12 +6,10 @@ from typing import Annotated
 import typer
 
 from .options import (
-    BlankOption,
     DatasetsOption,
     JsonOption,
     LeakageOption,
     StoreOption,
-    UncertainOption,
     WhereOption,
     split_names,
 )
@@ -33,14 +31,23 @@ def evaluate_command(
     ] = "test",
     where: WhereOption = None,
     allow_leakage: LeakageOption = False,
-    uncertain: UncertainOption = "ignore",
-    blank: BlankOption = "negative",
+    uncertain: Annotated[
+        str | None,
+        typer.Option(
+            "--uncertain", help="zeros, ones, ignore, soft or per-finding [the run's]."
+        ),
+    ] = None,
+    blank: Annotated[
+        str | None,
+        typer.Option("--blank", help="Not mentioned: negative or ignore [the run's]."),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Evaluate a run on other images of the store.
 
-    The images must be encoded by the run's encoder. Thresholds stay those of the run.
-    Patients and pictures that it was trained on are refused, but for --split train.
+    The images must be encoded by the run's encoder. Splits, thresholds and, unless you
+    choose others, label policies are the run's. Patients and pictures that it was
+    trained on are refused, but for --split train.
 
     Example: retune-cli evaluate latest --datasets padchest --split all
     """
@@ -79,6 +86,8 @@ def evaluate_command(
             {
                 "run_id": result.run_id,
                 "split": result.split,
+                "n_images": result.n_images,
+                "n_images_of_training_patients": result.n_trained,
                 "macro_auroc": figures.macro,
                 "findings": [dict(zip(header, row, strict=True)) for row in rows],
                 "not_evaluated": result.not_evaluated,
@@ -88,5 +97,10 @@ def evaluate_command(
     print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
     print_table(header, rows)
     print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*figures.macro))
+    if result.n_trained:
+        print_line(
+            f"{result.n_trained:,} of these images are of patients that the run was "
+            "trained on: the figures are too good"
+        )
     for name, reason in result.not_evaluated.items():
         print_line(f"not evaluated: {name}, {reason}")

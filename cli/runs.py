@@ -165,6 +165,7 @@ def _print_run(
             excluded=experiment.excluded,
             bounds=experiment.bounds,
             task_names=[task.name for task in experiment.scenario.tasks],
+            score=experiment.config.score,
         )
     )
     _, low, high = experiment.final.macro
@@ -199,6 +200,7 @@ def _print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
     ]
     rows.append(("mean", f"{len(done)} seeds", *table.mean(axis=0).tolist()))
     rows.append(("SD", "of one run", *table.std(axis=0, ddof=1).tolist()))
+    rows = [tuple(None if one != one else one for one in row) for row in rows]
     run = done[0][0]
     print_line(
         f"scenario {run.scenario}, method {run.method}; test images are the same"

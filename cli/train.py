@@ -96,6 +96,32 @@ def train_command(
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", min=0.0, help="Of Adam.")
     ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option("--batch-size", min=1, help="Images in a step.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            "--patience",
+            min=0,
+            help="Passes without a better validation loss before a task ends; 0: all "
+            "epochs.",
+        ),
+    ] = None,
+    learn_scale: Annotated[
+        bool | None,
+        typer.Option(
+            "--learn-scale/--fixed-scale", help="Learn the factor on the logit."
+        ),
+    ] = None,
+    score: Annotated[
+        str,
+        typer.Option(
+            "--score",
+            help="What AUROC is of: difference (s+ - s-) or positive (s+ alone, the "
+            "reference's).",
+        ),
+    ] = "difference",
     precision: Annotated[
         str | None,
         typer.Option("--precision", help="Of training steps: float32 or bfloat16."),
@@ -168,6 +194,9 @@ def train_command(
         "pooling": pooling,
         "epochs": epochs,
         "learning-rate": learning_rate,
+        "batch-size": batch_size,
+        "patience": patience,
+        "learn-scale": learn_scale,
         "precision": precision,
         "seed": seed,
         "backbone": backbone,
@@ -186,6 +215,9 @@ def train_command(
             pooling=pooling,
             epochs=epochs,
             learning_rate=learning_rate,
+            batch_size=batch_size,
+            patience=patience,
+            learn_scale=learn_scale,
             precision=precision,
             seed=seed,
             options=_settings(settings),
@@ -225,6 +257,7 @@ def train_command(
         visible=visible,  # type: ignore[arg-type]  # checked where it is used
         uncertain=uncertain,  # type: ignore[arg-type]  # as above
         blank=blank,  # type: ignore[arg-type]  # as above
+        score=score,  # type: ignore[arg-type]  # as above
         with_bounds=bounds,
         device=device,
     )

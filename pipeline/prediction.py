@@ -15,8 +15,8 @@ from retune.store.errors import FingerprintMismatchError
 from .encode.backbones import load_backbone, source_of
 from .encode.long_texts import with_long_texts
 from .encode.reading_images import ImageItem, read_image
-from .learn.from_store import run_folder
-from .learn.saved_model import load_model, predict
+from .learn.recorded_run import load_run_model
+from .learn.saved_model import predict
 
 __all__ = ["ImagePrediction", "predict_images"]
 
@@ -65,7 +65,7 @@ def predict_images(
         TrainingError: The run's folder is damaged.
     """
     run = find_run(store, run_name)
-    saved = load_model(run_folder(store, run.run_id))
+    saved = load_run_model(store, run)
     spec = EncoderSpec.from_json(
         store.sql(
             "SELECT spec FROM encoders WHERE fingerprint = ?", [run.fingerprint]

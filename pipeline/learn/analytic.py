@@ -18,6 +18,7 @@ from torch.nn import functional
 from retune.store.errors import ConfigurationError, TrainingError
 
 from .calibration import platt
+from .counted import images_digest
 from .features import Prompts
 from .method import Problem, Scores, read_options
 from .ridge import Centred, centre, solve
@@ -120,8 +121,8 @@ class Analytic:
         self._counted = np.zeros(len(features.findings), dtype=np.int64)
         self._known: dict[bytes, Centred | None] = {}
         self._validation_rows = features.rows("validation")
-        self._here = _digest(features.image_id[self._validation_rows])
-        self._images = _digest(features.image_id)
+        self._here = images_digest(features.image_id[self._validation_rows])
+        self._images = images_digest(features.image_id)
         self._seen = np.zeros_like(problem.targets.observed)
 
     @staticmethod
@@ -254,12 +255,6 @@ class Analytic:
             packed = state["local.seen"].numpy()
             self._seen[:] = np.unpackbits(packed, axis=1, count=n_findings)
         self._solve()
-
-
-def _digest(image_id: npt.NDArray[np.object_]) -> int:
-    """A number that stands for a list of images; never 0."""
-    digest = hashlib.blake2b("\n".join(image_id).encode(), digest_size=7)
-    return int.from_bytes(digest.digest(), "big") + 1
 
 
 def merge_states(states: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from retune.store.errors import TrainingError
+
 from .run_state import RunState, load_state, save_state
 
 __all__ = ["Checkpoints"]
@@ -31,7 +33,14 @@ class Checkpoints:
             TrainingError: The file is damaged.
         """
         path = self._path(place)
-        return load_state(path).tensors if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return load_state(path).tensors
+        except TrainingError as error:
+            raise TrainingError(
+                error.message, f"Delete {path}: the task is then learned again."
+            ) from error
 
     def keep(self, place: int, tensors: Mapping[str, Tensor]) -> None:
         """Write the state after a task.

@@ -14,10 +14,11 @@ from retune.store.label_states import UNLABELLED
 from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .checkpoints import Checkpoints
+from .counted import check_new_images
 from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from .features import Features, Prompts
 from .incremental import summarise, summary_intervals
-from .intervals import PatientInfluence
+from .intervals import PatientInfluence, mean_auroc_interval
 from .method import Method, Model, Problem
 from .methods import method_named
 from .metric_rows import EvaluatedRun, run_values
@@ -31,6 +32,7 @@ from .scenarios import (
     nothing_new,
     plan_scenario,
 )
+from .score import Score, check_score, with_score
 from .subgroups import Groups
 from .targets import (
     SOFT_TARGET,
@@ -69,6 +71,7 @@ class ExperimentConfig:
         visible: ``current`` or ``cumulative``.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
+        score: What figures are of, one of `SCORES`.
         with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
         device: ``cpu`` or ``cuda``.
     """
@@ -83,6 +86,7 @@ class ExperimentConfig:
     visible: Visible = "current"
     uncertain: UncertainPolicy = "ignore"
     blank: BlankPolicy = "negative"
+    score: Score = "difference"
     with_bounds: bool = True
     device: str = "cpu"
 
@@ -95,8 +99,9 @@ class Experiment:
         config: What the run was.
         findings: K names.
         scenario: The tasks.
-        difference: Test AUROC of s⁺ − s⁻ after each task, shape (T+1, K); row 0 is
-            zero-shot. NaN for findings with one class in the test split.
+        difference: R, test AUROC of s⁺ − s⁻ after each task, or of the score that was
+            asked for, shape (T+1, K); row 0 is zero-shot. NaN for findings with one
+            class in the test split.
         positive: The same of s⁺ alone, the reference's score.
         final: Evaluation on the test split after the last task.
         bounds: Name -> test AUROC, shape (K,).
@@ -206,6 +211,7 @@ def run_experiment(
         TrainingError: The scenario cannot be run on these images.
     """
     keep_freed_memory()
+    check_score(config.score)
     _check_splits(features)
     targets = _targets(features, config)
     dropped = usable_findings(features, targets)
@@ -213,6 +219,10 @@ def run_experiment(
         names = _chosen_findings(features.findings, dropped, config)
         features, prompts = select_findings(features, prompts, names)
     else:
+        if config.scenario != "merge":
+            check_new_images(
+                start.tensors, features.image_id[features.rows("validation")]
+            )
         names = list(start.findings)
         features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}
@@ -340,8 +350,9 @@ class _Run:
 
     def _predict(self, model: Model) -> Prediction:
         """Scores of validation and test images; nothing is said of training images."""
-        held = self.features.split != "train"
-        return predict(model, self.features.embedding, rows=np.flatnonzero(held))
+        held = np.flatnonzero(self.features.split != "train")
+        found = predict(model, self.features.embedding, rows=held)
+        return with_score(found, self.config.score, self.config.method)
 
     def _learn(self, method: Method, task: Task, place: int) -> None:
         """Learn a task, or take up the state that an interrupted run left after it."""
@@ -412,6 +423,11 @@ def _evaluate(
         *(None if bound is None else bound.auroc for bound in held),
     )
     intervals = summary_intervals(tasks, scenario.introduced, *held)
+    # Wherever the reference is compared, its own score is told too.
+    positive = images.influence(predictions[-1].positive)
+    every = ~np.isnan(positive.auroc)
+    summary["final_auroc_positive"], *ends = mean_auroc_interval(positive, every)
+    intervals["final_auroc_positive"] = (ends[0], ends[1])
     evaluated = EvaluatedRun(
         findings,
         scenario.introduced,

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from retune.store import FeatureStore, add_metrics, find_run
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.errors import ConfigurationError, LeakageError, TrainingError
 
 from .evaluation import EvaluatedRows, Evaluation, evaluate_scores
 from .features import SPLITS, Features
-from .from_store import load_features, run_folder
 from .metric_rows import evaluation_values
-from .saved_model import Prediction, load_model, predict
-from .seen_images import refuse_seen_images
+from .recorded_run import (
+    load_run_features,
+    load_run_model,
+    recorded_config,
+)
+from .saved_model import Prediction, predict
+from .score import with_score
+from .seen_images import find_seen_images
 from .targets import Targets, make_targets
 
 __all__ = ["ExternalEvaluation", "evaluate_run"]
@@ -25,8 +30,11 @@ class ExternalEvaluation:
 
     Attributes:
         run_id: The run.
-        split: How the figures are filed in `metrics`, such as ``padchest/all``.
+        split: How the figures are filed in `metrics`, such as ``padchest/all`` or
+            ``store/test where age < 18``.
         n_images: How many images.
+        n_trained: How many of them are of patients, or are pictures, that this store
+            gave the run to train on.
         findings: Findings that both the run and the images' labels know.
         evaluation: Their figures.
         not_evaluated: Finding of the run -> why it has no figure.
@@ -35,6 +43,7 @@ class ExternalEvaluation:
     run_id: str
     split: str
     n_images: int
+    n_trained: int
     findings: tuple[str, ...]
     evaluation: Evaluation
     not_evaluated: dict[str, str]
@@ -47,11 +56,13 @@ def evaluate_run(
     datasets: Sequence[str] | None = None,
     split: str = "test",
     where: str | None = None,
-    uncertain: str = "ignore",
-    blank: str = "negative",
+    uncertain: str | None = None,
+    blank: str | None = None,
     allow_leakage: bool = False,
 ) -> ExternalEvaluation:
     """Evaluate a run and enter the figures into `metrics`.
+
+    Images are in the splits that the run had, also if it divided patients anew.
 
     Args:
         store: With the run and with images encoded by the run's encoder.
@@ -59,22 +70,30 @@ def evaluate_run(
         datasets: Only these; None for all.
         split: ``train``, ``validation``, ``test`` or ``all``.
         where: A SQL condition over `images`.
-        uncertain: Policy for uncertain labels.
-        blank: Policy for findings not mentioned.
+        uncertain: Policy for uncertain labels; None: the run's.
+        blank: Policy for findings not mentioned; None: the run's.
         allow_leakage: Also on patients and pictures that the run was trained on, as
             with `split` ``train`` in any case.
 
     Raises:
         ConfigurationError: Run, dataset or split is unknown, or no image fits.
         LeakageError: The run was trained on some of these patients or pictures.
-        TrainingError: Run and images have no finding in common.
+        TrainingError: Run and images have no finding in common, or the run's record
+            or folder is damaged.
     """
     run = find_run(store, name)
-    saved = load_model(run_folder(store, run.run_id))
-    features, _ = load_features(store, run.fingerprint, datasets=datasets, where=where)
+    experiment, _ = recorded_config(run)
+    saved = load_run_model(store, run)
+    features, _ = load_run_features(store, run, datasets=datasets, where=where)
     rows = _rows(features, split)
-    if split != "train" and not allow_leakage:
-        refuse_seen_images(store, run, features.image_id[rows].tolist())
+    seen = find_seen_images(store, run, features.image_id[rows].tolist())
+    if seen and split != "train" and not allow_leakage:
+        raise LeakageError(
+            f"{len(seen):,} of these {len(rows):,} images are of patients, or are "
+            f"pictures, that run {run.run_id} was trained on, such as {min(seen)}",
+            "Leave them out with --split test, --datasets or --where, or say "
+            "--allow-leakage if you mean it.",
+        )
     known = [name for name in saved.findings if name in features.findings]
     if not known:
         raise TrainingError(
@@ -86,12 +105,16 @@ def evaluate_run(
     outputs = [saved.findings.index(name) for name in known]
     all_targets = make_targets(
         features.states,
-        uncertain,  # type: ignore[arg-type]  # checked inside
-        blank,  # type: ignore[arg-type]  # as above
+        uncertain or experiment["uncertain"],  # type: ignore[arg-type]  # checked inside
+        blank or experiment["blank"],  # type: ignore[arg-type]  # as above
         findings=features.findings,
     )
     targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
-    scores = predict(saved.model, features.embedding)
+    scores = with_score(
+        predict(saved.model, features.embedding),
+        experiment.get("score", "difference"),
+        run.method,
+    )
     prediction = Prediction(
         scores.difference[:, outputs],
         scores.positive[:, outputs],
@@ -104,6 +127,7 @@ def evaluate_run(
         seed=run.seed,
     )
     label = f"{'+'.join(datasets) if datasets else 'store'}/{split}"
+    label += f" where {where}" if where else ""
     add_metrics(
         store,
         run.run_id,
@@ -122,7 +146,13 @@ def evaluate_run(
         if np.isnan(value)
     }
     return ExternalEvaluation(
-        run.run_id, label, len(rows), tuple(known), evaluation, reasons
+        run.run_id,
+        label,
+        len(rows),
+        len(seen),
+        tuple(known),
+        evaluation,
+        reasons,
     )
 
 

@@ -292,7 +292,8 @@ def checkpoints_of(
     described = {"experiment": asdict(config), "chosen": chosen}
     digest.update(json.dumps(described, sort_keys=True).encode())
     digest.update(learning_set.encoder.fingerprint.encode())
-    digest.update("\n".join([*features.image_id, *features.split]).encode())
+    who = [*features.image_id, *features.patient_id, *features.split]
+    digest.update("\n".join(who).encode())
     digest.update(features.states.tobytes())
     digest.update(np.ascontiguousarray(prompts.embedding).tobytes())
     blank = RunState(

@@ -27,6 +27,7 @@ FORMULAS: Mapping[str, str] = {
     "zero_shot_auroc": "mean_k R[0,k]",
     "final_auroc": "A_T = mean_{k in S_T} R[T,k]",
     "final_auroc_all": "mean_k R[T,k]",
+    "final_auroc_positive": "mean_k of the AUROC of s+ alone after task T",
     "average_incremental_auroc": "mean_t A_t, A_t = mean_{k in S_t} R[t,k]",
     "backward_transfer": "mean_{tau(k)<T} (R[T,k] - R[tau(k),k])",
     "forgetting": "mean_{tau(k)<T} (max_{tau(k)<=t<T} R[t,k] - R[T,k])",
@@ -57,7 +58,7 @@ def summarise(
     joint: Floats | None = None,
     joint_observed: Floats | None = None,
 ) -> dict[str, float]:
-    """All figures of `FORMULAS`.
+    """All figures of `FORMULAS` that follow from R.
 
     Args:
         auroc: R, shape (T+1, K).
@@ -86,7 +87,7 @@ def summary_intervals(
     joint: PatientInfluence | None = None,
     joint_observed: PatientInfluence | None = None,
 ) -> dict[str, tuple[float, float]]:
-    """95 % intervals over test patients of all figures of `FORMULAS`.
+    """95 % intervals over test patients of all figures that `summarise` gives.
 
     They say how far a figure would move with other test patients, the trained models
     being what they are (see `patient_variance`). In forgetting, the best task of

@@ -2,26 +2,28 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .bootstrap import (
-    bootstrap_auroc,
-    draw_patients,
-    mean_of_draws,
-    percentile_interval,
-)
+from .bootstrap import bootstrap_auroc, draw_patients, mean_of_draws
 from .intervals import Z95, influence
 from .metrics import Array, Floats, Mask
 
 __all__ = [
     "MacroDifference",
     "PairedDeLong",
+    "WeighedDraws",
     "holm",
     "macro_difference",
     "paired_delong",
+    "weigh_draws",
 ]
+
+#: Differences this small are rounding: the two runs order all images alike.
+_DUST = 1e-12
+_MANY_EQUAL = 0.025
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class PairedDeLong:
         first: AUROC.
         second: AUROC.
         difference: first − second.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
+        low: Lower end of its 95 % interval, not below -1.
+        high: Upper end, not above 1.
         p: Two-sided; NaN where it cannot be tested.
         p_holm: The same adjusted for the number of findings that were tested.
     """
@@ -56,7 +58,11 @@ class MacroDifference:
         second: Mean AUROC.
         low: Lower end of the 95 % interval of first − second.
         high: Upper end.
-        p: Two-sided.
+        p: Two-sided, from the same draws as the interval: below 0.05 exactly where
+            the interval leaves 0 out.
+        equal: Share of draws in which the two do not differ at all. They count on
+            both sides of 0. Where it is large, the difference rests on the images of
+            few patients, who are missing from such draws.
         n_findings: How many the mean is over.
         n_draws: Draws of patients.
     """
@@ -66,6 +72,7 @@ class MacroDifference:
     low: float
     high: float
     p: float
+    equal: float
     n_findings: int
     n_draws: int
 
@@ -73,6 +80,11 @@ class MacroDifference:
     def difference(self) -> float:
         """First − second."""
         return self.first - self.second
+
+    @property
+    def rests_on_few(self) -> bool:
+        """Whether so many draws show no difference that an end of the interval is 0."""
+        return self.equal >= _MANY_EQUAL
 
 
 def holm(p: Floats) -> Floats:
@@ -120,15 +132,53 @@ def paired_delong(
         spread = math.sqrt(
             sum((part**2).sum() * len(part) / (len(part) - 1) for part in classes)
         )
-        # Rounding leaves dust where the two runs order all images alike.
-        same = abs(difference[k]) < 1e-12
-        if spread > 1e-12:
+        same = abs(difference[k]) < _DUST
+        if spread > _DUST:
             half[k] = Z95 * spread
             p[k] = math.erfc(abs(difference[k]) / spread / math.sqrt(2))
         elif same:
             half[k], p[k] = 0.0, 1.0
-    return PairedDeLong(
-        one, two, difference, difference - half, difference + half, p, holm(p)
+    low, high = (np.clip(difference + end, -1, 1) for end in (-half, half))
+    return PairedDeLong(one, two, difference, low, high, p, holm(p))
+
+
+class WeighedDraws(NamedTuple):
+    """What draws of a difference say; see `weigh_draws`."""
+
+    low: float
+    high: float
+    p: float
+    equal: float
+
+
+def weigh_draws(moved: Floats) -> WeighedDraws:
+    """95 % interval of a difference and the p that belongs to it, from its draws.
+
+    p is twice the smaller share of draws on either side of 0, draws at 0 on both sides,
+    each share counting the data themselves as one draw more. The ends of the interval
+    are the outermost draws with which p would still be below 0.05 if 0 lay beyond
+    them, so that the two never disagree.
+
+    Args:
+        moved: A difference in each draw, shape (B,); NaN where a draw has none. With
+            fewer than 40, p cannot be below 0.05.
+
+    >>> weigh_draws(np.array([0.0] * 39 + [0.003] * 61))
+    WeighedDraws(low=0.0, high=0.003, p=0.7920792079207921, equal=0.39)
+    """
+    known = np.sort(moved[~np.isnan(moved)])
+    if not len(known):
+        return WeighedDraws(*(float("nan"),) * 4)
+    known[np.abs(known) < _DUST] = 0.0
+    # p < 0.05 takes fewer than this many draws on one side of 0.
+    most = 0.025 * (len(known) + 1) - 1
+    beyond = max(0, math.ceil(most - _DUST) - 1)
+    fewest = min(int((known <= 0).sum()), int((known >= 0).sum()))
+    return WeighedDraws(
+        float(known[beyond]),
+        float(known[-1 - beyond]),
+        min(1.0, 2 * (fewest + 1) / (len(known) + 1)),
+        float((known == 0).mean()),
     )
 
 
@@ -143,8 +193,7 @@ def macro_difference(
 ) -> MacroDifference:
     """Difference of mean AUROC by a paired bootstrap over patients.
 
-    The same patients are drawn for both. p is twice the smaller share of draws on
-    either side of 0, each share counting the data themselves as one draw more.
+    The same patients are drawn for both; interval and p are `weigh_draws`'.
 
     Args:
         first: Scores, shape (N, K).
@@ -159,21 +208,17 @@ def macro_difference(
     both = ~np.isnan(areas[0]) & ~np.isnan(areas[1])
     n_draws = draws.times.shape[1]
     if not both.any():
-        return MacroDifference(*(float("nan"),) * 5, 0, n_draws)
+        return MacroDifference(*(float("nan"),) * 6, 0, n_draws)
     means = [
         mean_of_draws(
             bootstrap_auroc(scores[:, both], targets[:, both], observed[:, both], draws)
         )
         for scores in (first, second)
     ]
-    moved = means[0] - means[1]
-    known = moved[~np.isnan(moved)]
-    fewest = min(int((known <= 0).sum()), int((known >= 0).sum()))
     return MacroDifference(
         float(areas[0][both].mean()),
         float(areas[1][both].mean()),
-        *percentile_interval(moved),
-        min(1.0, 2 * (fewest + 1) / (len(known) + 1)),
+        *weigh_draws(means[0] - means[1]),
         int(both.sum()),
         n_draws,
     )

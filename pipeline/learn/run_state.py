@@ -7,6 +7,7 @@ image, no embedding and no id. A file of ``replay`` holds embeddings of patients
 """
 
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from retune.store.errors import FingerprintMismatchError, TrainingError
 from retune.store.shards import write_atomically
 
 from .analytic import merge_states
+from .counted import check_apart
 from .features import Prompts
 from .train_config import TrainConfig
 
@@ -78,7 +80,22 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
         if local or not name.startswith("local.")
     }
     tensors["prompts"] = torch.from_numpy(np.ascontiguousarray(state.prompts.embedding))
+    described["checksum"] = _checksum(tensors)
     write_atomically(path, save(tensors, metadata={"retune": json.dumps(described)}))
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """crc32 over all tensors by name: a file that travels may be damaged."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(name.encode(), found)
+        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
+    return found
+
+
+def _check_bytes(tensors: Mapping[str, Tensor], checksum: int) -> None:
+    if _checksum(tensors) != checksum:
+        raise ValueError("its checksum is wrong: some bytes are not as written")
 
 
 def _check_version(path: Path, version: int) -> None:
@@ -103,6 +120,8 @@ def load_state(path: Path) -> RunState:
             described = json.loads((file.metadata() or {})["retune"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         _check_version(path, described["format_version"])
+        if "checksum" in described:  # files of before it was kept have none
+            _check_bytes(tensors, described["checksum"])
         prompts = Prompts(
             tensors.pop("prompts").numpy(),
             np.array(described["prompt_finding"], dtype=np.int64),
@@ -138,7 +157,7 @@ def merge_runs(states: list[RunState]) -> RunState:
 
     Raises:
         TrainingError: Fewer than two, or they do not fit each other, or their method
-            keeps no sums.
+            keeps no sums, or two of them counted the same images.
         FingerprintMismatchError: They saw embeddings of different encoders.
     """
     if len(states) < 2:
@@ -165,4 +184,7 @@ def merge_runs(states: list[RunState]) -> RunState:
                 f"seeds: {', '.join(first.findings)} and {', '.join(state.findings)}",
                 "Train them with the same --findings, --set and --seed.",
             )
-    return replace(first, tensors=merge_states([state.tensors for state in states]))
+    tensors = [state.tensors for state in states]
+    merged = merge_states(tensors)
+    check_apart(tensors)
+    return replace(first, tensors=merged)

@@ -1,23 +1,18 @@
 """What a finished run says of its test images, read back from the store."""
 
-import json
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from retune.store import FeatureStore, Run
-from retune.store.errors import (
-    ConfigurationError,
-    FingerprintMismatchError,
-    TrainingError,
-)
+from retune.store.errors import ConfigurationError, FingerprintMismatchError
 
 from .experiment import with_findings
 from .features import Features
-from .from_store import load_features, run_folder
-from .saved_model import load_model, predict
+from .recorded_run import load_run_features, load_run_model, recorded_config
+from .saved_model import predict
+from .score import with_score
 from .targets import Targets, make_targets
 
 __all__ = ["ScoredRun", "check_comparable", "score_run"]
@@ -36,7 +31,8 @@ class ScoredRun:
         findings: K names.
         image_id: Shape (n,), ascending.
         patient_id: Shape (n,).
-        score: s⁺ − s⁻ after the last task, shape (n, K).
+        score: s⁺ − s⁻ after the last task, or the score that the run was asked for,
+            shape (n, K).
         probability: Shape (n, K).
         targets: Under the run's own label policies; n rows.
         source: ``predictions`` if they stood in the catalog, ``model`` if the saved
@@ -51,6 +47,16 @@ class ScoredRun:
     probability: Scores
     targets: Targets
     source: str
+
+    @property
+    def score_name(self) -> str:
+        """One of `SCORES`."""
+        return str(recorded_config(self.run)[0].get("score", "difference"))
+
+    @property
+    def preset(self) -> str:
+        """The name that its training options came from."""
+        return str(recorded_config(self.run)[0].get("preset", "default"))
 
     def columns(self, names: tuple[str, ...]) -> "ScoredRun":
         """The same for some of the findings, in the order given."""
@@ -77,13 +83,9 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         TrainingError: The run's folder is damaged, or its record cannot be read.
         ConfigurationError: The store no longer has images that the run was tested on.
     """
-    experiment, chosen = _config_of(run)
-    features, _ = load_features(
-        store,
-        run.fingerprint,
-        datasets=chosen.get("datasets"),
-        where=chosen.get("where"),
-        split_seed=chosen.get("split_seed"),
+    experiment, chosen = recorded_config(run)
+    features, _ = load_run_features(
+        store, run, datasets=chosen.get("datasets"), where=chosen.get("where")
     )
     rows = features.rows("test")
     if not len(rows):
@@ -113,20 +115,6 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
     )
 
 
-def _config_of(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """How a run was trained and on which images, from its record."""
-    try:
-        config = json.loads(run.config)
-        experiment, chosen = dict(config["experiment"]), dict(config["chosen"])
-        experiment["uncertain"], experiment["blank"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise TrainingError(
-            f"the record of run {run.run_id} in the catalog cannot be read: {error!r}",
-            "Train again; the table runs holds it in the column config.",
-        ) from error
-    return experiment, chosen
-
-
 def _kept_predictions(
     store: FeatureStore, run: Run, image_id: npt.NDArray[np.object_]
 ) -> tuple[tuple[str, ...], Scores, Scores] | None:
@@ -154,8 +142,12 @@ def _kept_predictions(
 def _scored_again(
     store: FeatureStore, run: Run, features: Features, rows: npt.NDArray[np.int64]
 ) -> tuple[tuple[str, ...], Scores, Scores]:
-    saved = load_model(run_folder(store, run.run_id))
-    found = predict(saved.model, features.embedding[rows])
+    saved = load_run_model(store, run)
+    found = with_score(
+        predict(saved.model, features.embedding[rows]),
+        recorded_config(run)[0].get("score", "difference"),
+        run.method,
+    )
     return saved.findings, found.difference, found.probability
 
 

@@ -7,12 +7,11 @@ from typing import TypeAlias
 import pyarrow as pa
 
 from retune.store import FeatureStore, Run
-from retune.store.errors import LeakageError
 from retune.store.leakage import read_identities
 
 from ..datasets.splits import resplit
 
-__all__ = ["refuse_seen_images"]
+__all__ = ["find_seen_images"]
 
 #: These learn from no image of the store by themselves.
 _UNTRAINED = ("merge", "zero-shot")
@@ -21,10 +20,10 @@ _UNTRAINED = ("merge", "zero-shot")
 _Identity: TypeAlias = tuple[str, tuple[str, str], str | None]
 
 
-def refuse_seen_images(
+def find_seen_images(
     store: FeatureStore, run: Run, image_ids: Collection[str]
-) -> None:
-    """Refuse images that a run was trained on, and those of its training patients.
+) -> list[str]:
+    """Images that a run was trained on, and those of its training patients.
 
     What a run was continued with or merged from elsewhere is not known here.
 
@@ -33,27 +32,20 @@ def refuse_seen_images(
         run: What is evaluated.
         image_ids: The images to evaluate on.
 
-    Raises:
-        LeakageError: Some are of patients, or are pictures, that the run learned from.
+    Returns:
+        Those of them that are of patients, or are pictures, that the run learned from.
     """
     if run.scenario in _UNTRAINED:
-        return
+        return []
     trained = _trained_on(store, run)
     patients = {patient for _, patient, _ in trained}
     pictures = {picture for _, _, picture in trained} - {None}
     wanted = set(image_ids)
-    seen = [
+    return [
         image_id
         for image_id, patient, picture in _identities(read_identities(store))
         if image_id in wanted and (patient in patients or picture in pictures)
     ]
-    if seen:
-        raise LeakageError(
-            f"{len(seen):,} of these {len(wanted):,} images are of patients, or are "
-            f"pictures, that run {run.run_id} was trained on, such as {min(seen)}",
-            "Leave them out with --split test, --datasets or --where, or say "
-            "--allow-leakage if you mean it.",
-        )
 
 
 def _trained_on(store: FeatureStore, run: Run) -> list[_Identity]:

@@ -61,16 +61,36 @@ class RunGroup:
 
     def summary(self, metric: str) -> Figure:
         """A figure over all runs; see `mean_figure`."""
-        return mean_figure([run.figure(metric) for run in self.runs])
+        found = mean_figure([run.figure(metric) for run in self.runs])
+        return _within(found, 0 if "auroc" in metric else -1)
 
-    def mean_row(self, metric: str, task: int | None = None) -> dict[str, float]:
-        """Finding -> mean over the runs that have a figure of it after a task."""
-        found: dict[str, list[float]] = {}
+    def difference(self, metric: str, other: str) -> Figure:
+        """One figure less another, run by run; its interval needs two runs or more."""
+        moved = [
+            Figure(run.figure(metric).value - run.figure(other).value)
+            for run in self.runs
+        ]
+        return _within(mean_figure(moved), -1)
+
+    def differences(self, metric: str, task: int) -> dict[str, Figure]:
+        """Finding -> its figure after the last task less that after a task."""
+        found: dict[str, list[Figure]] = {}
         for run in self.runs:
-            for name, value in zip(run.findings, run.row(metric, task), strict=True):
-                if not np.isnan(value):
-                    found.setdefault(name, []).append(float(value))
-        return {name: float(np.mean(values)) for name, values in found.items()}
+            moved = run.row(metric) - run.row(metric, task)
+            for name, value in zip(run.findings, moved.tolist(), strict=True):
+                found.setdefault(name, []).append(Figure(value))
+        return {
+            name: _within(mean_figure(values), -1) for name, values in found.items()
+        }
+
+
+def _within(figure: Figure, least: float) -> Figure:
+    """Ends of an interval cut to what is possible: AUROC, or differences of AUROCs.
+
+    Student's interval over a few runs knows no limits.
+    """
+    low, high = np.clip([figure.low, figure.high], least, 1).tolist()
+    return Figure(figure.value, low, high)
 
 
 def mean_figure(figures: Sequence[Figure]) -> Figure:
@@ -149,7 +169,8 @@ def _settings(run: RunRecord) -> dict[str, object]:
     flat = {**chosen, **experiment, **(train if isinstance(train, dict) else {})}
     unimportant = {"seed", "split_seed", "device", "with_bounds"}
     kept = {name: value for name, value in flat.items() if name not in unimportant}
-    return {"backbone": run.backbone, **kept}
+    # Runs of before there was a choice are of s+ - s-.
+    return {"backbone": run.backbone, "score": "difference", **kept}
 
 
 def _told_apart(groups: list[RunGroup]) -> list[RunGroup]:
@@ -194,7 +215,8 @@ def where_it_loses(group: RunGroup) -> list[str]:
     """Plain sentences on what a reader should hold against it.
 
     Forgetting and sequence gap above `GOAL`; ending below zero-shot or below logistic
-    regression; findings that end below zero-shot.
+    regression; findings that end below zero-shot. Differences are taken run by run, and
+    have an interval over runs where there are several.
     """
     found = []
     for metric, words in (
@@ -203,26 +225,43 @@ def where_it_loses(group: RunGroup) -> list[str]:
     ):
         figure = group.summary(metric)
         if figure.value > GOAL:
-            found.append(f"{words} {figure.value:.3f} is above {GOAL:g}")
-    final, start = group.summary("final_auroc"), group.summary("zero_shot_auroc")
-    if final.value < start.value:
-        found.append(
-            f"it ends at {final.value:.3f}, below zero-shot's {start.value:.3f}"
-        )
-    peer = group.summary("macro_auroc_logistic_regression")
-    whole = group.summary("final_auroc_all")
-    if whole.value < peer.value:
-        found.append(
-            f"its mean over all findings, {whole.value:.3f}, is below that of logistic "
-            f"regression on all labels, {peer.value:.3f}"
-        )
-    before, after = group.mean_row("auroc", 0), group.mean_row("auroc")
+            ends = f" ({figure.low:.3f} to {figure.high:.3f})".replace("-", "−")
+            ends = "" if np.isnan(figure.low) else ends
+            found.append(f"{words} {figure.value:.3f}{ends} is above {GOAL:g}")
+    for metric, other, words in (
+        ("final_auroc", "zero_shot_auroc", "it ends below zero-shot"),
+        (
+            "final_auroc_all",
+            "macro_auroc_logistic_regression",
+            "its mean over all findings is below that of logistic regression on all "
+            "labels",
+        ),
+    ):
+        moved = group.difference(metric, other)
+        if moved.value < 0:
+            ends = (
+                f"{group.summary(metric).value:.3f} to {group.summary(other).value:.3f}"
+            )
+            found.append(f"{words}, {ends}: {_signed(moved)}")
     losers = sorted(
-        (after[name] - before[name], name)
-        for name in after.keys() & before.keys()
-        if after[name] - before[name] < -_LOSS
+        (moved.value, name, moved)
+        for name, moved in group.differences("auroc", 0).items()
+        if moved.value < -_LOSS
     )
     if losers:
-        listed = ", ".join(f"{name} ({loss:+.3f})" for loss, name in losers)
+        listed = "; ".join(f"{name} {_signed(moved)}" for _, name, moved in losers)
         found.append(f"findings that end below zero-shot: {listed}")
     return found
+
+
+def _signed(figure: Figure) -> str:
+    """A difference with its interval, if it has one.
+
+    >>> _signed(Figure(-0.1)), _signed(Figure(-0.1, -0.3, 0.1))
+    ('−0.100', '−0.100 (−0.300 to +0.100)')
+    """
+    if np.isnan(figure.low):
+        text = f"{figure.value:+.3f}"
+    else:
+        text = f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
+    return text.replace("-", "−")

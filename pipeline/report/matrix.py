@@ -13,6 +13,7 @@ _Row = tuple[str, Floats, npt.NDArray[np.bool_] | None]
 
 _SUMMARY_WORDS = {
     "final_auroc": "final AUROC (mean over findings)",
+    "final_auroc_positive": "final AUROC of s+ alone (the reference's score)",
     "average_incremental_auroc": "average over tasks (findings seen so far)",
     "zero_shot_auroc": "zero-shot AUROC",
     "forgetting": "forgetting (0 is best)",
@@ -67,6 +68,7 @@ def format_matrix(
     bounds: Mapping[str, Floats],
     task_names: Sequence[str],
     intervals: Mapping[str, tuple[float, float]] | None = None,
+    score: str = "difference",
     width: int = 100,
 ) -> str:
     """Lay a run out for a terminal.
@@ -83,6 +85,7 @@ def format_matrix(
         bounds: Name -> AUROC, shape (K,).
         task_names: T names.
         intervals: Ends of the 95 % intervals of `summary`; None: not printed.
+        score: Whose AUROC it is, ``difference`` or ``positive``.
         width: Columns of the terminal; findings that do not fit go to a next block.
     """
     labels = ["zero-shot", *(f"{t} {name}" for t, name in enumerate(task_names, 1))]
@@ -98,7 +101,8 @@ def format_matrix(
         range(start, min(start + per_block, len(findings)))
         for start in range(0, len(findings), per_block)
     ]
-    lines = ["test AUROC of s+ - s-; * marks findings that were learned by then"]
+    of_score = "s+" if score == "positive" else "s+ - s-"
+    lines = [f"test AUROC of {of_score}; * marks findings that were learned by then"]
     for block in blocks:
         lines += _block(
             block, names, rows, label_width, final_low, final_high, n_positive, labels
@@ -121,7 +125,7 @@ def _summary_lines(
         if np.isnan(summary.get(key, np.nan)):
             continue
         sign = "+" if "gap" in key or "transfer" in key else " "
-        line = f"{words.ljust(wide)}  {summary[key]:{sign}.3f}"
+        line = f"{words.ljust(wide)}  {round(summary[key], 3) + 0.0:{sign}.3f}"
         if key in known:
             low, high = (end + 0.0 for end in np.round(intervals[key], 3))
             line += f"  {low:{sign}.3f} to {high:{sign}.3f}"

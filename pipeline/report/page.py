@@ -20,6 +20,7 @@ __all__ = ["build_page", "format_figure", "sequence_table"]
 _SCENARIOS = ("label", "data", "class", "joint", "merge", "zero-shot")
 _COLUMNS = {
     "final_auroc": "final AUROC",
+    "final_auroc_positive": "of s+ alone",
     "zero_shot_auroc": "zero-shot",
     "forgetting": "forgetting",
     "backward_transfer": "backward transfer",

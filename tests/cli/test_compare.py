@@ -166,6 +166,25 @@ def test_report_of_some_runs_and_of_several_stores(
     assert label[0].split(" | ")[2] == "2"
 
 
+def test_older_runs_show_the_reference_score_too(
+    place: Path, runs: dict[str, str]
+) -> None:
+    """They have it by finding only; its mean is then shown without an interval."""
+    old = shutil.copytree(place / "store", place / "old-store")
+    command = ("report", runs["scored"], "--markdown", "--store")
+    before = run(place, *command, old).stdout.splitlines()
+    with duckdb.connect(str(old / "catalog.duckdb")) as connection:
+        connection.execute("DELETE FROM metrics WHERE metric = 'final_auroc_positive'")
+    after = run(place, *command, old).stdout.splitlines()
+    place_of_score = before[0].split(" | ").index("of s+ alone")
+    (new_cell,), (old_cell,) = (
+        [line.split(" | ")[place_of_score] for line in lines[2:]]
+        for lines in (before, after)
+    )
+    assert new_cell.startswith(f"{old_cell} (")
+    assert float(old_cell) > 0
+
+
 def test_backbones_are_kept_apart_unless_told_otherwise(
     place: Path, runs: dict[str, str]
 ) -> None:

@@ -8,6 +8,7 @@ import pytest
 from command_line import result_in as result
 from command_line import run_in as run
 from image_samples import write_dataset, write_tiny_backbone
+from safetensors.numpy import load_file, save_file
 
 pytestmark = pytest.mark.e2e
 
@@ -56,11 +57,39 @@ def test_options_of_a_method_reach_it(place: Path) -> None:
     assert config["experiment"]["train"]["options"] == {"budget": 7, "weight": 2}
 
 
+def test_the_score_of_a_run_goes_with_it(place: Path) -> None:
+    """Evaluated and compared later, the run is still scored by s+ alone."""
+    runs = {
+        score: result(
+            place, "train", *_QUICK, "--score", score, "--learn-scale", "--patience",
+            0, "--batch-size", 32, "--preset", "reference", "--store", "one",
+        )
+        for score in ("difference", "positive")
+    }  # fmt: skip
+    ours, theirs = runs.values()
+    for row, expected in zip(theirs["auroc"], ours["auroc_positive"], strict=True):
+        assert row == pytest.approx(expected)
+    again = result(place, "evaluate", theirs["run_id"], "--store", "one")
+    assert [row["auroc"] for row in again["findings"]] == theirs["auroc"][-1]
+    told = run(
+        place, "compare", ours["run_id"], theirs["run_id"], "--store", "one"
+    ).stdout.splitlines()
+    assert told[0].endswith("scores from model")
+    assert told[1].endswith("scores from model, s+ alone")
+    query = f"SELECT config FROM runs WHERE run_id = '{ours['run_id']}'"
+    (row,) = result(place, "sql", query, "--store", "one")
+    train = json.loads(row["config"])["experiment"]["train"]
+    assert (train["learn_scale"], train["patience"], train["batch_size"]) == (
+        True, 0, 32,
+    )  # fmt: skip
+
+
 def test_seeds_give_mean_and_spread(place: Path) -> None:
     done = run(place, "train", *_QUICK, "--seeds", 3, "--store", "one")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[2:7]] == ["0", "1", "2", "mean", "SD"]
+    assert "nan" not in done.stdout  # without bounds there are no gaps
     runs = result(place, "train", *_QUICK, "--seeds", 2, "--store", "one")
     assert len({one["run_id"] for one in runs}) == 2
 
@@ -112,6 +141,7 @@ _MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
     "zero": (
         ("train", "--scenario", "joint", "--learning-rate", "0"), 2, ("positive",),
     ),
+    "score": (("train", *_QUICK, "--score", "both"), 2, ("difference, positive",)),
     "precision": (
         ("train", "--scenario", "joint", "--precision", "int8"), 2, ("bfloat16",),
     ),
@@ -159,6 +189,84 @@ def test_a_damaged_run_folder_is_refused(place: Path) -> None:
     done = run(place, *command, first["run_id"], "--store", "one")
     assert done.returncode == 4
     assert "is missing" in done.stderr
+
+
+def test_a_run_is_evaluated_on_the_splits_that_it_had(place: Path) -> None:
+    """A run with its own split has test images that the store's split trained on."""
+    found = result(
+        place, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
+        "--split-seed", 7, "--store", "one",
+    )  # fmt: skip
+    there = ("evaluate", found["run_id"], "--store", "one")
+    again = result(place, *there)
+    assert again["macro_auroc"] == found["macro_auroc"]
+    assert again["n_images_of_training_patients"] == 0
+    assert run(place, *there, "--split", "all").returncode == 4
+    whole = (*there, "--split", "all", "--allow-leakage")
+    every = result(place, *whole)
+    trained = result(place, *there, "--split", "train")
+    assert trained["n_images_of_training_patients"] == trained["n_images"]
+    assert every["n_images_of_training_patients"] == trained["n_images"]
+    told = run(place, *whole).stdout
+    assert f"{trained['n_images']} of these images are of patients" in told
+    some = result(place, *there, "--where", "hash(patient_id) % 2 = 0")
+    assert some["split"] == "store/test where hash(patient_id) % 2 = 0"
+    query = f"SELECT DISTINCT split FROM metrics WHERE run_id = '{found['run_id']}'"
+    filed = {row["split"] for row in result(place, "sql", query, "--store", "one")}
+    assert {"store/test", "store/all", some["split"]} <= filed
+
+
+def test_a_run_is_evaluated_with_its_label_policies(
+    place: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(place / "one", tmp_path / "store")
+    table = (place / "data/labels.csv").read_text().splitlines()
+    unsure = [line[:-1] + "-1" if n % 6 == 0 else line for n, line in enumerate(table)]
+    (place / "unsure.csv").write_text("\n".join([table[0], *unsure[1:]]) + "\n")
+    done = run(
+        place, "ingest", "data", "--file", place / "unsure.csv", "--layout", "table",
+        "--dataset", "ward", "--store", tmp_path / "store",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = result(
+        place, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
+        "--uncertain", "ones", "--store", tmp_path / "store",
+    )  # fmt: skip
+    there = ("evaluate", found["run_id"], "--store", tmp_path / "store")
+    ours = result(place, *there)
+    assert ours["macro_auroc"] == found["macro_auroc"]
+    others = result(place, *there, "--uncertain", "ignore")
+    counts = [sum(row["images"] for row in one["findings"]) for one in (ours, others)]
+    assert counts[0] > counts[1]
+
+
+@pytest.mark.parametrize("part", ["weights", "encoder"])
+def test_a_run_whose_folder_was_exchanged_or_spoilt_is_named(
+    place: Path, part: str
+) -> None:
+    """Weights that are no numbers would be scored as nothing, quietly."""
+    spoilt, whole = (
+        result(place, "train", *_QUICK, "--seed", seed, "--store", "one")["run_id"]
+        for seed in (3, 4)
+    )
+    folder = place / "one/runs" / spoilt
+    if part == "weights":
+        weights = load_file(folder / "adaptors.safetensors")
+        weights["bias"][0] = float("nan")
+        save_file(weights, folder / "adaptors.safetensors")
+        word = "bias holds values that are no finite numbers"
+    else:
+        described = json.loads((folder / "adaptors.json").read_text())
+        described["fingerprint"] = "0123456789abcdef"
+        (folder / "adaptors.json").write_text(json.dumps(described))
+        word = "is of encoder 0123456789abcdef"
+    image = next((place / "data").rglob("*.png"))
+    for command in (("evaluate", spoilt), ("compare", whole, spoilt),
+                    ("predict", spoilt, image)):  # fmt: skip
+        done = run(place, *command, "--store", "one")
+        assert done.returncode == 4, done.stderr
+        assert word in done.stderr
+        assert str(spoilt) in done.stderr
 
 
 def test_vectors_may_stay_in_a_file(

@@ -52,6 +52,32 @@ def test_every_scenario_gives_a_row_per_task_and_its_bounds(
     assert (found.final.auroc <= found.final.high).all()
 
 
+def test_figures_are_of_the_score_asked_for() -> None:
+    """The weights are the same; only what AUROC is of differs."""
+    ours = _run("label", with_bounds=True)
+    theirs = _run("label", with_bounds=True, score="positive")
+    np.testing.assert_allclose(theirs.difference, ours.positive, atol=1e-12)
+    assert not np.array_equal(theirs.difference, ours.difference)
+    np.testing.assert_array_equal(
+        theirs.prediction.probability, ours.prediction.probability
+    )
+    np.testing.assert_array_equal(theirs.thresholds, ours.thresholds)
+    assert not np.array_equal(theirs.bounds["joint"], ours.bounds["joint"])
+    for found in (ours, theirs):
+        value = found.summary["final_auroc_positive"]
+        low, high = found.summary_interval["final_auroc_positive"]
+        assert value == pytest.approx(ours.positive[-1].mean())
+        assert low < value < high
+    assert theirs.summary["final_auroc"] == pytest.approx(ours.positive[-1].mean())
+
+
+def test_a_method_without_that_score_says_so() -> None:
+    with pytest.raises(ConfigurationError, match=r"analytic has no score s\+"):
+        _run("joint", method="analytic", score="positive")
+    found = _run("joint", method="analytic")
+    assert np.isnan(found.summary["final_auroc_positive"])
+
+
 def test_joint_learns_and_zero_shot_is_the_first_row_of_every_run() -> None:
     joint, zero = _run("joint"), _run("zero-shot")
     np.testing.assert_array_equal(joint.difference[0], zero.difference[0])

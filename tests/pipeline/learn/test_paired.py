@@ -8,7 +8,12 @@ from hypothesis import strategies as st
 from MLstatkit import Delong_test
 from scipy import stats
 
-from retune.pipeline.learn.paired import holm, macro_difference, paired_delong
+from retune.pipeline.learn.paired import (
+    holm,
+    macro_difference,
+    paired_delong,
+    weigh_draws,
+)
 
 
 def _scores(
@@ -40,7 +45,8 @@ def test_it_agrees_with_delongs_covariance(n: int, seed: int, levels: int) -> No
     z = found.difference[0] / np.sqrt(variance)
     assert found.p[0] == pytest.approx(2 * stats.norm.sf(abs(z)), abs=1e-9)
     half = stats.norm.ppf(0.975) * np.sqrt(variance)
-    assert found.high[0] - found.difference[0] == pytest.approx(half)
+    ends = np.clip(found.difference[0] + np.array([-half, half]), -1, 1)
+    np.testing.assert_allclose([found.low[0], found.high[0]], ends, atol=1e-9)
 
 
 @given(n=st.integers(10, 60), seed=st.integers(0, 2**31))
@@ -91,6 +97,17 @@ def test_what_cannot_be_tested_is_nan_and_does_not_count() -> None:
     perfect = paired_delong(opposite, -opposite, opposite, np.ones((4, 1), dtype=bool))
     assert perfect.difference[0] == 1
     assert np.isnan(perfect.p[0])
+
+
+def test_no_difference_is_beyond_one() -> None:
+    """The normal interval of a few images would say -1.1 to +1.6."""
+    targets = np.array([[0.0], [0.0], [0.0], [1.0], [1.0]])
+    first = np.array([[0.1], [0.2], [0.3], [0.4], [0.15]])
+    second = np.array([[0.1], [0.2], [0.3], [0.0], [0.4]])
+    found = paired_delong(first, second, targets, np.ones((5, 1), dtype=bool))
+    assert found.difference[0] == pytest.approx(4 / 6 - 3 / 6)
+    assert (found.low[0], found.high[0]) == (-1, 1)
+    assert found.p[0] > 0.5
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
@@ -151,3 +168,55 @@ def test_without_a_finding_there_is_no_difference_to_speak_of() -> None:
     )
     assert found.n_findings == 0
     assert np.isnan(found.p)
+
+
+@given(
+    n_draws=st.integers(40, 300),
+    below=st.integers(0, 12),
+    equal=st.integers(0, 12),
+    mirrored=st.booleans(),
+    seed=st.integers(0, 2**31),
+)
+def test_interval_and_p_never_disagree(
+    n_draws: int, below: int, equal: int, mirrored: bool, seed: int
+) -> None:
+    """Few draws at or beyond 0 are the cases in which they could."""
+    random = np.random.default_rng(seed)
+    moved = random.uniform(0.001, 1, n_draws)
+    moved[:below] *= -1
+    moved[below : below + equal] = random.choice([0.0, 1e-17, -1e-17], equal)
+    random.shuffle(moved)
+    found = weigh_draws(-moved if mirrored else moved)
+    outside = found.low > 0 or found.high < 0
+    assert (found.p < 0.05) == outside
+    assert found.low <= found.high
+    assert found.equal == equal / n_draws
+
+
+def test_the_interval_is_that_of_the_percentiles() -> None:
+    moved = np.random.default_rng(3).normal(0.1, 1, 1000)
+    found = weigh_draws(moved)
+    np.testing.assert_allclose(
+        (found.low, found.high), np.percentile(moved, [2.5, 97.5]), atol=0.03
+    )
+
+
+def test_a_difference_of_one_patient_is_told_as_such() -> None:
+    """Its draws are 0 without this patient: an end of the interval is 0, p is large."""
+    random = np.random.default_rng(5)
+    targets = (np.arange(40) % 2).astype(float)[:, np.newaxis]
+    first = targets + 0.1 * random.random((40, 1))
+    second = first.copy()
+    second[1] = 0.5 * (first[2] + first[4])  # one positive falls among the negatives
+    patients = np.arange(40).astype(str).astype(object)
+    observed = np.ones(targets.shape, dtype=bool)
+    found = macro_difference(first, second, targets, observed, patients)
+    assert found.difference > 0
+    assert found.low == 0
+    # (1 - 1/40)^40 = 0.363 of the draws miss one patient of 40.
+    assert found.equal == pytest.approx(0.363, abs=0.05)
+    assert found.p == pytest.approx(2 * found.equal, abs=0.01)
+
+
+def test_no_draw_says_nothing() -> None:
+    assert np.isnan(weigh_draws(np.full(5, np.nan))).all()

@@ -181,6 +181,32 @@ def test_a_damaged_state_is_named(damage: str, tmp_path: Path) -> None:
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("from_end", [9, 999, 2000])
+def test_a_flipped_bit_is_noticed(from_end: int, tmp_path: Path) -> None:
+    """It may have travelled on a stick; no other check sees a wrong number."""
+    path = tmp_path / "state.safetensors"
+    save_state(path, _state(run_experiment(*problem(), _config("analytic"))))
+    content = bytearray(path.read_bytes())
+    content[-from_end] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(TrainingError, match="checksum"):
+        load_state(path)
+
+
+def test_a_state_of_before_checksums_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, _state(run_experiment(*problem(), _config("analytic"))))
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    described = json.loads(header["__metadata__"]["retune"])
+    del described["checksum"]
+    header["__metadata__"]["retune"] = json.dumps(described)
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+    assert load_state(path).findings == FINDINGS
+
+
 @pytest.mark.parametrize(
     ("part", "value"),
     [
@@ -203,6 +229,21 @@ def test_a_header_that_does_not_fit_is_named(
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
     with pytest.raises(TrainingError, match=str(path)):
         load_state(path)
+
+
+def test_a_damaged_checkpoint_says_what_to_delete(tmp_path: Path) -> None:
+    """Training again with --resume would only meet it again."""
+    found = run_experiment(*problem(), _config("analytic"))
+    blank = RunState("analytic", _QUICK, FINDINGS, "01", found.prompts, {})
+    checkpoints = Checkpoints(tmp_path / "unfinished-1", blank)
+    checkpoints.keep(1, found.state)
+    path = tmp_path / "unfinished-1" / "task-1.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(TrainingError, match="cannot be read") as caught:
+        checkpoints.find(1)
+    assert f"Delete {path}" in caught.value.hint
+    path.unlink()
+    assert checkpoints.find(1) is None
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -181,10 +181,40 @@ def test_losses_are_named() -> None:
     (group,) = group_runs([RunRecord(**{**vars(bad), "cells": cells})])
     lost = " ".join(where_it_loses(group))
     assert "forgetting 0.090 is above 0.02" in lost
-    assert "below zero-shot's 0.650" in lost
+    assert "below zero-shot, 0.600 to 0.650: −0.050" in lost
     assert "logistic regression" in lost
-    assert "Edema (-0.300)" in lost
+    assert "Edema −0.300" in lost
     assert "Mass" not in lost
+
+
+def test_losses_over_several_runs_have_intervals() -> None:
+    """Differences are those of each run, not of the means: splits differ more."""
+    runs = []
+    for number, (start, loss) in enumerate([(0.6, 0.1), (0.8, 0.1), (0.7, 0.13)]):
+        bad = record(number, seed=number)
+        cells = dict(bad.cells)
+        cells[3, "test", "", "zero_shot_auroc"] = Figure(start, 0.5, 0.9)
+        cells[3, "test", "", "final_auroc"] = Figure(start - loss, 0.3, 0.9)
+        cells[3, "test", "", "forgetting"] = Figure(0.01 + 0.03 * number)
+        cells[0, "test", "Edema", "auroc"] = Figure(start)
+        cells[3, "test", "Edema", "auroc"] = Figure(start - loss)
+        runs.append(RunRecord(**{**vars(bad), "cells": cells}))
+    (group,) = group_runs(runs)
+    half = stats.t.ppf(0.975, 2) * np.std([0.1, 0.1, 0.13], ddof=1) / np.sqrt(3)
+    ends = f"−0.110 (−{0.11 + half:.3f} to −{0.11 - half:.3f})"
+    forgotten, below, finding = where_it_loses(group)
+    assert forgotten == "forgetting 0.040 (−0.035 to 0.115) is above 0.02"
+    assert below == f"it ends below zero-shot, 0.590 to 0.700: {ends}"
+    assert finding == f"findings that end below zero-shot: Edema {ends}"
+
+
+def test_no_interval_of_an_auroc_leaves_its_range() -> None:
+    """Student's would, over a few runs that differ much."""
+    (group,) = group_runs([record(1, shift=-0.2), record(2, seed=1, shift=0.19)])
+    found = group.summary("final_auroc")
+    assert (found.low, found.high) == (0.0, 1.0)
+    moved = group.difference("final_auroc", "sequence_gap")
+    assert (moved.low, moved.high) == (-1.0, 1.0)
 
 
 def test_figures_show_names_and_are_the_same_again() -> None:
