@@ -5,6 +5,7 @@ package torchxrayvision. Embeddings are simulated: each finding moves the embedd
 its positive images along a direction of its own, in a narrow cone, seeded.
 """
 
+import ctypes
 import importlib.util
 import time
 from collections.abc import Callable
@@ -269,6 +270,7 @@ def _megabytes_beside(call: Callable[[], object]) -> float:
         (line,) = [line for line in lines if line.startswith(f"{name}:")]
         return float(line.split()[1]) / 1024
 
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed before is not to be had again
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the peak
     before = read("VmRSS")
     call()

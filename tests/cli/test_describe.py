@@ -112,7 +112,11 @@ def test_refused_sentences_are_shown_with_their_reason(
 
 
 def _begun(cwd: Path, server: ChatServer, *more: object) -> "subprocess.Popen[str]":
-    code = "from retune.cli.main import main; main()"
+    code = (
+        # A shell's background jobs, and what they start, ignore Ctrl-C.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from retune.cli.main import main; main()"
+    )
     return subprocess.Popen(
         [sys.executable, "-c", code, *arguments(server, *more)],
         cwd=cwd, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE,
