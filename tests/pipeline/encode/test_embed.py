@@ -266,10 +266,12 @@ def test_a_backbone_that_breaks_down_keeps_what_is_encoded(
         return original(self, pixels)
 
     monkeypatch.setattr(Backbone, "encode_images", breaking)
+    # One core: of two lanes either may come first.
+    monkeypatch.setattr("retune.pipeline.encode.image_stage.usable_cores", lambda: 1)
     with pytest.raises(BackboneError, match="the device is gone"):
         _embed(store, backbone, precision="float32")
     kept = len(_vectors(store))
-    assert kept in (4, 8)  # lanes finish in either order
+    assert kept == 8
     monkeypatch.undo()
     again = _embed(store, backbone, precision="float32")
     assert again.images_encoded == 20 - kept
