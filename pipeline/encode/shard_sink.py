@@ -15,13 +15,18 @@ from retune.store.shards import Vectors
 
 from .digest_set import DigestSet
 
-__all__ = ["ShardSink", "ShardWriter"]
+__all__ = [
+    "COMMIT_PATIENCE_SECONDS",
+    "COMMIT_SECONDS",
+    "ShardSink",
+    "ShardWriter",
+]
 
 #: Readers may hold the catalog; encoding goes on and the commit is tried again later.
-_COMMIT_PATIENCE_SECONDS = 2.0
+COMMIT_PATIENCE_SECONDS = 2.0
 #: A commit costs about as much as writing a shard, so that shards which follow each
 #: other faster than this share one.
-_COMMIT_SECONDS = 2.0
+COMMIT_SECONDS = 2.0
 
 
 class ShardWriter(Protocol):
@@ -94,7 +99,7 @@ class ShardSink:
             if kind is None or issubclass(kind, (KeyboardInterrupt, BackboneError)):
                 self.flush()
                 self._wait()
-                self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+                self._writer.commit(COMMIT_PATIENCE_SECONDS)
         finally:
             self._pool.shutdown(wait=True)
 
@@ -160,9 +165,9 @@ class ShardSink:
                 self._writer.publish(self._spec, self._modality, keys, vectors)
         except StoreWriteError:
             with suppress(StoreError):  # the failed write is what is reported
-                self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+                self._writer.commit(COMMIT_PATIENCE_SECONDS)
             raise
         self._writer.note(files, failures)
-        if time.monotonic() - self._committed_at >= _COMMIT_SECONDS:
-            self._writer.commit(_COMMIT_PATIENCE_SECONDS)
+        if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+            self._writer.commit(COMMIT_PATIENCE_SECONDS)
             self._committed_at = time.monotonic()

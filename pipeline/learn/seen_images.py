@@ -1,6 +1,5 @@
 """Images that a run has seen: figures on them, or on their patients, are too good."""
 
-import json
 from collections.abc import Collection
 from typing import TypeAlias
 
@@ -10,6 +9,7 @@ from retune.store import FeatureStore, Run
 from retune.store.leakage import read_identities
 
 from ..datasets.splits import resplit
+from .recorded_run import recorded_config
 
 __all__ = ["find_seen_images"]
 
@@ -34,6 +34,9 @@ def find_seen_images(
 
     Returns:
         Those of them that are of patients, or are pictures, that the run learned from.
+
+    Raises:
+        TrainingError: The run's record cannot be read.
     """
     if run.scenario in _UNTRAINED:
         return []
@@ -50,7 +53,7 @@ def find_seen_images(
 
 def _trained_on(store: FeatureStore, run: Run) -> list[_Identity]:
     """The images that were in the run's training split."""
-    chosen = json.loads(run.config).get("chosen", {})
+    _, chosen = recorded_config(run)
     images = read_identities(
         store, datasets=chosen.get("datasets"), where=chosen.get("where")
     )

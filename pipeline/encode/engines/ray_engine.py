@@ -37,7 +37,7 @@ from ..embed_options import EmbedOptions, EmbedSummary
 from ..image_stage import embed_images
 from ..long_texts import measure_texts
 from ..reading_images import ImageItem
-from ..shard_sink import ShardSink
+from ..shard_sink import COMMIT_PATIENCE_SECONDS, COMMIT_SECONDS, ShardSink
 from .loading import load_to_embed
 from .work_units import WorkUnit, plan_units
 
@@ -45,9 +45,6 @@ __all__ = ["RayEngine"]
 
 #: Times that a unit is repeated because its worker died.
 _RETRIES = 3
-_COMMIT_PATIENCE_SECONDS = 2.0
-#: A commit looks for known keys among all rows, so that units share one.
-_COMMIT_SECONDS = 2.0
 _KNOCK_SECONDS = 10.0
 _FOREVER_SECONDS = float("inf")
 _INSTALL_HINT = "Install it: pip install 'retune-cli[ray]'."
@@ -260,7 +257,7 @@ class RayEngine:
             workers=len(self._workers),
         )
         started, done = time.perf_counter(), 0
-        committed_at = -_COMMIT_SECONDS + started
+        committed_at = -float("inf")  # the first unit is committed at once
         with _explained(self._ray):
             known = self._ray.put(known_keys)
             results = self._ray.util.ActorPool(self._workers).map_unordered(
@@ -269,8 +266,8 @@ class RayEngine:
             try:
                 for result in results:
                     _take(writer, result)
-                    if time.perf_counter() - committed_at >= _COMMIT_SECONDS:
-                        writer.commit(_COMMIT_PATIENCE_SECONDS)
+                    if time.perf_counter() - committed_at >= COMMIT_SECONDS:
+                        writer.commit(COMMIT_PATIENCE_SECONDS)
                         committed_at = time.perf_counter()
                     _add(summary, result.summary, len(self._workers))
                     summary.image_seconds = time.perf_counter() - started
@@ -279,7 +276,7 @@ class RayEngine:
                     note += summary.limiting_stage
                     progress(Progress("images", done, len(items), note))
             finally:  # what is done is kept, also after Ctrl-C
-                writer.commit(_COMMIT_PATIENCE_SECONDS)
+                writer.commit(COMMIT_PATIENCE_SECONDS)
 
     def close(self) -> None:
         """Let the workers go; a Ray that was started here ends."""
