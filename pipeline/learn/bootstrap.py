@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .features import PatientIds, number_patients
 from .metrics import Array, Floats, Mask
 
 __all__ = [
@@ -37,7 +38,7 @@ class PatientDraws:
 
 
 def draw_patients(
-    patient_id: npt.NDArray[np.object_] | npt.NDArray[np.integer],
+    patient_id: PatientIds,
     *,
     seed: int,
     n_bootstrap: int | None = None,
@@ -53,19 +54,19 @@ def draw_patients(
     >>> draws.patient.tolist(), draws.times.shape, set(draws.times.sum(axis=0).tolist())
     ([0, 1, 0], (2, 1000), {2.0})
     """
-    ids = patient_id.astype(str) if patient_id.dtype == object else patient_id
-    patients, number = np.unique(ids, return_inverse=True)
+    number = number_patients(patient_id)
+    n_patients = int(number.max(initial=-1)) + 1
     if n_bootstrap is None:
         n_bootstrap = _WEIGHED_IMAGES // max(1, len(patient_id))
         n_bootstrap = min(_MOST, max(_FEWEST, n_bootstrap))
     random = np.random.default_rng(seed)
     exact = len(patient_id) < _EXACT_IN_FLOAT32
     times = np.zeros(
-        (len(patients), n_bootstrap), dtype=np.float32 if exact else np.float64
+        (n_patients, n_bootstrap), dtype=np.float32 if exact else np.float64
     )
     for draw in range(n_bootstrap):
-        drawn = random.integers(len(patients), size=len(patients))
-        times[:, draw] = np.bincount(drawn, minlength=len(patients))
+        drawn = random.integers(n_patients, size=n_patients)
+        times[:, draw] = np.bincount(drawn, minlength=n_patients)
     return PatientDraws(number, times)
 
 

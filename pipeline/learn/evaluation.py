@@ -12,7 +12,7 @@ from .bootstrap import (
     mean_of_draws,
     percentile_interval,
 )
-from .features import Features
+from .features import Features, number_patients
 from .intervals import (
     PatientInfluence,
     mean_auroc_interval,
@@ -57,7 +57,7 @@ class EvaluatedRows:
         cls, features: Features, targets: Targets, rows: npt.NDArray[np.int64]
     ) -> "EvaluatedRows":
         """Some rows of a learning problem."""
-        _, patient = np.unique(features.patient[rows], return_inverse=True)
+        patient = number_patients(features.patient[rows])
         return cls(rows, targets.value[rows], targets.observed[rows], patient)
 
     def influence(self, scores: npt.NDArray[np.floating]) -> PatientInfluence:

@@ -8,11 +8,28 @@ import numpy.typing as npt
 
 from retune.store.errors import TrainingError
 
-__all__ = ["Features", "Prompts"]
+__all__ = ["Features", "PatientIds", "Prompts", "number_patients"]
 
 #: Rows that are looked at at a time.
 _BLOCK = 16_384
 SPLITS = ("train", "validation", "test")
+
+
+PatientIds = npt.NDArray[np.object_] | npt.NDArray[np.integer]
+
+
+def number_patients(patient_id: PatientIds) -> npt.NDArray[np.int64]:
+    """Number of each image's patient, from 0 in the order of ids.
+
+    Args:
+        patient_id: Shape (N,); ids, or numbers that are in the order of ids already.
+
+    >>> number_patients(np.array(["b", "a", "b"], dtype=object)).tolist()
+    [1, 0, 1]
+    """
+    # Objects are compared one by one in Python; text is not.
+    ids = patient_id.astype(str) if patient_id.dtype == object else patient_id
+    return np.unique(ids, return_inverse=True)[1]
 
 
 @dataclass(frozen=True)
@@ -78,8 +95,7 @@ class Features:
     @cached_property
     def patient(self) -> npt.NDArray[np.int64]:
         """Number of each image's patient, shape (N,), from 0 in the order of ids."""
-        _, number = np.unique(self.patient_id.astype(str), return_inverse=True)
-        return number
+        return number_patients(self.patient_id)
 
     def rows(self, split: str) -> npt.NDArray[np.int64]:
         """Indices of the images of one split."""

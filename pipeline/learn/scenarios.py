@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from retune.store.errors import ConfigurationError, TrainingError
 
+from .features import PatientIds, number_patients
 from .targets import SOFT_TARGET, Targets
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
 SCENARIOS = ("zero-shot", "joint", "class", "label", "data")
 Visible = Literal["current", "cumulative"]
 Rows = npt.NDArray[np.int64]
-PatientIds = npt.NDArray[np.object_] | npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,16 @@ def patient_parts(
     Raises:
         TrainingError: There are fewer patients than parts.
     """
-    ids = patient_id[rows]
-    ids = ids.astype(str) if ids.dtype == object else ids
-    patients, number = np.unique(ids, return_inverse=True)
-    if len(patients) < n_parts:
+    number = number_patients(patient_id[rows])
+    n_patients = int(number.max(initial=-1)) + 1
+    if n_patients < n_parts:
         raise TrainingError(
-            f"{len(patients)} training patients cannot be divided into {n_parts} "
+            f"{n_patients} training patients cannot be divided into {n_parts} "
             "tasks without sharing one",
             "Use fewer findings (--findings), fewer --tasks, or more data.",
         )
-    shuffled = np.random.default_rng(seed).permutation(len(patients))
-    part_of = np.empty(len(patients), dtype=np.int64)
+    shuffled = np.random.default_rng(seed).permutation(n_patients)
+    part_of = np.empty(n_patients, dtype=np.int64)
     for part, members in enumerate(np.array_split(shuffled, n_parts)):
         part_of[members] = part
     return [rows[part_of[number] == part] for part in range(n_parts)]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from retune.store import MetricValue
 
 from .evaluation import EvaluatedRows
+from .features import number_patients
 from .intervals import mean_auroc_interval
 from .saved_model import Prediction
 
@@ -96,7 +97,7 @@ def subgroup_values(
 
 def _part(images: EvaluatedRows, rows: npt.NDArray[np.int64]) -> EvaluatedRows:
     """Some of the images, their patients numbered anew."""
-    _, patient = np.unique(images.patient[rows], return_inverse=True)
+    patient = number_patients(images.patient[rows])
     return replace(
         images,
         rows=images.rows[rows],
