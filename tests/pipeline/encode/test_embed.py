@@ -304,7 +304,7 @@ def test_a_full_disk_keeps_what_is_committed(
 def test_readers_that_hold_the_catalog_do_not_stop_encoding(
     store: FeatureStore, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard_sink, "_COMMIT_PATIENCE_SECONDS", 0.01)
+    monkeypatch.setattr(shard_sink, "COMMIT_PATIENCE_SECONDS", 0.01)
     path = str(store.path / "catalog.duckdb")
     code = (
         f"import duckdb; c = duckdb.connect({path!r}, read_only=True); "
