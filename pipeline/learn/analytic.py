@@ -24,6 +24,7 @@ from .method import Problem, Scores, read_options
 from .ridge import Centred, centre, solve
 from .scenarios import Task
 from .sums import Sums, add_sums, sum_rows
+from .threads import one_thread
 from .train_config import TrainConfig
 
 __all__ = ["Analytic", "AnalyticModel", "AnalyticOptions", "merge_states"]
@@ -124,6 +125,7 @@ class Analytic:
         self._here = images_digest(features.image_id[self._validation_rows])
         self._images = images_digest(features.image_id)
         self._seen = np.zeros_like(problem.targets.observed)
+        self._calibrated = np.zeros(len(features.findings), dtype=bool)
 
     @staticmethod
     def build_model(
@@ -151,6 +153,7 @@ class Analytic:
         projection = torch.from_numpy(drawn.astype(np.float32))
         return AnalyticModel(_zero_shot(prompts, n_findings), projection, config.scale)
 
+    @one_thread()
     def learn(self, task: Task) -> None:
         """Add a task's sums and solve again.
 
@@ -199,9 +202,14 @@ class Analytic:
         found = solve(self._train, self._validation, prior, centred)
         learned = np.isfinite(found.strength)
         weights = np.where(learned[:, None], found.weights, self._start)
+        before = self.model.weight.clone(), self.model.intercept.clone()
         self.model.weight.copy_(torch.from_numpy(weights))
         self.model.intercept.copy_(torch.from_numpy(found.intercepts))
-        self._calibrate(learned)
+        moved = (self.model.weight != before[0]).any(dim=1)
+        moved |= self.model.intercept != before[1]
+        due = learned & (moved.cpu().numpy() | ~self._calibrated)
+        self._calibrate(due)
+        self._calibrated |= due
 
     def _calibrate(self, learned: npt.NDArray[np.bool_]) -> None:
         """Platt's line from score to logit, on this store's validation images."""
@@ -226,6 +234,7 @@ class Analytic:
             "local.images": torch.tensor(self._images),
         }
 
+    @one_thread()
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state, of these images or of others.
 

@@ -14,6 +14,7 @@ from .bootstrap import (
 )
 from .features import Features, number_patients
 from .intervals import (
+    DeLong,
     PatientInfluence,
     mean_auroc_interval,
     patient_influence,
@@ -34,6 +35,7 @@ from .targets import Targets
 __all__ = ["EvaluatedRows", "Evaluation", "evaluate_predictions", "evaluate_scores"]
 
 Floats = npt.NDArray[np.float64]
+_DELONG = ("auroc", "variance", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -120,34 +122,118 @@ def evaluate_scores(
         thresholds: Tuned on validation, shape (K,).
         seed: Of the bootstrap; None: draw none.
     """
-    value, observed = images.value, images.observed
-    difference = prediction.difference[images.rows]
-    probability = prediction.probability[images.rows]
-    rankings = rank_findings(difference, value, observed)
-    found = patient_influence_of(rankings, value, observed, images.patient)
-    defined = ~np.isnan(found.auroc)
-    macro, ends = mean_auroc_interval(found, defined), None
-    if seed is not None and defined.any():
-        draws = draw_patients(images.patient, seed=seed)
-        table = bootstrap_auroc(difference, value, observed, draws)
-        ends = np.array([percentile_interval(column) for column in table.T]).T
-        macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
-    precision, sensitivity = of_rankings(rankings, 0.9)
-    return Evaluation(
-        influence=found,
-        others={
+    return _Evaluator(images).evaluate(prediction, thresholds, seed)
+
+
+class _Evaluator:
+    """Evaluates predictions for the same images, one after the other.
+
+    Figures of a finding whose scores are bit for bit those of the prediction before are
+    taken from there: a method that learns a finding of each task and leaves the others
+    as they are is evaluated that much sooner.
+    """
+
+    def __init__(self, images: EvaluatedRows) -> None:
+        self._images = images
+        n_findings = images.value.shape[1]
+        # What was evaluated last; NaN, which no threshold is, before the first.
+        self._thresholds = np.full(n_findings, np.nan)
+        self._scores: npt.NDArray[np.float32] | None = None
+        self._figures: dict[str, Floats] = {}
+        self._alone = np.zeros(n_findings, dtype=bool)
+
+    def evaluate(
+        self, prediction: Prediction, thresholds: Floats, seed: int | None = None
+    ) -> Evaluation:
+        """As `evaluate_scores`."""
+        scores = np.stack([one[self._images.rows] for one in _parts(prediction)])
+        changed = np.flatnonzero(
+            _differs(self._scores, scores) | (self._thresholds != thresholds)
+        )
+        if len(changed):
+            self._compute(scores[:, :, changed], thresholds, changed)
+        self._scores, self._thresholds = scores, thresholds
+        figures = {name: values.copy() for name, values in self._figures.items()}
+        found = PatientInfluence(
+            DeLong(*(figures.pop(name) for name in _DELONG)),
+            figures.pop("moved"),
+            self._alone.copy(),
+        )
+        return self._evaluation(scores[0], found, figures, seed)
+
+    def _compute(
+        self,
+        scores: npt.NDArray[np.float32],
+        thresholds: Floats,
+        columns: npt.NDArray[np.int64],
+    ) -> None:
+        """Put the figures of some findings in their places."""
+        difference, positive, probability = scores
+        value = self._images.value[:, columns]
+        observed = self._images.observed[:, columns]
+        rankings = rank_findings(difference, value, observed)
+        influence = patient_influence_of(
+            rankings, value, observed, self._images.patient
+        )
+        precision, sensitivity = of_rankings(rankings, 0.9)
+        found = {
+            **{name: getattr(influence.delong, name) for name in _DELONG},
+            "moved": influence.moved,
             "average_precision": precision,
-            "f1": f1_score(probability, value, observed, thresholds),
+            "f1": f1_score(probability, value, observed, thresholds[columns]),
             "sensitivity_at_90_specificity": sensitivity,
             "brier": brier_score(probability, value, observed),
             "calibration_error": calibration_error(probability, value, observed),
-            "auroc_positive": auroc(prediction.positive[images.rows], value, observed),
-        },
-        n_positive=((value > 0) & observed).sum(axis=0),
-        n_observed=observed.sum(axis=0),
-        macro=macro,
-        bootstrap=ends,
-    )
+            "auroc_positive": auroc(positive, value, observed),
+        }
+        for name, values in found.items():
+            if name not in self._figures:
+                shape = (*values.shape[:-1], len(thresholds))
+                self._figures[name] = np.full(shape, np.nan)
+            self._figures[name][..., columns] = values
+        self._alone[columns] = influence.alone
+
+    def _evaluation(
+        self,
+        difference: npt.NDArray[np.float32],
+        found: PatientInfluence,
+        others: Mapping[str, Floats],
+        seed: int | None,
+    ) -> Evaluation:
+        value, observed = self._images.value, self._images.observed
+        defined = ~np.isnan(found.auroc)
+        macro, ends = mean_auroc_interval(found, defined), None
+        if seed is not None and defined.any():
+            draws = draw_patients(self._images.patient, seed=seed)
+            table = bootstrap_auroc(difference, value, observed, draws)
+            ends = np.array([percentile_interval(column) for column in table.T]).T
+            macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
+        return Evaluation(
+            influence=found,
+            others=others,
+            n_positive=((value > 0) & observed).sum(axis=0),
+            n_observed=observed.sum(axis=0),
+            macro=macro,
+            bootstrap=ends,
+        )
+
+
+def _parts(prediction: Prediction) -> tuple[npt.NDArray[np.float32], ...]:
+    return prediction.difference, prediction.positive, prediction.probability
+
+
+def _differs(
+    before: npt.NDArray[np.float32] | None, now: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
+    """Findings with a score that changed, shape (K,); scores of shape (…, n, K).
+
+    By their bits, for which NaN is NaN.
+    """
+    if before is None:
+        return np.ones(now.shape[-1], dtype=bool)
+    same = before.view(np.int32) == now.view(np.int32)
+    changed: npt.NDArray[np.bool_] = ~same.all(axis=tuple(range(now.ndim - 1)))
+    return changed
 
 
 def evaluate_predictions(
@@ -166,14 +252,19 @@ def evaluate_predictions(
     """
     last = len(predictions) - 1
     thresholds = np.full(test.value.shape[1], 0.5)
-    on_test, on_validation = [], []
+    probability: npt.NDArray[np.float32] | None = None
+    on_test, on_validation = _Evaluator(test), _Evaluator(validation)
+    of_test, of_validation = [], []
     for task, prediction in enumerate(predictions):
-        thresholds = tune_thresholds(
-            prediction.probability[validation.rows],
-            validation.value,
-            validation.observed,
+        before, probability = probability, prediction.probability[validation.rows]
+        changed = _differs(before, probability)
+        thresholds = thresholds.copy()
+        thresholds[changed] = tune_thresholds(
+            probability[:, changed],
+            validation.value[:, changed],
+            validation.observed[:, changed],
         )
         drawn = seed if task == last else None
-        on_test.append(evaluate_scores(test, prediction, thresholds, seed=drawn))
-        on_validation.append(evaluate_scores(validation, prediction, thresholds))
-    return on_test, on_validation, thresholds
+        of_test.append(on_test.evaluate(prediction, thresholds, drawn))
+        of_validation.append(on_validation.evaluate(prediction, thresholds))
+    return of_test, of_validation, thresholds

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +42,9 @@ from .targets import (
     UncertainPolicy,
     make_targets,
 )
+from .threads import few_threads
 from .train_config import TrainConfig, untrained
-from .training import build_model, few_threads
+from .training import build_model
 
 __all__ = [
     "Experiment",
@@ -348,10 +350,14 @@ class _Run:
             progress(Progress("tasks", place, len(tasks), task.name))
         return method.model, predictions, method
 
+    @cached_property
+    def _held(self) -> npt.NDArray[np.int64]:
+        """Rows of validation and test."""
+        return np.flatnonzero(self.features.split != "train")
+
     def _predict(self, model: Model) -> Prediction:
         """Scores of validation and test images; nothing is said of training images."""
-        held = np.flatnonzero(self.features.split != "train")
-        found = predict(model, self.features.embedding, rows=held)
+        found = predict(model, self.features.embedding, rows=self._held)
         return with_score(found, self.config.score, self.config.method)
 
     def _learn(self, method: Method, task: Task, place: int) -> None:

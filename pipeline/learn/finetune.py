@@ -22,8 +22,9 @@ from .hooks import (
 from .method import Problem, read_options
 from .model import AdaptedModel
 from .scenarios import Task
+from .threads import few_threads
 from .train_config import TrainConfig
-from .training import Trainer, build_model, few_threads
+from .training import Trainer, build_model
 
 __all__ = ["ElasticFinetune", "Finetune", "Lwf", "MaskedFinetune", "ReplayFinetune"]
 

