@@ -124,7 +124,11 @@ def train_command(
     ] = "difference",
     precision: Annotated[
         str | None,
-        typer.Option("--precision", help="Of training steps: float32 or bfloat16."),
+        typer.Option(
+            "--precision",
+            help="Of training steps: auto (bfloat16 where the machine has it; the "
+            "default), float32 or bfloat16.",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, help="Of weights, batches and parts.")
@@ -182,6 +186,7 @@ def train_command(
     from retune.pipeline.learn.experiment import ExperimentConfig
     from retune.pipeline.learn.from_store import named_findings
     from retune.pipeline.learn.train_config import preset as training_preset
+    from retune.pipeline.learn.train_config import training_precision
     from retune.store import FeatureStore
 
     given = {
@@ -218,7 +223,7 @@ def train_command(
             batch_size=batch_size,
             patience=patience,
             learn_scale=learn_scale,
-            precision=precision,
+            precision=training_precision(precision or "auto", device),
             seed=seed,
             options=_settings(settings),
         )

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from .processor import usable_cores
+from ..processor import usable_cores
 
 __all__ = ["EmbedOptions", "EmbedSummary"]
 

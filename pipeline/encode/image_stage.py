@@ -12,12 +12,12 @@ import numpy.typing as npt
 from retune.store import ItemFailure
 from retune.store.shards import to_stored
 
+from ..processor import usable_cores
 from ..progress import Progress, ProgressCallback, silent
 from .embed_options import EmbedOptions, EmbedSummary
 from .encoding_contents import Encoded, encode_contents
 from .encoding_images import EncodedBatch, encode_images, plan_lanes, plan_pipeline
 from .forward_gate import ForwardGate
-from .processor import usable_cores
 from .reading_images import ImageItem, ReadImage, read_image
 from .shard_sink import ShardSink
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from ..processor import has_bfloat16
 from .backbone import PRECISIONS, Backbone
-from .processor import has_bfloat16
 
 __all__ = ["LEAST_COSINE", "agreement", "choose_precision", "with_precision"]
 

@@ -19,9 +19,10 @@ class _TwoLayers(torch.autograd.Function):
     ) -> Tensor:
         kind = x.dtype
         second = w2.to(kind)
-        hidden = torch.addmm(b1.to(kind), x, w1.to(kind).T).relu_()
+        # `addmm` would first write the bias into every row and then read it back.
+        hidden = (x @ w1.to(kind).T).add_(b1.to(kind)).relu_()
         ctx.save_for_backward(x, hidden, w1, second)
-        return torch.addmm(b2.to(kind), hidden, second.T)
+        return (hidden @ second.T).add_(b2.to(kind))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

@@ -13,6 +13,7 @@ from retune.store.errors import ConfigurationError
 
 from .model import AdaptedModel, masked_loss
 from .optimiser import FlatAdam
+from .threads import one_thread
 
 __all__ = [
     "Distillation",
@@ -42,7 +43,7 @@ class Hook:
 
         Args:
             model: As it is now.
-            x: The batch, shape (B, D), float32.
+            x: The batch, shape (B, D), in the precision of training.
             logits: The model's for the batch, shape (B, K).
             observed: Cells that the task shows, shape (B, K), bool.
         """
@@ -193,7 +194,7 @@ class Replay(Hook):
         size = (min(len(x), len(self._kept["task"])),)
         chosen = torch.randint(len(self._kept["task"]), size, generator=self._generator)
         old = {name: tensor[chosen].to(x.device) for name, tensor in self._kept.items()}
-        again = model.logits(old["x"].float())
+        again = model.logits(old["x"].float().to(x.dtype))
         loss = masked_loss(again, old["targets"], old["observed"])
         return self._options.weight * loss
 
@@ -358,6 +359,7 @@ class ElasticWeights(Hook):
             pull = optimiser.weights * self._sums["fisher"] - self._sums["anchored"]
             optimiser.gradient.add_(pull, alpha=self._options.strength)
 
+    @one_thread()  # a row at a time is too little to share
     def after_task(
         self,
         model: AdaptedModel,

@@ -7,9 +7,17 @@ import numpy as np
 
 from retune.store.errors import ConfigurationError
 
+from ..processor import has_bfloat16
 from .shuffling import Shuffle
 
-__all__ = ["PRECISIONS", "PRESETS", "TrainConfig", "preset", "untrained"]
+__all__ = [
+    "PRECISIONS",
+    "PRESETS",
+    "TrainConfig",
+    "preset",
+    "training_precision",
+    "untrained",
+]
 
 #: Of the arithmetic of a training step; weights are float32 in every case.
 PRECISIONS = ("float32", "bfloat16")
@@ -101,7 +109,7 @@ def preset(name: str, **changes: object) -> TrainConfig:
     if config.precision not in PRECISIONS:
         raise ConfigurationError(
             f"unknown --precision {config.precision}",
-            f"Use one of {', '.join(PRECISIONS)}.",
+            f"Use one of {', '.join(('auto', *PRECISIONS))}.",
         )
     if not (np.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise ConfigurationError(
@@ -109,6 +117,29 @@ def preset(name: str, **changes: object) -> TrainConfig:
             "Use a number such as 1e-3.",
         )
     return config
+
+
+def training_precision(name: str, device: str = "cpu") -> str:
+    """The arithmetic that ``auto`` means on this machine; other names as they are.
+
+    bfloat16 where the processor or accelerator multiplies it by itself: validation
+    AUROC stays within 0.002 of that of float32 (ARCHITECTURE.md has the figures).
+    float16 is never taken: its range is too small for gradients without scaling.
+
+    Args:
+        name: ``auto`` or a name in `PRECISIONS`.
+        device: ``cpu`` or ``cuda``.
+
+    >>> training_precision("float32")
+    'float32'
+    """
+    if name != "auto":
+        return name
+    if device == "cuda":
+        import torch  # takes seconds, and this module must not
+
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def untrained(config: TrainConfig) -> TrainConfig:

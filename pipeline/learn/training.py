@@ -142,10 +142,11 @@ class Trainer:
         ]
         self.model.train()
         for batch in batches:
-            chosen = rows[batch].to(self._device)
+            in_batch = rows.index_select(0, batch)
+            chosen = in_batch.to(self._device)
             # By way of float32: from float16 to bfloat16 torch has no fast conversion.
-            x = self._take(rows[batch]).float().to(self._precision)
-            seen = mask[batch].to(self._device)
+            x = self._take(in_batch).float().to(self._precision)
+            seen = mask.index_select(0, batch).to(self._device)
             logits = self.model.logits(x)
             targets = self._targets.index_select(0, chosen)
             slope = loss_gradient(logits.detach(), targets, seen)

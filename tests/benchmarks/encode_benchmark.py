@@ -21,8 +21,8 @@ from retune.pipeline.encode.backbones import load_backbone, source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.encode.images import decode_image
 from retune.pipeline.encode.precision import choose_precision, with_precision
-from retune.pipeline.encode.processor import let_threads_sleep
 from retune.pipeline.memory import keep_freed_memory
+from retune.pipeline.processor import let_threads_sleep
 from retune.store import FeatureStore
 
 _BATCH = 32

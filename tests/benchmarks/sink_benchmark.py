@@ -16,9 +16,9 @@ from PIL import Image
 
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
-from retune.pipeline.encode.processor import usable_cores
 from retune.pipeline.encode.reading_images import ImageItem, ReadImage, read_image
 from retune.pipeline.encode.shard_sink import ShardSink
+from retune.pipeline.processor import usable_cores
 from retune.store import EncoderSpec, FeatureStore
 from retune.store.shards import to_stored
 

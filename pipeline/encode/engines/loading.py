@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 from retune.store.errors import ConfigurationError
 
 from ...memory import keep_freed_memory
+from ...processor import let_threads_sleep
 from ..backbones import BackboneSource, load_backbone, resolve_device
 from ..embed_options import EmbedOptions
 from ..long_texts import with_long_texts
-from ..processor import let_threads_sleep
 
 if TYPE_CHECKING:
     from ..backbone import Backbone

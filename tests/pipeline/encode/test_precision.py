@@ -16,7 +16,7 @@ from retune.pipeline.encode.precision import (
     choose_precision,
     with_precision,
 )
-from retune.pipeline.encode.processor import has_bfloat16
+from retune.pipeline.processor import has_bfloat16
 
 
 @pytest.fixture(scope="module")

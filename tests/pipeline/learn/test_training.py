@@ -8,6 +8,7 @@ import pytest
 import torch
 from learning_samples import FINDINGS, problem
 
+from retune.pipeline.learn import train_config
 from retune.pipeline.learn.features import Features
 from retune.pipeline.learn.hooks import Hook
 from retune.pipeline.learn.method import Problem
@@ -16,6 +17,7 @@ from retune.pipeline.learn.model import AdaptedModel
 from retune.pipeline.learn.optimiser import FlatAdam
 from retune.pipeline.learn.scenarios import plan_scenario
 from retune.pipeline.learn.targets import Targets, make_targets
+from retune.pipeline.learn.train_config import PRECISIONS, training_precision
 from retune.pipeline.learn.training import (
     PRESETS,
     TrainConfig,
@@ -185,6 +187,34 @@ def test_the_default_starts_from_zero_shot() -> None:
     )
     with torch.no_grad():
         assert torch.equal(default.logits(x), plain.logits(x))
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_auto_takes_bfloat16_where_the_machine_has_it(
+    device: str, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_config, "has_bfloat16", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: there)
+    expected = "bfloat16" if there else "float32"
+    assert training_precision("auto", device) == expected
+    assert training_precision("float32", device) == "float32"
+
+
+def test_bfloat16_learns_what_float32_learns() -> None:
+    """AUROC of each finding on test images, within 0.02."""
+    features, _ = problem()
+    targets = make_targets(features.states)
+    test = features.rows("test")
+    found = []
+    for precision in PRECISIONS:
+        model = _trained(replace(_QUICK, precision=precision))
+        with torch.no_grad():
+            scores = model.scores(torch.from_numpy(features.embedding[test]).float())
+        found.append(
+            auroc(scores[0].numpy(), targets.value[test], targets.observed[test])
+        )
+    assert np.abs(found[0] - found[1]).max() < 0.02
 
 
 def test_presets_by_name() -> None:

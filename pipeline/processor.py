@@ -1,4 +1,4 @@
-"""What forward passes on a processor need to know of it, and of its threads.
+"""What work on a processor needs to know of it, and of its threads.
 
 OpenMP's threads spin while they wait for each other. On a machine that others use too,
 a spinning thread keeps its core from the one that it waits for: EfficientNet-Lite0 did
