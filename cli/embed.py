@@ -124,6 +124,10 @@ def embed_command(
     Example: retune-cli embed --backbone biomedclip --device cuda
     Example: retune-cli embed --backbone biomedclip --engine ray --num-gpus 8
     """
+    from retune.pipeline.memory import keep_freed_memory
+
+    keep_freed_memory()  # before the imports below start threads
+
     from retune.pipeline.encode.embed import EmbedOptions, embed
     from retune.store import FeatureStore
     from retune.store.errors import ConfigurationError

@@ -231,7 +231,7 @@ def _in_lanes(
     def begin(batch: Sequence[ImageItem]) -> Callable[[], list[ReadImage]]:
         if not arrangement.lookahead:
             return lambda: [read(item) for item in batch]
-        parts = _cut(batch, _READ_TOGETHER)
+        parts = _cut(list(batch), _READ_TOGETHER)
         pending = [ahead.submit(lambda p: [read(i) for i in p], part) for part in parts]
         return lambda: [one for future in pending for one in future.result()]
 

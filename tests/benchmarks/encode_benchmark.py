@@ -26,8 +26,8 @@ from retune.pipeline.processor import let_threads_sleep
 from retune.store import FeatureStore
 
 _BATCH = 32
-#: Files made of each radiograph of 1024 pixels.
-_TIMES = 6
+#: Files made of each radiograph of 1024 pixels, for mini and for the larger model.
+_TIMES, _TIMES_VIT = 20, 4
 _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 
@@ -46,7 +46,7 @@ def encode_rows(root: Path, repeats: int) -> list[Row]:
     rows.append(_against_the_limit(root, usual, small, "mini", repeats, 1.2))
     rows.append(_against_the_limit(root, usual, large, "mini", repeats, 1.0))
     vit = choose_precision(_vit(exact))
-    few = repeated(root, "nih-1024", 2)
+    few = repeated(root, "nih-1024", _TIMES_VIT)
     rows.append(_against_the_limit(root, vit, few, "ViT-B/16", min(repeats, 3), 1.0))
     return rows
 

@@ -9,6 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from retune.pipeline.memory import share_one_heap
+
+share_one_heap()  # as `embed` does, before the imports below start threads
+
+# ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
 from ingest_benchmark import ingest_rows

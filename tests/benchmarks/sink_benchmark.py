@@ -141,9 +141,7 @@ def overlap_rows(root: Path, repeats: int) -> list[Row]:
             summary = embed_with(
                 store,
                 _Sleeper(forward_seconds / len(files)),  # type: ignore[arg-type]  # a stand-in
-                EmbedOptions(
-                    description_sets=(), batch_size=_STUB_BATCH, shard_rows=256
-                ),
+                EmbedOptions(description_sets=(), batch_size=_STUB_BATCH),
             )
             longest = max(decode_seconds, forward_seconds)
             ratios.append((longest / summary.image_seconds, summary, longest))

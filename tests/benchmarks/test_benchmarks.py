@@ -28,6 +28,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         (learn_benchmark, "N_IMAGES", 1_500),
         (learn_benchmark, "_BATCH", 256),
         (encode_benchmark, "_TIMES", 1),
+        (encode_benchmark, "_TIMES_VIT", 2),
     ):
         monkeypatch.setattr(module, name, value)
 
