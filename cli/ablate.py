@@ -79,7 +79,8 @@ def ablate_command(
     from retune.pipeline.encode.sentences import encode_sentences
     from retune.pipeline.encode.text_sets import load_set
     from retune.pipeline.learn.ablation import ablate_prompts
-    from retune.pipeline.learn.experiment import ExperimentConfig, with_findings
+    from retune.pipeline.learn.chosen_findings import with_findings
+    from retune.pipeline.learn.experiment import ExperimentConfig
     from retune.pipeline.learn.from_store import load_features, named_findings
     from retune.pipeline.learn.train_config import preset
     from retune.pipeline.report.ablation_figure import check_figure

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .entering import DatasetChange, FileState, ItemFailure
     from .errors import RetuneError
     from .feature_store import FeatureStore
     from .fingerprint import EncoderSpec, content_digest
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
         choose_encoder,
         read_descriptions,
         read_labelled_images,
-        read_vectors,
     )
+    from .reading_vectors import read_vectors
     from .reconcile import ReconcileReport
     from .runs import MetricValue, Run, add_metrics, find_run, record_run
-    from .writer import DatasetChange, FileState, ItemFailure, StoreWriter
+    from .writer import StoreWriter
 
 __all__ = [
     "DatasetChange",
@@ -51,6 +52,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "entering": ("DatasetChange", "FileState", "ItemFailure"),
     "errors": ("RetuneError",),
     "feature_store": ("FeatureStore",),
     "fingerprint": ("EncoderSpec", "content_digest"),
@@ -61,11 +63,11 @@ _HOMES = {
         "choose_encoder",
         "read_descriptions",
         "read_labelled_images",
-        "read_vectors",
     ),
+    "reading_vectors": ("read_vectors",),
     "reconcile": ("ReconcileReport",),
     "runs": ("MetricValue", "Run", "add_metrics", "find_run", "record_run"),
-    "writer": ("DatasetChange", "FileState", "ItemFailure", "StoreWriter"),
+    "writer": ("StoreWriter",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 from retune.store import EncoderSpec, FeatureStore, StoreWriter
 from retune.store.errors import ConfigurationError
 from retune.store.fingerprint import content_digest
-from retune.store.reading import read_vectors
+from retune.store.reading_vectors import read_vectors
 from retune.store.work import read_known_keys
 
 if TYPE_CHECKING:

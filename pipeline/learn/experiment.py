@@ -9,12 +9,17 @@ import numpy.typing as npt
 import torch
 
 from retune.store import MetricValue
-from retune.store.errors import ConfigurationError, TrainingError
-from retune.store.label_states import UNLABELLED
+from retune.store.errors import TrainingError
 
 from ..memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
 from .checkpoints import Checkpoints
+from .chosen_findings import (
+    choose_findings,
+    select_findings,
+    usable_findings,
+    with_findings,
+)
 from .counted import check_new_images
 from .evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from .features import Features, Prompts
@@ -36,7 +41,6 @@ from .scenarios import (
 from .score import Score, check_score, with_score
 from .subgroups import Groups
 from .targets import (
-    SOFT_TARGET,
     BlankPolicy,
     Targets,
     UncertainPolicy,
@@ -50,9 +54,6 @@ __all__ = [
     "Experiment",
     "ExperimentConfig",
     "run_experiment",
-    "select_findings",
-    "usable_findings",
-    "with_findings",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -138,51 +139,6 @@ class Experiment:
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
 
-def usable_findings(features: Features, targets: Targets) -> dict[str, str]:
-    """Which findings cannot be trained, and why.
-
-    Returns:
-        Finding -> reason, for those without both classes among the training rows.
-    """
-    rows = features.rows("train")
-    observed = targets.observed[rows]
-    positives = ((targets.value[rows] > SOFT_TARGET) & observed).sum(axis=0)
-    negatives = ((targets.value[rows] < SOFT_TARGET) & observed).sum(axis=0)
-    reasons = {}
-    for name, n_positive, n_negative in zip(
-        features.findings, positives, negatives, strict=True
-    ):
-        if not n_positive or not n_negative:
-            reasons[name] = (
-                f"{n_positive} positive and {n_negative} negative training images"
-            )
-    return reasons
-
-
-def select_findings(
-    features: Features, prompts: Prompts, names: Sequence[str]
-) -> tuple[Features, Prompts]:
-    """Keep some findings, in the order given."""
-    if tuple(names) == features.findings:
-        return features, prompts
-    columns = [features.findings.index(name) for name in names]
-    kept = Features(
-        features.image_id,
-        features.patient_id,
-        features.split,
-        features.embedding,
-        tuple(names),
-        features.states[:, columns],
-    )
-    place = np.full(len(features.findings), -1)
-    place[columns] = np.arange(len(columns))
-    finding = place[prompts.finding]
-    chosen = finding >= 0
-    return kept, Prompts(
-        prompts.embedding[chosen], finding[chosen], prompts.positive[chosen]
-    )
-
-
 def run_experiment(
     features: Features,
     prompts: Prompts,
@@ -218,7 +174,9 @@ def run_experiment(
     targets = _targets(features, config)
     dropped = usable_findings(features, targets)
     if start is None:
-        names = _chosen_findings(features.findings, dropped, config)
+        names = choose_findings(
+            features.findings, dropped, config.findings, config.order
+        )
         features, prompts = select_findings(features, prompts, names)
     else:
         if config.scenario != "merge":
@@ -252,15 +210,6 @@ def run_experiment(
     return replace(experiment, state=method.state() if method else {})
 
 
-def with_findings(features: Features, names: Sequence[str]) -> Features:
-    """These findings; those that the images have no labels for are unlabelled."""
-    states = np.full((len(features.image_id), len(names)), UNLABELLED, dtype=np.int8)
-    for place, name in enumerate(names):
-        if name in features.findings:
-            states[:, place] = features.states[:, features.findings.index(name)]
-    return replace(features, findings=tuple(names), states=states)
-
-
 def _check_splits(features: Features) -> None:
     for split in ("train", "test"):
         if not len(features.rows(split)):
@@ -278,34 +227,6 @@ def _targets(features: Features, config: ExperimentConfig) -> Targets:
         findings=features.findings,
         training=features.split == "train",
     )
-
-
-def _chosen_findings(
-    known: Sequence[str], dropped: Mapping[str, str], config: ExperimentConfig
-) -> list[str]:
-    asked = config.findings or config.order
-    if asked is None:
-        names = [name for name in known if name not in dropped]
-        if not names:
-            raise TrainingError(
-                "no finding has both positive and negative training images",
-                "Check labels with `retune-cli status`, or use --blank or --uncertain.",
-            )
-    else:
-        names = list(asked)
-        if len(set(names)) != len(names):
-            raise ConfigurationError(f"a finding stands twice in {', '.join(names)}")
-        for name in names:
-            if name in dropped:
-                raise TrainingError(
-                    f"'{name}' cannot be trained: it has {dropped[name]}",
-                    "Leave it out of --findings, or change --blank or --uncertain.",
-                )
-    if config.order and sorted(config.order) != sorted(names):
-        raise ConfigurationError(
-            f"--order must name the same findings as --findings: {', '.join(names)}"
-        )
-    return names
 
 
 @dataclass(frozen=True)

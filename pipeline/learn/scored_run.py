@@ -8,7 +8,7 @@ import numpy.typing as npt
 from retune.store import FeatureStore, Run
 from retune.store.errors import ConfigurationError, FingerprintMismatchError
 
-from .experiment import with_findings
+from .chosen_findings import with_findings
 from .features import Features
 from .recorded_run import load_run_features, load_run_model, recorded_config
 from .saved_model import predict

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from retune.store import FeatureStore
 
 from ..learn.bootstrap import bootstrap_macro_auroc
-from ..learn.experiment import ExperimentConfig, run_experiment, select_findings
+from ..learn.chosen_findings import select_findings
+from ..learn.experiment import ExperimentConfig, run_experiment
 from ..learn.features import Features, Prompts
 from ..learn.from_store import load_learning_set
 from ..learn.intervals import delong

@@ -14,7 +14,7 @@ from retune.pipeline.encode.embed import EmbedOptions, embed
 from retune.pipeline.encode.long_texts import count_tokens, split_text, with_long_texts
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
-from retune.store.reading import read_vectors
+from retune.store.reading_vectors import read_vectors
 
 _SHORT = "Pulmonary edema."
 _LONG = " ".join(f"edema in zone {number}," for number in range(40))
