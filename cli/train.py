@@ -126,8 +126,8 @@ def train_command(
         str | None,
         typer.Option(
             "--precision",
-            help="Of training steps: auto (bfloat16 where the machine has it; the "
-            "default), float32 or bfloat16.",
+            help="Of training steps: auto (the default: bfloat16 where the machine has "
+            "it and steps are large), float32 or bfloat16.",
         ),
     ] = None,
     seed: Annotated[
@@ -223,7 +223,7 @@ def train_command(
             batch_size=batch_size,
             patience=patience,
             learn_scale=learn_scale,
-            precision=training_precision(precision or "auto", device),
+            precision=None if precision == "auto" else precision,
             seed=seed,
             options=_settings(settings),
         )
@@ -249,6 +249,9 @@ def train_command(
     )
     learning_set = runs.load()
     known = learning_set.features.findings
+    if start is None and precision in (None, "auto"):
+        shape = learning_set.features.embedding.shape
+        train = replace(train, precision=training_precision(train, shape, device))
     config = ExperimentConfig(
         scenario=scenario,
         train=train,

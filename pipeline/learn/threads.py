@@ -5,11 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["few_threads", "one_thread"]
+from .step_size import is_large
 
-#: Forward and backward through an mlp D → 2D → D cost 24·B·D² operations; one core does
-#: this many in some 10 ms.
-_SHARED_STEP_OPERATIONS = 500_000_000
+__all__ = ["few_threads", "one_thread"]
 
 
 @contextmanager
@@ -38,10 +36,8 @@ def few_threads(batch_size: int, shape: tuple[int, ...]) -> Iterator[None]:
         batch_size: B.
         shape: Of the embeddings, (N, D).
     """
-    n_images, dim = shape[0], shape[1]
-    step_operations = 24 * min(batch_size, n_images) * dim * dim
-    if step_operations < _SHARED_STEP_OPERATIONS:
+    if is_large(batch_size, shape):
+        yield
+    else:
         with one_thread():
             yield
-    else:
-        yield

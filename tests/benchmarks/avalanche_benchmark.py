@@ -3,10 +3,11 @@
 Both see the same features, tasks, adaptors, batches, passes and binary cross-entropy,
 and both are scored by our AUROC after each task. Avalanche reads its batches from
 tensors in memory, in float32; ours computes as `train` does by itself, in bfloat16
-where the processor has it.
+where steps are large and the processor has it.
 """
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -108,11 +109,8 @@ def avalanche_rows(n_images: int | None = None, n_small: int = 20_000) -> list[R
     that the benchmarks have, and once in small batches, where both sides do little
     else than multiply small matrices.
     """
-    precision = training_precision("auto")
-    reference = preset("reference", precision=precision)
-    small = preset(
-        "reference", precision=precision, batch_size=256, epochs=5, learning_rate=1e-3
-    )
+    reference = preset("reference")
+    small = preset("reference", batch_size=256, epochs=5, learning_rate=1e-3)
     return [
         row
         for size, config in ((n_images, reference), (n_small, small))
@@ -123,6 +121,8 @@ def avalanche_rows(n_images: int | None = None, n_small: int = 20_000) -> list[R
 def _pairs(n_images: int | None, config: TrainConfig) -> list[Row]:
     features, prompts = simulate(128, n_images)
     few = simulate(128, _WARM_UP_IMAGES)
+    precision = training_precision(config, features.embedding.shape)
+    config = replace(config, precision=precision)
     rows = []
     for name, method in (("Naive", "finetune"), ("EWC", "ewc"), ("Replay", "replay")):
         ours = ExperimentConfig(

@@ -191,14 +191,17 @@ def test_the_default_starts_from_zero_shot() -> None:
 
 @pytest.mark.parametrize("there", [True, False])
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_auto_takes_bfloat16_where_the_machine_has_it(
+def test_auto_takes_bfloat16_for_large_steps_where_the_machine_has_it(
     device: str, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_config, "has_bfloat16", lambda: there)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: there)
-    expected = "bfloat16" if there else "float32"
-    assert training_precision("auto", device) == expected
-    assert training_precision("float32", device) == "float32"
+    reference, fast = PRESETS["reference"], "bfloat16" if there else "float32"
+    assert training_precision(reference, (223_414, 128), device) == fast
+    assert training_precision(PRESETS["default"], (223_414, 512), device) == fast
+    # A batch has no more images than there are.
+    assert training_precision(reference, (500, 128), device) == "float32"
+    assert training_precision(PRESETS["default"], (223_414, 128), device) == "float32"
 
 
 def test_bfloat16_learns_what_float32_learns() -> None:
