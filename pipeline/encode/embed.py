@@ -48,6 +48,9 @@ def embed(
     Finished shards are committed as they come, so an interrupted call loses at most
     the shard in hand, and a repeated one does only what is missing.
 
+    On a processor it is a third faster where `memory.keep_freed_memory` was called
+    before numpy and torch were imported, as the command does.
+
     Args:
         store: Where images are known and vectors go.
         options: What to encode, and how.
