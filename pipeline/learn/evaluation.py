@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +36,6 @@ from .targets import Targets
 __all__ = ["EvaluatedRows", "Evaluation", "evaluate_predictions", "evaluate_scores"]
 
 Floats = npt.NDArray[np.float64]
-_DELONG = ("auroc", "variance", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,39 @@ def evaluate_scores(
     return _Evaluator(images).evaluate(prediction, thresholds, seed)
 
 
+@dataclass(frozen=True)
+class _Figures:
+    """What an evaluation is made of that each finding has for itself."""
+
+    influence: PatientInfluence
+    others: Mapping[str, Floats]
+
+    def with_columns(
+        self, new: "_Figures", columns: npt.NDArray[np.int64]
+    ) -> "_Figures":
+        """These figures with those of some findings replaced."""
+
+        def put(before: npt.NDArray[Any], now: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            found = before.copy()
+            found[..., columns] = now
+            return found
+
+        before, now = self.influence, new.influence
+        return _Figures(
+            PatientInfluence(
+                DeLong(
+                    put(before.delong.auroc, now.delong.auroc),
+                    put(before.delong.variance, now.delong.variance),
+                    put(before.delong.low, now.delong.low),
+                    put(before.delong.high, now.delong.high),
+                ),
+                put(before.moved, now.moved),
+                put(before.alone, now.alone),
+            ),
+            {name: put(self.others[name], new.others[name]) for name in self.others},
+        )
+
+
 class _Evaluator:
     """Evaluates predictions for the same images, one after the other.
 
@@ -135,72 +168,60 @@ class _Evaluator:
 
     def __init__(self, images: EvaluatedRows) -> None:
         self._images = images
-        n_findings = images.value.shape[1]
-        # What was evaluated last; NaN, which no threshold is, before the first.
-        self._thresholds = np.full(n_findings, np.nan)
-        self._scores: npt.NDArray[np.float32] | None = None
-        self._figures: dict[str, Floats] = {}
-        self._alone = np.zeros(n_findings, dtype=bool)
+        #: Scores, thresholds and figures of the prediction before.
+        self._last: tuple[npt.NDArray[np.float32], Floats, _Figures] | None = None
 
     def evaluate(
         self, prediction: Prediction, thresholds: Floats, seed: int | None = None
     ) -> Evaluation:
         """As `evaluate_scores`."""
-        scores = np.stack([one[self._images.rows] for one in _parts(prediction)])
-        changed = np.flatnonzero(
-            _differs(self._scores, scores) | (self._thresholds != thresholds)
-        )
-        if len(changed):
-            self._compute(scores[:, :, changed], thresholds, changed)
-        self._scores, self._thresholds = scores, thresholds
-        figures = {name: values.copy() for name, values in self._figures.items()}
-        found = PatientInfluence(
-            DeLong(*(figures.pop(name) for name in _DELONG)),
-            figures.pop("moved"),
-            self._alone.copy(),
-        )
-        return self._evaluation(scores[0], found, figures, seed)
+        parts = (prediction.difference, prediction.positive, prediction.probability)
+        scores = np.stack([part[self._images.rows] for part in parts])
+        if self._last is None:
+            figures = self._figures(scores, thresholds, np.arange(len(thresholds)))
+        else:
+            before, thresholds_before, figures = self._last
+            changed = np.flatnonzero(
+                _differs(before, scores) | (thresholds_before != thresholds)
+            )
+            if len(changed):
+                new = self._figures(scores, thresholds, changed)
+                figures = figures.with_columns(new, changed)
+        self._last = scores, thresholds, figures
+        return self._evaluation(scores[0], figures, seed)
 
-    def _compute(
+    def _figures(
         self,
         scores: npt.NDArray[np.float32],
         thresholds: Floats,
         columns: npt.NDArray[np.int64],
-    ) -> None:
-        """Put the figures of some findings in their places."""
-        difference, positive, probability = scores
+    ) -> _Figures:
+        """Of some findings; scores of shape (3, n, K)."""
+        difference, positive, probability = scores[:, :, columns]
         value = self._images.value[:, columns]
         observed = self._images.observed[:, columns]
         rankings = rank_findings(difference, value, observed)
-        influence = patient_influence_of(
-            rankings, value, observed, self._images.patient
-        )
         precision, sensitivity = of_rankings(rankings, 0.9)
-        found = {
-            **{name: getattr(influence.delong, name) for name in _DELONG},
-            "moved": influence.moved,
-            "average_precision": precision,
-            "f1": f1_score(probability, value, observed, thresholds[columns]),
-            "sensitivity_at_90_specificity": sensitivity,
-            "brier": brier_score(probability, value, observed),
-            "calibration_error": calibration_error(probability, value, observed),
-            "auroc_positive": auroc(positive, value, observed),
-        }
-        for name, values in found.items():
-            if name not in self._figures:
-                shape = (*values.shape[:-1], len(thresholds))
-                self._figures[name] = np.full(shape, np.nan)
-            self._figures[name][..., columns] = values
-        self._alone[columns] = influence.alone
+        return _Figures(
+            patient_influence_of(rankings, value, observed, self._images.patient),
+            {
+                "average_precision": precision,
+                "f1": f1_score(probability, value, observed, thresholds[columns]),
+                "sensitivity_at_90_specificity": sensitivity,
+                "brier": brier_score(probability, value, observed),
+                "calibration_error": calibration_error(probability, value, observed),
+                "auroc_positive": auroc(positive, value, observed),
+            },
+        )
 
     def _evaluation(
         self,
         difference: npt.NDArray[np.float32],
-        found: PatientInfluence,
-        others: Mapping[str, Floats],
+        figures: _Figures,
         seed: int | None,
     ) -> Evaluation:
         value, observed = self._images.value, self._images.observed
+        found = figures.influence
         defined = ~np.isnan(found.auroc)
         macro, ends = mean_auroc_interval(found, defined), None
         if seed is not None and defined.any():
@@ -210,7 +231,7 @@ class _Evaluator:
             macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
         return Evaluation(
             influence=found,
-            others=others,
+            others=figures.others,
             n_positive=((value > 0) & observed).sum(axis=0),
             n_observed=observed.sum(axis=0),
             macro=macro,
@@ -218,21 +239,15 @@ class _Evaluator:
         )
 
 
-def _parts(prediction: Prediction) -> tuple[npt.NDArray[np.float32], ...]:
-    return prediction.difference, prediction.positive, prediction.probability
-
-
 def _differs(
-    before: npt.NDArray[np.float32] | None, now: npt.NDArray[np.float32]
+    before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.bool_]:
-    """Findings with a score that changed, shape (K,); scores of shape (…, n, K).
+    """Findings with a score that changed, shape (K,); scores of shape (3, n, K).
 
     By their bits, for which NaN is NaN.
     """
-    if before is None:
-        return np.ones(now.shape[-1], dtype=bool)
     same = before.view(np.int32) == now.view(np.int32)
-    changed: npt.NDArray[np.bool_] = ~same.all(axis=tuple(range(now.ndim - 1)))
+    changed: npt.NDArray[np.bool_] = ~same.all(axis=(0, 1))
     return changed
 
 
@@ -252,17 +267,13 @@ def evaluate_predictions(
     """
     last = len(predictions) - 1
     thresholds = np.full(test.value.shape[1], 0.5)
-    probability: npt.NDArray[np.float32] | None = None
     on_test, on_validation = _Evaluator(test), _Evaluator(validation)
     of_test, of_validation = [], []
     for task, prediction in enumerate(predictions):
-        before, probability = probability, prediction.probability[validation.rows]
-        changed = _differs(before, probability)
-        thresholds = thresholds.copy()
-        thresholds[changed] = tune_thresholds(
-            probability[:, changed],
-            validation.value[:, changed],
-            validation.observed[:, changed],
+        thresholds = tune_thresholds(
+            prediction.probability[validation.rows],
+            validation.value,
+            validation.observed,
         )
         drawn = seed if task == last else None
         of_test.append(on_test.evaluate(prediction, thresholds, drawn))

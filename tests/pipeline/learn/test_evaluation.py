@@ -132,4 +132,7 @@ def test_missing_scores_count_as_unchanged() -> None:
     prediction = Prediction(first.difference, nothing, first.probability)
     scores = np.stack([prediction.difference, nothing])
     assert not evaluation._differs(scores, scores.copy()).any()
-    assert evaluation._differs(None, scores).all()
+    changed = scores.copy()
+    changed[0, 3, 1] += 1
+    found = evaluation._differs(scores, changed)
+    assert found.tolist() == [False, True, False, False]
