@@ -8,12 +8,12 @@ from torch import Tensor
 from retune.store.errors import TrainingError
 
 from .features import Prompts
+from .hook import Hook
 from .hooks import (
     Distillation,
     DistillationOptions,
     ElasticWeights,
     ElasticWeightsOptions,
-    Hook,
     Replay,
     ReplayOptions,
     UpdateMask,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .adaptors import ResidualAdaptor, build_adaptors
 from .features import Prompts
-from .hooks import Hook
+from .hook import Hook
 from .method import Problem
 from .model import AdaptedModel, loss_gradient, masked_loss
 from .optimiser import FlatAdam, diverged

@@ -10,7 +10,7 @@ from learning_samples import FINDINGS, problem
 
 from retune.pipeline.learn import train_config
 from retune.pipeline.learn.features import Features
-from retune.pipeline.learn.hooks import Hook
+from retune.pipeline.learn.hook import Hook
 from retune.pipeline.learn.method import Problem
 from retune.pipeline.learn.metrics import auroc
 from retune.pipeline.learn.model import AdaptedModel
