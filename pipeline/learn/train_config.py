@@ -110,7 +110,7 @@ def preset(name: str, **changes: object) -> TrainConfig:
     if config.precision not in PRECISIONS:
         raise ConfigurationError(
             f"unknown --precision {config.precision}",
-            f"Use one of {', '.join(('auto', *PRECISIONS))}.",
+            f"Use one of {', '.join(PRECISIONS)}.",
         )
     if not (np.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise ConfigurationError(
