@@ -51,7 +51,7 @@ report: setup ## The runs of STORE as one page, report.html
 
 RADIOGRAPHS ?= ../shared/data
 mini: setup ## Train the embedded backbone anew on RADIOGRAPHS (nih-320, nih-64)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode
+	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode/backbones
 
 test: lint types $(VENV)/.developing ## Lint, types and tests
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .options import JsonOption, StoreOption
-from .printing import print_json, print_line
+from .terminal.options import JsonOption, StoreOption
+from .terminal.printing import print_json, print_line
 
 if TYPE_CHECKING:
     from retune.store import ReconcileReport

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import JsonOption, StoreOption
-from .printing import print_json, print_line, print_table
+from .terminal.options import JsonOption, StoreOption
+from .terminal.printing import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.paired import MacroDifference, PairedDeLong
-    from retune.pipeline.learn.scored_run import ScoredRun
+    from retune.pipeline.learn.runs.scored_run import ScoredRun
+    from retune.pipeline.learn.stats.paired import MacroDifference, PairedDeLong
 
 __all__ = ["compare_command"]
 
@@ -36,8 +36,8 @@ def compare_command(
 
     Example: retune-cli compare 20261124-0903 latest
     """
-    from retune.pipeline.learn.paired import macro_difference, paired_delong
-    from retune.pipeline.learn.scored_run import check_comparable, score_run
+    from retune.pipeline.learn.runs.scored_run import check_comparable, score_run
+    from retune.pipeline.learn.stats.paired import macro_difference, paired_delong
     from retune.store import FeatureStore, find_run
 
     feature_store = FeatureStore(store)

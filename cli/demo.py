@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import QuietOption
-from .printing import print_line, print_table, progress_bar
+from .terminal.options import QuietOption
+from .terminal.printing import print_line, print_table, progress_bar
 
 __all__ = ["demo_command"]
 
@@ -26,7 +26,7 @@ def demo_command(
 
     Example: retune-cli demo demo-radiographs --images 600 --seed 0
     """
-    from retune.pipeline.datasets.demo import write_demo
+    from retune.pipeline.demo import write_demo
     from retune.pipeline.progress import Progress
 
     with progress_bar(quiet=quiet) as show:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import (
+from .terminal.options import (
     DatasetsOption,
     JsonOption,
     QuietOption,
@@ -13,8 +13,8 @@ from .options import (
     WhereOption,
     split_names,
 )
-from .printing import print_json, print_line, progress_bar, remark
-from .selection import announce_selection
+from .terminal.printing import print_json, print_line, progress_bar, remark
+from .terminal.selection import announce_selection
 
 __all__ = ["embed_command"]
 
@@ -124,7 +124,7 @@ def embed_command(
     Example: retune-cli embed --backbone biomedclip --device cuda
     Example: retune-cli embed --backbone biomedclip --engine ray --num-gpus 8
     """
-    from retune.pipeline.memory import keep_freed_memory
+    from retune.pipeline.platform.memory import keep_freed_memory
 
     keep_freed_memory()  # before the imports below start threads
 

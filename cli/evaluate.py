@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from .options import (
+from .terminal.options import (
     DatasetsOption,
     JsonOption,
     LeakageOption,
@@ -13,8 +13,8 @@ from .options import (
     WhereOption,
     split_names,
 )
-from .printing import print_json, print_line, print_table
-from .selection import announce_selection
+from .terminal.printing import print_json, print_line, print_table
+from .terminal.selection import announce_selection
 
 __all__ = ["evaluate_command"]
 
@@ -51,7 +51,7 @@ def evaluate_command(
 
     Example: retune-cli evaluate latest --datasets padchest --split all
     """
-    from retune.pipeline.learn.external import evaluate_run
+    from retune.pipeline.learn.runs.external import evaluate_run
     from retune.store import FeatureStore
 
     feature_store = FeatureStore(store)

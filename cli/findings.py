@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import DatasetsOption, JsonOption, StoreOption, split_names
-from .printing import print_json, print_line, print_table
+from .terminal.options import DatasetsOption, JsonOption, StoreOption, split_names
+from .terminal.printing import print_json, print_line, print_table
 
 __all__ = ["findings_command"]
 
@@ -33,9 +33,9 @@ def findings_command(
     if aliases:
         _show_aliases(as_json=json)
         return
+    from retune.pipeline.datasets.label_counts import count_labels
     from retune.pipeline.findings import broader_findings
     from retune.store import FeatureStore
-    from retune.store.label_counts import count_labels
 
     counts = count_labels(FeatureStore(store), _known(store, split_names(datasets)))
     rows = [vars(one) | {"broader": broader_findings(one.finding)} for one in counts]

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import JsonOption, QuietOption, StoreOption, split_names
-from .printing import print_json, print_line, print_table, remark
+from .terminal.options import JsonOption, QuietOption, StoreOption, split_names
+from .terminal.printing import print_json, print_line, print_table, remark
 
 __all__ = ["ingest_command"]
 
@@ -107,8 +107,8 @@ def ingest_command(
 
     Example: retune-cli ingest /data/CheXpert-v1.0-small --layout chexpert
     """
+    from retune.pipeline.datasets.contract import TableOptions
     from retune.pipeline.datasets.ingest import read_dataset
-    from retune.pipeline.datasets.label_table import TableOptions
     from retune.pipeline.datasets.pseudonyms import read_key
     from retune.store import FeatureStore
 

@@ -7,11 +7,10 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from .boundary import run_guarded
 from .care import repair_command, verify_command
 from .compare import compare_command
 from .demo import demo_command
-from .describe import describe_app
+from .describing.describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
 from .findings import findings_command
@@ -20,6 +19,7 @@ from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
+from .terminal.boundary import run_guarded
 from .train import train_command
 
 __all__ = ["app", "main"]

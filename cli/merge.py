@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import (
+from .runs import Runs
+from .terminal.options import (
     BlankOption,
     DatasetsOption,
     JsonOption,
@@ -16,7 +17,6 @@ from .options import (
     WhereOption,
     split_names,
 )
-from .runs import Runs
 
 __all__ = ["merge_command"]
 
@@ -51,9 +51,9 @@ def merge_command(
 
     Example: retune-cli merge latest /media/other-hospital/state.safetensors
     """
-    from retune.pipeline.learn.experiment import ExperimentConfig
-    from retune.pipeline.learn.from_store import find_state
-    from retune.pipeline.learn.run_state import merge_runs
+    from retune.pipeline.learn.runs.experiment import ExperimentConfig
+    from retune.pipeline.learn.runs.from_store import find_state
+    from retune.pipeline.learn.runs.state import merge_runs
     from retune.store import FeatureStore
 
     feature_store = FeatureStore(store)

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .options import JsonOption, StoreOption
-from .printing import print_json, print_line, print_table, remark
+from .terminal.options import JsonOption, StoreOption
+from .terminal.printing import print_json, print_line, print_table, remark
 
 __all__ = ["predict_command"]
 
@@ -33,7 +33,7 @@ def predict_command(
 
     Example: retune-cli predict latest xray.png --json
     """
-    from retune.pipeline.prediction import predict_images
+    from retune.pipeline.app.predict import predict_images
     from retune.store import FeatureStore
 
     found = predict_images(

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from .options import JsonOption, StoreOption
-from .printing import print_json, print_line, print_table
+from .terminal.options import JsonOption, StoreOption
+from .terminal.printing import print_json, print_line, print_table
 
 __all__ = ["sql_command", "status_command"]
 
@@ -51,8 +51,8 @@ def status_command(
 
     Example: retune-cli status
     """
+    from retune.pipeline.datasets.leakage import find_leaks
     from retune.store import FeatureStore
-    from retune.store.leakage import find_leaks
 
     feature_store = FeatureStore(store)
     leaks = [vars(leak) for leak in find_leaks(feature_store)]

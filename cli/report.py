@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from .options import QuietOption, StoreOption
-from .printing import print_line, remark
+from .terminal.options import QuietOption, StoreOption
+from .terminal.printing import print_line, remark
 
 __all__ = ["report_command"]
 

@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .printing import print_json, print_line, print_table, progress_bar, remark
-from .selection import announce_selection
+from .terminal.printing import print_json, print_line, print_table, progress_bar, remark
+from .terminal.selection import announce_selection
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.experiment import Experiment, ExperimentConfig
-    from retune.pipeline.learn.from_store import LearningSet
-    from retune.pipeline.learn.run_state import RunState
+    from retune.pipeline.learn.runs.experiment import Experiment, ExperimentConfig
+    from retune.pipeline.learn.runs.from_store import LearningSet
+    from retune.pipeline.learn.runs.state import RunState
     from retune.store import FeatureStore, Run
 
 __all__ = ["Runs"]
@@ -34,7 +34,7 @@ class Runs:
 
     def load(self) -> "LearningSet":
         """Read images and descriptions."""
-        from retune.pipeline.learn.from_store import load_learning_set
+        from retune.pipeline.learn.runs.from_store import load_learning_set
 
         announce_selection(
             self.store, self.images["datasets"], self.images["where"], quiet=self.quiet
@@ -45,9 +45,9 @@ class Runs:
         self, learning_set: "LearningSet", config: "ExperimentConfig"
     ) -> "tuple[Run, Experiment]":
         """One run, entered into the store."""
-        from retune.pipeline.learn.experiment import run_experiment
-        from retune.pipeline.learn.from_store import checkpoints_of, save_run
-        from retune.pipeline.learn.subgroups import image_groups
+        from retune.pipeline.learn.runs.experiment import run_experiment
+        from retune.pipeline.learn.runs.from_store import checkpoints_of, save_run
+        from retune.pipeline.learn.stats.subgroups import image_groups
 
         chosen = self.images | self.noted
         kept = (
@@ -136,7 +136,7 @@ def _print_run(
     quiet: bool,
 ) -> None:
     """The matrix of a run and its figures; with `explain` also their formulas."""
-    from retune.pipeline.learn.incremental import FORMULAS
+    from retune.pipeline.learn.stats.incremental import FORMULAS
     from retune.pipeline.report.matrix import format_matrix
 
     for name, reason in experiment.dropped.items():

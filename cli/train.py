@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import (
+from .runs import Runs
+from .terminal.options import (
     BackboneOption,
     BlankOption,
     DatasetsOption,
@@ -19,11 +20,10 @@ from .options import (
     WhereOption,
     split_names,
 )
-from .runs import Runs
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.run_state import RunState
-    from retune.pipeline.learn.train_config import TrainConfig
+    from retune.pipeline.learn.problem.config import TrainConfig
+    from retune.pipeline.learn.runs.state import RunState
     from retune.store import FeatureStore
 
 __all__ = ["train_command"]
@@ -183,10 +183,10 @@ def train_command(
 
     Example: retune-cli train --scenario label --findings "Edema,Cardiomegaly"
     """
-    from retune.pipeline.learn.experiment import ExperimentConfig
-    from retune.pipeline.learn.from_store import named_findings
-    from retune.pipeline.learn.train_config import preset as training_preset
-    from retune.pipeline.learn.train_config import training_precision
+    from retune.pipeline.learn.problem.config import preset as training_preset
+    from retune.pipeline.learn.problem.config import training_precision
+    from retune.pipeline.learn.runs.experiment import ExperimentConfig
+    from retune.pipeline.learn.runs.from_store import named_findings
     from retune.store import FeatureStore
 
     given = {
@@ -303,7 +303,7 @@ def _start(
     store: "FeatureStore", name: str | None, given: dict[str, Any], seeds: int
 ) -> "RunState | None":
     """The state that `--continue` names; it brings its own options along."""
-    from retune.pipeline.learn.from_store import find_state
+    from retune.pipeline.learn.runs.from_store import find_state
     from retune.store.errors import ConfigurationError
 
     if name is None:
@@ -321,8 +321,8 @@ def _start(
 
 def _check_names(scenario: str, method: str, device: str) -> None:
     """Refuse unknown names before any feature is read."""
-    from retune.pipeline.learn.methods import method_named
-    from retune.pipeline.learn.scenarios import SCENARIOS
+    from retune.pipeline.learn.methods.registry import method_named
+    from retune.pipeline.learn.problem.scenarios import SCENARIOS
     from retune.store.errors import ConfigurationError
 
     method_named(method)

@@ -10,11 +10,14 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .entering import DatasetChange, FileState, ItemFailure
+    from .changes.entering import DatasetChange, FileState, ItemFailure
+    from .changes.reconcile import ReconcileReport
+    from .changes.writer import StoreWriter
     from .errors import RetuneError
     from .feature_store import FeatureStore
     from .fingerprint import EncoderSpec, content_digest
-    from .reading import (
+    from .queries.bulk import read_vectors
+    from .queries.labelled import (
         DescriptionVectors,
         EncoderRow,
         LabelledImages,
@@ -22,10 +25,7 @@ if TYPE_CHECKING:
         read_descriptions,
         read_labelled_images,
     )
-    from .reading_vectors import read_vectors
-    from .reconcile import ReconcileReport
     from .runs import MetricValue, Run, add_metrics, find_run, record_run
-    from .writer import StoreWriter
 
 __all__ = [
     "DatasetChange",
@@ -52,11 +52,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "entering": ("DatasetChange", "FileState", "ItemFailure"),
+    "changes.entering": ("DatasetChange", "FileState", "ItemFailure"),
+    "changes.reconcile": ("ReconcileReport",),
+    "runs": ("MetricValue", "Run", "add_metrics", "find_run", "record_run"),
+    "changes.writer": ("StoreWriter",),
     "errors": ("RetuneError",),
     "feature_store": ("FeatureStore",),
     "fingerprint": ("EncoderSpec", "content_digest"),
-    "reading": (
+    "queries.labelled": (
         "DescriptionVectors",
         "EncoderRow",
         "LabelledImages",
@@ -64,10 +67,7 @@ _HOMES = {
         "read_descriptions",
         "read_labelled_images",
     ),
-    "reading_vectors": ("read_vectors",),
-    "reconcile": ("ReconcileReport",),
-    "runs": ("MetricValue", "Run", "add_metrics", "find_run", "record_run"),
-    "writer": ("StoreWriter",),
+    "queries.bulk": ("read_vectors",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -22,7 +23,7 @@ from .errors import (
 )
 from .schema import CREATE_TABLES, label_matrix_sql
 
-__all__ = ["CATALOG_NAME", "Catalog", "scalar"]
+__all__ = ["CATALOG_NAME", "Catalog", "scalar", "utc_now"]
 
 CATALOG_NAME = "catalog.duckdb"
 _FIRST_WAIT_SECONDS = 0.002
@@ -32,6 +33,11 @@ _LONGEST_WAIT_SECONDS = 0.1
 _OWN_PATIENCE_SECONDS = 1.0
 #: The catalog never reaches for the network: no extension is fetched behind one's back.
 _OFFLINE = {"autoinstall_known_extensions": "false"}
+
+
+def utc_now() -> datetime:
+    """The time as the catalog keeps it: UTC, without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 class Catalog:

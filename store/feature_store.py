@@ -12,6 +12,9 @@ import duckdb
 import pyarrow as pa
 
 from .catalog import CATALOG_NAME, Catalog, scalar
+from .changes.locks import writer_lock
+from .changes.reconcile import ReconcileReport, apply_reconcile, inspect
+from .changes.writer import StoreWriter
 from .errors import (
     QueryError,
     StoreCorruptError,
@@ -19,12 +22,9 @@ from .errors import (
     StoreVersionError,
     StoreWriteError,
 )
-from .locks import writer_lock
-from .reconcile import ReconcileReport, apply_reconcile, inspect
-from .shards import FORMAT_VERSION, verify_shard, write_atomically
-from .vectors import VectorReader
-from .views import create_feature_views
-from .writer import StoreWriter
+from .vectors.reader import VectorReader
+from .vectors.shards import FORMAT_VERSION, verify_shard, write_atomically
+from .vectors.views import create_feature_views
 
 __all__ = ["FeatureStore"]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from retune.pipeline.encode.descriptions import load_descriptions
+from retune.pipeline.descriptions import load_descriptions
 
 __all__ = ["ChatServer", "chat_server", "good_answer"]
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from retune.pipeline.learn.features import Features, Prompts
+from retune.pipeline.learn.problem.features import Features, Prompts
 from retune.store.label_states import NEGATIVE, POSITIVE, UNCERTAIN
 
 FINDINGS = ("Edema", "Mass", "Hernia")

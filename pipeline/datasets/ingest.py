@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from retune.store.errors import ConfigurationError, DatasetError
 
-from .label_table import LabelTable, TableOptions
+from .contract import LabelTable, TableOptions
 from .layouts import read_layout, recognise
 from .missing_files import missing_files, missing_warning
 from .pseudonyms import key_check, pseudonyms

@@ -14,19 +14,23 @@ from typing import Final
 from retune.store.errors import ConfigurationError, DatasetError
 
 from ..findings import CHEXPERT_TOKENS, NIH_TOKENS
-from .brax import find_brax_table, read_brax
-from .chexpert import find_chexpert_tables, read_chexpert
-from .chexpert_plus import find_chexpert_plus_table, read_chexpert_plus
-from .delimited import read_header
-from .hospital_table import find_single_table, read_hospital_table, table_columns
-from .label_table import LabelTable, Reader, TableOptions, check_label_table
-from .mimic import find_mimic_table, read_mimic
-from .nih import find_nih_table, read_nih
-from .openi import OPENI_HEADINGS, find_openi_reports, read_openi
-from .packed import find_tables
-from .padchest import find_padchest_table, read_padchest
-from .padchest_tokens import PADCHEST_TOKENS
-from .vindr import VINDR_TOKENS, find_vindr_tables, read_vindr
+from .contract import LabelTable, Reader, TableOptions, check_label_table
+from .readers.brax import find_brax_table, read_brax
+from .readers.chexpert import find_chexpert_tables, read_chexpert
+from .readers.chexpert_plus import find_chexpert_plus_table, read_chexpert_plus
+from .readers.hospital_table import (
+    find_single_table,
+    read_hospital_table,
+    table_columns,
+)
+from .readers.mimic import find_mimic_table, read_mimic
+from .readers.nih import find_nih_table, read_nih
+from .readers.openi import OPENI_HEADINGS, find_openi_reports, read_openi
+from .readers.padchest import find_padchest_table, read_padchest
+from .readers.padchest_tokens import PADCHEST_TOKENS
+from .readers.vindr import VINDR_TOKENS, find_vindr_tables, read_vindr
+from .tables.delimited import read_header
+from .tables.packed import find_tables
 
 __all__ = ["LAYOUTS", "Layout", "known_layouts", "read_layout", "recognise"]
 

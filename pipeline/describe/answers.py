@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..encode.descriptions.description import Polarity
+from ..descriptions.sentence import Polarity
 
 __all__ = ["ANSWER_SCHEMA", "Answer", "parse_answer"]
 

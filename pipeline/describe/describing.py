@@ -8,10 +8,15 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from retune.store import FeatureStore
-from retune.store.description_sets import SetRow, list_sets, read_drafts, save_draft
+from retune.store.description_sets import (
+    SetRow,
+    list_sets,
+    read_drafts,
+    save_draft,
+)
 from retune.store.errors import ConfigurationError, LanguageModelError
 
-from ..encode.descriptions.description import Polarity, content_digest
+from ..descriptions.sentence import Polarity, content_digest
 from ..findings import NO_FINDING, spelling_key
 from ..progress import Progress, ProgressCallback, silent
 from .instruction import Instruction, load_instruction

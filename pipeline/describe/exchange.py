@@ -10,9 +10,9 @@ import yaml
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 
-from ..encode.descriptions.description import Description, Polarity
-from ..encode.descriptions.document import Document, read_document
-from ..encode.descriptions.library import available_sets, load_descriptions
+from ..descriptions.document import Document, read_document
+from ..descriptions.library import available_sets, load_descriptions
+from ..descriptions.sentence import Description, Polarity
 from .members import Member, find_set, member_from_json, member_to_json, renamed
 from .validation import Problem, Requirements, validate_finding
 

@@ -12,7 +12,7 @@ import yaml
 
 from retune.store.errors import ConfigurationError
 
-from ..encode.descriptions.description import Polarity, content_digest
+from ..descriptions.sentence import Polarity, content_digest
 from .validation import Problem, Requirements
 
 __all__ = ["Instruction", "Message", "digest_of", "load_instruction"]

@@ -10,9 +10,9 @@ from retune.store import FeatureStore
 from retune.store.description_sets import SetRow, add_set, list_sets, read_set
 from retune.store.errors import ConfigurationError
 
-from ..encode.descriptions.description import Description
-from ..encode.descriptions.document import check_set_name
-from ..encode.descriptions.library import available_sets
+from ..descriptions.document import check_set_name
+from ..descriptions.library import available_sets
+from ..descriptions.sentence import Description
 
 __all__ = [
     "Member",

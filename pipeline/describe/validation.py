@@ -13,7 +13,7 @@ from typing import Final
 
 from retune.store.errors import ConfigurationError
 
-from ..encode.descriptions.description import Polarity
+from ..descriptions.sentence import Polarity
 from .languages import LANGUAGES, guess_language
 from .vocabulary import Vocabulary, Words, shipped_vocabulary
 

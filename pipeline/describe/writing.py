@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, Protocol
 
-from ..encode.descriptions.description import Description, Polarity
+from ..descriptions.sentence import Description, Polarity
 from .answers import Answer, parse_answer
 from .instruction import Instruction, Message, digest_of
 from .members import Member, Origin

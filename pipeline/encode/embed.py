@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from retune.store import FeatureStore, StoreWriter
 from retune.store.errors import ConfigurationError
-from retune.store.work import (
+from retune.store.queries.work import (
     count_dataset_findings,
     find_encoder_of_source,
     read_description_work,
@@ -17,20 +17,20 @@ from retune.store.work import (
     read_known_keys,
 )
 
+from ..descriptions.named_sets import load_set
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
-from .accelerators import count_installed, idle_accelerator
-from .backbones import source_of
-from .embed_options import EmbedOptions, EmbedSummary
+from .backbones.accelerators import count_installed, idle_accelerator
+from .backbones.loading import source_of
+from .backbones.long_texts import adopt_images, of_source
 from .engines.engine import Engine, LocalEngine
 from .engines.loading import load_to_embed
-from .long_texts import adopt_images, of_source
-from .shard_sink import ShardSink
-from .text_sets import load_set
-from .work_plan import ImagePlan, file_statuses, plan_images
+from .options import EmbedOptions, EmbedSummary
+from .plan import ImagePlan, file_statuses, plan_images
+from .stage.sink import ShardSink
 
 if TYPE_CHECKING:
-    from .backbone import Backbone
+    from .backbones.contract import Backbone
 
 __all__ = ["EmbedOptions", "EmbedSummary", "embed", "embed_with"]
 

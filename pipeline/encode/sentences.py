@@ -8,8 +8,8 @@ import numpy.typing as npt
 from retune.store import EncoderSpec, FeatureStore
 from retune.store.errors import FingerprintMismatchError
 
-from .backbones import load_backbone, source_of
-from .long_texts import with_long_texts
+from .backbones.chunking import with_long_texts
+from .backbones.loading import load_backbone, source_of
 
 __all__ = ["encode_sentences"]
 

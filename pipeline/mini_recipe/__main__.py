@@ -15,8 +15,8 @@ from pathlib import Path
 from retune.store import FeatureStore
 from retune.store.errors import RetuneError
 
+from ..encode.backbones.mini import save_trained
 from ..encode.embed import EmbedOptions, embed
-from ..encode.mini import save_trained
 from ..findings import FINDINGS
 from ..progress import Progress
 from .card import Measured, patient_list, write_card

@@ -7,15 +7,15 @@ import numpy.typing as npt
 
 from retune.store import FeatureStore
 
-from ..learn.bootstrap import bootstrap_macro_auroc
-from ..learn.chosen_findings import select_findings
-from ..learn.experiment import ExperimentConfig, run_experiment
-from ..learn.features import Features, Prompts
-from ..learn.from_store import load_learning_set
-from ..learn.intervals import delong
-from ..learn.saved_model import predict
-from ..learn.targets import make_targets
-from ..learn.training import build_model, preset, untrained
+from ..learn.problem.chosen_findings import select_findings
+from ..learn.problem.features import Features, Prompts
+from ..learn.problem.targets import make_targets
+from ..learn.runs.experiment import ExperimentConfig, run_experiment
+from ..learn.runs.from_store import load_learning_set
+from ..learn.runs.saved_model import predict
+from ..learn.stats.bootstrap import bootstrap_macro_auroc
+from ..learn.stats.intervals import delong
+from ..learn.training.trainer import build_model, preset, untrained
 
 __all__ = ["MIN_POSITIVE", "Figure", "description_margins", "joint_gain", "zero_shot"]
 

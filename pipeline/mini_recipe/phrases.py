@@ -13,7 +13,7 @@ from importlib.resources import files
 import numpy as np
 import yaml
 
-from ..encode.descriptions import load_descriptions
+from ..descriptions import load_descriptions
 
 __all__ = ["Phrases", "Wording", "compose_sentences", "load_phrases"]
 

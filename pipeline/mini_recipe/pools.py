@@ -15,14 +15,14 @@ import torch
 from retune.store import EncoderSpec, FeatureStore, LabelledImages, read_labelled_images
 from retune.store.label_states import POSITIVE, UNCERTAIN, UNLABELLED
 
-from ..datasets.demo import write_demo
 from ..datasets.ingest import read_dataset
-from ..encode.backbone import Backbone, weights_digest
-from ..encode.backbones import mini_files
+from ..demo import write_demo
+from ..encode.backbones.contract import Backbone, weights_digest
+from ..encode.backbones.loading import mini_files
+from ..encode.backbones.mini import build_mini
 from ..encode.embed import EmbedOptions, embed_with
-from ..encode.mini import build_mini
-from ..encode.preprocess import Preprocess
-from ..memory import keep_freed_memory
+from ..encode.images.preprocess import Preprocess
+from ..platform.memory import keep_freed_memory
 from ..progress import ProgressCallback, silent
 from .training import Pool
 

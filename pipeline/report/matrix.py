@@ -77,7 +77,7 @@ def format_matrix(
         findings: K names.
         auroc: Test AUROC before the first task and after each, shape (T+1, K).
         introduced: The task that introduced each finding, shape (K,), from 1.
-        summary: Figures by name, as `retune.pipeline.learn.incremental` gives them.
+        summary: Figures by name, of `retune.pipeline.learn.stats.incremental`.
         final_low: Lower end of the last row's 95 % intervals, shape (K,).
         final_high: Upper end, shape (K,).
         n_positive: Positive test images, shape (K,).

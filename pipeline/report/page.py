@@ -9,7 +9,7 @@ import numpy as np
 
 from retune.store.errors import ConfigurationError
 
-from ..learn.incremental import FORMULAS
+from ..learn.stats.incremental import FORMULAS
 from .figures import draw_course, draw_findings, draw_overview
 from .groups import GOAL, RunGroup, group_runs, where_it_loses, without_repeats
 from .matrix import markdown_table

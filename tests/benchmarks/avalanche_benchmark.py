@@ -18,13 +18,13 @@ from measuring import Row
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from retune.pipeline.learn.experiment import ExperimentConfig, run_experiment
-from retune.pipeline.learn.features import Features, Prompts
-from retune.pipeline.learn.metrics import auroc
-from retune.pipeline.learn.scenarios import plan_scenario
-from retune.pipeline.learn.targets import Targets, make_targets
-from retune.pipeline.learn.train_config import TrainConfig, preset, training_precision
-from retune.pipeline.learn.training import build_model
+from retune.pipeline.learn.problem.config import TrainConfig, preset, training_precision
+from retune.pipeline.learn.problem.features import Features, Prompts
+from retune.pipeline.learn.problem.scenarios import plan_scenario
+from retune.pipeline.learn.problem.targets import Targets, make_targets
+from retune.pipeline.learn.runs.experiment import ExperimentConfig, run_experiment
+from retune.pipeline.learn.stats.metrics import auroc
+from retune.pipeline.learn.training.trainer import build_model
 
 _TASKS, _BUDGET = 5, 500
 _WARM_UP_IMAGES = 1_500

@@ -14,15 +14,15 @@ import open_clip
 import torch
 from measuring import Row, in_turns
 
-from retune.pipeline.datasets.demo import write_demo
 from retune.pipeline.datasets.ingest import IngestPlan, read_dataset
-from retune.pipeline.encode.backbone import Backbone
-from retune.pipeline.encode.backbones import load_backbone, source_of
+from retune.pipeline.demo import write_demo
+from retune.pipeline.encode.backbones.contract import Backbone
+from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.precision import choose_precision, with_precision
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
-from retune.pipeline.encode.images import decode_image
-from retune.pipeline.encode.precision import choose_precision, with_precision
-from retune.pipeline.memory import keep_freed_memory
-from retune.pipeline.processor import let_threads_sleep
+from retune.pipeline.encode.images.decode import decode_image
+from retune.pipeline.platform.memory import keep_freed_memory
+from retune.pipeline.platform.processor import let_threads_sleep
 from retune.store import FeatureStore
 
 _BATCH = 32

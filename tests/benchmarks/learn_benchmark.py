@@ -20,15 +20,15 @@ import torch
 from measuring import Row
 from torch import Tensor, nn
 
-from retune.pipeline.learn.evaluation import EvaluatedRows
-from retune.pipeline.learn.experiment import ExperimentConfig, run_experiment
-from retune.pipeline.learn.features import Features, Prompts
-from retune.pipeline.learn.incremental import summary_intervals
-from retune.pipeline.learn.method import Problem
-from retune.pipeline.learn.targets import make_targets
-from retune.pipeline.learn.train_config import preset
-from retune.pipeline.learn.training import Trainer, build_model
-from retune.pipeline.memory import keep_freed_memory
+from retune.pipeline.learn.problem.config import preset
+from retune.pipeline.learn.problem.contract import Problem
+from retune.pipeline.learn.problem.features import Features, Prompts
+from retune.pipeline.learn.problem.targets import make_targets
+from retune.pipeline.learn.runs.experiment import ExperimentConfig, run_experiment
+from retune.pipeline.learn.stats.evaluation import EvaluatedRows
+from retune.pipeline.learn.stats.incremental import summary_intervals
+from retune.pipeline.learn.training.trainer import Trainer, build_model
+from retune.pipeline.platform.memory import keep_freed_memory
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE, UNCERTAIN
 
 FINDINGS = (
@@ -206,10 +206,10 @@ def evaluation_row(repeats: int) -> Row:
 
 def precision_row(dim: int = 128) -> Row:
     """Validation AUROC of bfloat16 beside float32, after `label` with the preset."""
-    from retune.pipeline.learn.methods import method_named
-    from retune.pipeline.learn.metrics import auroc
-    from retune.pipeline.learn.saved_model import predict
-    from retune.pipeline.learn.scenarios import plan_scenario
+    from retune.pipeline.learn.methods.registry import method_named
+    from retune.pipeline.learn.problem.scenarios import plan_scenario
+    from retune.pipeline.learn.runs.saved_model import predict
+    from retune.pipeline.learn.stats.metrics import auroc
 
     features, prompts = simulate(dim, 60_000)
     targets = make_targets(features.states)

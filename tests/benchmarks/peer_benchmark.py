@@ -16,10 +16,10 @@ from encode_benchmark import repeated
 from measuring import Row
 
 from retune.pipeline.datasets.ingest import IngestPlan
-from retune.pipeline.encode.backbones import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone, source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
-from retune.pipeline.memory import keep_freed_memory
-from retune.pipeline.processor import let_threads_sleep, usable_cores
+from retune.pipeline.platform.memory import keep_freed_memory
+from retune.pipeline.platform.processor import let_threads_sleep, usable_cores
 from retune.store import FeatureStore
 
 _MODEL = "ViT-B-32"

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from retune.pipeline.memory import share_one_heap
+from retune.pipeline.platform.memory import share_one_heap
 
 share_one_heap()  # as `embed` does, before the imports below start threads
 

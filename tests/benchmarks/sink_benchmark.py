@@ -16,11 +16,11 @@ from PIL import Image
 
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
-from retune.pipeline.encode.reading_images import ImageItem, ReadImage, read_image
-from retune.pipeline.encode.shard_sink import ShardSink
-from retune.pipeline.processor import usable_cores
+from retune.pipeline.encode.images.reading import ImageItem, ReadImage, read_image
+from retune.pipeline.encode.stage.sink import ShardSink
+from retune.pipeline.platform.processor import usable_cores
 from retune.store import EncoderSpec, FeatureStore
-from retune.store.shards import to_stored
+from retune.store.vectors.shards import to_stored
 
 _N_ROWS, _DIM, _BATCH = 1_000_000, 512, 256
 _N_IMAGES, _SIDE, _STUB_BATCH = 3000, 64, 16

@@ -12,7 +12,7 @@ from measuring import Row, print_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
 
-from retune.pipeline.datasets.demo import write_demo
+from retune.pipeline.demo import write_demo
 
 pytestmark = pytest.mark.slow
 

@@ -301,7 +301,7 @@ def test_embed_stops_cleanly_and_goes_on(
     _fine(run("ingest", place / "data", "--layout", "table", cwd=tmp_path))
     backbone = f"local-dir:{place / 'tiny'}"
     program = (
-        "import retune.pipeline.encode.image_stage as e, os, signal\n"
+        "import retune.pipeline.encode.stage.stage as e, os, signal\n"
         # A shell's background jobs, and what they start, ignore Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "original = e._hand_on\n"

@@ -81,7 +81,7 @@ def test_embeddings_are_read_only_for_rows_that_survive_the_filter(
 ) -> None:
     store = filled_store(tmp_path / "s")
     gathered = []
-    from retune.store.vectors import VectorReader
+    from retune.store.vectors.reader import VectorReader
 
     original = VectorReader.gather
 
@@ -482,7 +482,7 @@ def test_a_full_disk_while_committing_is_a_write_error(
     def publish_on_a_full_disk() -> None:
         with store.writer("test") as writer:
             writer.publish(encoder(), "image", digests(["late"]), vectors(1))
-            monkeypatch.setattr("retune.store.writer.insert_shards", full)
+            monkeypatch.setattr("retune.store.changes.writer.insert_shards", full)
 
     with pytest.raises(StoreWriteError, match="No space left"):
         publish_on_a_full_disk()

@@ -10,14 +10,14 @@ import pyarrow as pa
 from retune.store import EncoderSpec, StoreWriter
 
 from ...progress import ProgressCallback
-from ..embed_options import EmbedOptions, EmbedSummary
-from ..image_stage import embed_images
-from ..long_texts import measure_texts
-from ..reading_images import ImageItem
-from ..shard_sink import ShardSink
+from ..backbones.long_texts import measure_texts
+from ..images.reading import ImageItem
+from ..options import EmbedOptions, EmbedSummary
+from ..stage.sink import ShardSink
+from ..stage.stage import embed_images
 
 if TYPE_CHECKING:
-    from ..backbone import Backbone
+    from ..backbones.contract import Backbone
 
 __all__ = ["Engine", "LocalEngine"]
 
@@ -37,7 +37,7 @@ class Engine(Protocol):
         """Encode sentences into shape (B, D)."""
 
     def measure_texts(self, texts: Sequence[str], digests: Sequence[str]) -> pa.Table:
-        """How long sentences are; see `retune.pipeline.encode.long_texts`."""
+        """How long sentences are; see `retune.pipeline.encode.backbones.long_texts`."""
 
     def embed_images(
         self,

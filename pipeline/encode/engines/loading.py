@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING
 
 from retune.store.errors import ConfigurationError
 
-from ...memory import keep_freed_memory
-from ...processor import let_threads_sleep
-from ..backbones import BackboneSource, load_backbone, resolve_device
-from ..embed_options import EmbedOptions
-from ..long_texts import with_long_texts
+from ...platform.memory import keep_freed_memory
+from ...platform.processor import let_threads_sleep
+from ..backbones.loading import BackboneSource, load_backbone, resolve_device
+from ..options import EmbedOptions
 
 if TYPE_CHECKING:
-    from ..backbone import Backbone
+    from ..backbones.contract import Backbone
 
 __all__ = ["load_to_embed"]
 
@@ -49,4 +48,6 @@ def load_to_embed(
         known=known,
         compile_for=options.batch_size_on(device.type) if options.compiled else None,
     )
+    from ..backbones.chunking import with_long_texts  # loads torch
+
     return with_long_texts(backbone, options.long)

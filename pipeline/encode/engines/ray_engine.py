@@ -29,15 +29,15 @@ from retune.store.errors import (
     FingerprintMismatchError,
     RetuneError,
 )
-from retune.store.shards import Vectors, publish_shard
+from retune.store.vectors.shards import Vectors, publish_shard
 
 from ...progress import Progress, ProgressCallback
-from ..backbones import BackboneSource
-from ..embed_options import EmbedOptions, EmbedSummary
-from ..image_stage import embed_images
-from ..long_texts import measure_texts
-from ..reading_images import ImageItem
-from ..shard_sink import COMMIT_PATIENCE_SECONDS, COMMIT_SECONDS, ShardSink
+from ..backbones.loading import BackboneSource
+from ..backbones.long_texts import measure_texts
+from ..images.reading import ImageItem
+from ..options import EmbedOptions, EmbedSummary
+from ..stage.sink import COMMIT_PATIENCE_SECONDS, COMMIT_SECONDS, ShardSink
+from ..stage.stage import embed_images
 from .loading import load_to_embed
 from .work_units import WorkUnit, plan_units
 

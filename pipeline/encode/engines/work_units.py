@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..reading_images import ImageItem
+from ..images.reading import ImageItem
 
 __all__ = ["WorkUnit", "plan_units"]
 

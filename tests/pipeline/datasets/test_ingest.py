@@ -5,8 +5,8 @@ import pyarrow.compute as pc
 import pytest
 from reference_labels import CHEXPERT_HEADER, NIH_HEADER, chexpert_row, nih_row
 
+from retune.pipeline.datasets.contract import TableOptions
 from retune.pipeline.datasets.ingest import PLAN_SCHEMA, read_dataset
-from retune.pipeline.datasets.label_table import TableOptions
 from retune.pipeline.datasets.splits import resplit
 from retune.store.errors import ConfigurationError, DatasetError
 

@@ -24,7 +24,7 @@ from reference_labels import (
 )
 
 from retune.pipeline.datasets import layouts
-from retune.pipeline.datasets.label_table import (
+from retune.pipeline.datasets.contract import (
     IMAGE_SCHEMA,
     LabelTable,
     TableOptions,

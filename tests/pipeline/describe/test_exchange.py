@@ -14,7 +14,7 @@ from retune.pipeline.describe.exchange import (
 )
 from retune.pipeline.describe.members import Member, Origin, find_set, publish
 from retune.pipeline.describe.validation import Requirements
-from retune.pipeline.encode.descriptions import load_descriptions
+from retune.pipeline.descriptions import load_descriptions
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 

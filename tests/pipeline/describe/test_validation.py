@@ -16,8 +16,8 @@ from retune.pipeline.describe.validation import (
     validate_sentence,
 )
 from retune.pipeline.describe.vocabulary import Vocabulary, Words, shipped_vocabulary
-from retune.pipeline.encode.descriptions import load_descriptions
-from retune.pipeline.encode.descriptions.description import Polarity
+from retune.pipeline.descriptions import load_descriptions
+from retune.pipeline.descriptions.sentence import Polarity
 from retune.store.errors import ConfigurationError
 
 _ASKED = Requirements()

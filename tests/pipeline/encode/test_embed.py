@@ -13,9 +13,9 @@ from image_samples import write_dataset, write_images, write_table, write_tiny_b
 
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode import embed as embed_module
-from retune.pipeline.encode import shard_sink
-from retune.pipeline.encode.backbone import Backbone
+from retune.pipeline.encode.backbones.contract import Backbone
 from retune.pipeline.encode.embed import EmbedOptions, EmbedSummary, embed
+from retune.pipeline.encode.stage import sink as shard_sink
 from retune.pipeline.progress import Progress
 from retune.store import FeatureStore, choose_encoder, read_labelled_images
 from retune.store.errors import BackboneError, ConfigurationError, StoreWriteError
@@ -267,7 +267,7 @@ def test_a_backbone_that_breaks_down_keeps_what_is_encoded(
 
     monkeypatch.setattr(Backbone, "encode_images", breaking)
     # One core: of two lanes either may come first.
-    monkeypatch.setattr("retune.pipeline.encode.image_stage.usable_cores", lambda: 1)
+    monkeypatch.setattr("retune.pipeline.encode.stage.stage.usable_cores", lambda: 1)
     with pytest.raises(BackboneError, match="the device is gone"):
         _embed(store, backbone, precision="float32")
     kept = len(_vectors(store))
@@ -281,7 +281,7 @@ def test_a_backbone_that_breaks_down_keeps_what_is_encoded(
 def test_a_full_disk_keeps_what_is_committed(
     store: FeatureStore, backbone: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retune.store import shards
+    from retune.store.vectors import shards
 
     original, calls = shards.write_atomically, []
 

@@ -8,7 +8,7 @@ import yaml
 from retune.pipeline.findings import FINDINGS
 from retune.pipeline.mini_recipe.phrases import compose_sentences, load_phrases
 
-_PARAPHRASES = Path(__file__).parents[1] / "encode" / "paraphrases.yaml"
+_PARAPHRASES = Path(__file__).parents[1] / "encode" / "backbones" / "paraphrases.yaml"
 
 
 def test_the_same_seed_draws_the_same_sentences() -> None:

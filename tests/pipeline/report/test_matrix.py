@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retune.pipeline.learn.incremental import summarise
+from retune.pipeline.learn.stats.incremental import summarise
 from retune.pipeline.report.matrix import format_matrix, markdown_table, short_names
 
 _R = np.array([[0.5, 0.6, np.nan], [0.8, 0.65, np.nan], [0.7, 0.9, np.nan]])

@@ -1,0 +1,1 @@
+"""`retune-cli describe` and its subcommands."""

@@ -1,0 +1,1 @@
+"""What every skin calls: typed requests in, typed results out; nothing is printed."""

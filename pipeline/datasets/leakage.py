@@ -1,0 +1,152 @@
+"""Patients and pictures that stand in two splits: every figure would be too good.
+
+Ingest never tears a patient of one dataset. Two datasets may share patients: two pools
+cut from ChestX-ray14 do, and CheXpert Plus has CheXpert's.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+
+from retune.store.errors import LeakageError
+from retune.store.feature_store import FeatureStore
+from retune.store.queries.labelled import checked_condition
+
+__all__ = [
+    "Leak",
+    "check_leakage",
+    "find_leaks",
+    "read_identities",
+    "read_populations",
+]
+
+#: Whose patients they are. One layout is one hospital's or one publisher's patients;
+#: the tables of hospitals may use the same numbers for different people.
+_POPULATION: Final = """CASE layout WHEN 'table' THEN 'dataset ' || dataset
+    WHEN 'chexpert-plus' THEN 'chexpert' ELSE layout END"""
+_SHOWN: Final = 5
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What two or more splits have in common.
+
+    Attributes:
+        kind: ``patient``, or ``picture`` for the same file content.
+        datasets: Where they are.
+        n_shared: How many patients or pictures.
+        n_images: Images of theirs.
+        examples: Up to five ids: of patients, or image ids.
+    """
+
+    kind: str
+    datasets: tuple[str, ...]
+    n_shared: int
+    n_images: int
+    examples: tuple[str, ...]
+
+
+def read_populations(store: FeatureStore) -> dict[str, str]:
+    """Dataset -> whose patients it has; equal ids of one population are one patient."""
+    rows = store.sql(f"SELECT dataset, {_POPULATION} FROM datasets").fetchall()
+    return {str(dataset): str(population) for dataset, population in rows}
+
+
+def read_identities(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> pa.Table:
+    """Whose images these are and what they show, to compare sets of images.
+
+    Returns:
+        Columns `image_id`, `population`, `patient_id`, `split` and `content_digest`
+        (null where no image was read yet).
+
+    Raises:
+        QueryError: `where` is not a valid condition.
+    """
+    with store.catalog.read() as connection:
+        condition = checked_condition(connection, where)
+    return store.sql(
+        f"""SELECT image_id, population, patient_id, split, content_digest
+        FROM (SELECT * FROM images WHERE {condition})
+        JOIN (SELECT dataset, {_POPULATION} AS population FROM datasets) USING (dataset)
+        WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)""",
+        {"datasets": datasets and list(datasets)},
+    ).to_arrow_table()
+
+
+def find_leaks(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> list[Leak]:
+    """Patients and pictures that are in more than one split.
+
+    Pictures are known once `embed` has read them.
+
+    Args:
+        store: Where to look.
+        datasets: Only these; None for all.
+        where: A SQL condition over `images`; None for all.
+
+    Raises:
+        QueryError: `where` is not a valid condition.
+    """
+    with store.catalog.read() as connection:
+        condition = checked_condition(connection, where)
+    rows = store.sql(
+        f"""WITH chosen AS (SELECT * FROM (SELECT * FROM images WHERE {condition})
+            JOIN (SELECT dataset, {_POPULATION} AS population FROM datasets)
+            USING (dataset)
+            WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)),
+        shared AS (
+            SELECT 'patient' AS kind, patient_id AS example, count(*) AS n,
+                list_sort(list(DISTINCT dataset)) AS places
+            FROM chosen GROUP BY population, patient_id
+            HAVING count(DISTINCT split) > 1
+            UNION ALL
+            SELECT 'picture', min(image_id), count(*), list_sort(list(DISTINCT dataset))
+            FROM chosen WHERE content_digest IS NOT NULL GROUP BY content_digest
+            HAVING count(DISTINCT split) > 1)
+        SELECT kind, places, count(*), sum(n)::BIGINT,
+            list_sort(list(example))[:{_SHOWN}]
+        FROM shared GROUP BY kind, places ORDER BY kind, places""",
+        {"datasets": datasets and list(datasets)},
+    ).fetchall()
+    return [
+        Leak(kind, tuple(places), n_shared, n_images, tuple(examples))
+        for kind, places, n_shared, n_images, examples in rows
+    ]
+
+
+def check_leakage(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> None:
+    """Refuse images whose splits share patients or pictures.
+
+    Raises:
+        LeakageError: They do.
+        QueryError: `where` is not a valid condition.
+    """
+    leaks = find_leaks(store, datasets=datasets, where=where)
+    if not leaks:
+        return
+    told = "; ".join(
+        f"{leak.n_shared:,} {leak.kind}{'s' * (leak.n_shared > 1)} of "
+        f"{' and '.join(leak.datasets)}, such as {leak.examples[0]}"
+        for leak in leaks
+    )
+    raise LeakageError(
+        f"in more than one split: {told}",
+        "Divide all patients anew with --split-seed, leave out images with --datasets "
+        "or --where, or say --allow-leakage if you mean it.",
+    )

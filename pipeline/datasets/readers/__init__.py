@@ -1,0 +1,1 @@
+"""One file per dataset layout: its tables become a `LabelTable`."""

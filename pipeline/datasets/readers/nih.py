@@ -1,0 +1,204 @@
+"""NIH ChestX-ray14: `Data_Entry_2017*.csv` beside folders of images.
+
+The labeller states its whole vocabulary for every image (Wang et al., CVPR 2017), so a
+finding that is not listed is negative, not absent.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from retune.store.errors import DatasetError
+from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE
+
+from ...findings import NIH_TOKENS, NO_FINDING
+from ..contract import LabelTable, TableOptions, image_columns
+from ..tables.cells import ages, required_ids, sexes, text_or_null
+from ..tables.delimited import TextTable, read_csv
+from ..tables.image_paths import check_paths, tidy_paths
+from ..tables.packed import find_tables
+
+__all__ = ["find_nih_table", "read_nih"]
+
+_IMAGE, _LABELS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
+_VISIT, _AGE, _SEX, _VIEW = (
+    "Follow-up #",
+    "Patient Age",
+    "Patient Gender",
+    "View Position",
+)
+_REQUIRED: Final = (_IMAGE, _LABELS, _VISIT, _PATIENT, _AGE, _SEX, _VIEW)
+
+#: The corrected table (2020), preferred where the first one lies beside it.
+_CORRECTED: Final = "Data_Entry_2017_v2020.csv"
+
+_LISTS: Final[Mapping[str, str]] = {
+    "train_val_list.txt": "train",
+    "test_list.txt": "test",
+}
+_FINDINGS: Final = tuple(NIH_TOKENS.values())
+
+
+def find_nih_table(root: Path) -> Path | None:
+    """The label table of ChestX-ray14 in `root`, or None where there is none.
+
+    Raises:
+        DatasetError: There are several, and none is the corrected one of 2020.
+    """
+    tables = find_tables(root, "Data_Entry_2017*.csv")
+    found = find_tables(root, _CORRECTED)[:1] or tables
+    if len(found) > 1:
+        names = ", ".join(table.name for table in found)
+        raise DatasetError(
+            f"{root} holds several label tables: {names}",
+            "Name the one to read with --file.",
+        )
+    return found[0] if found else None
+
+
+def read_nih(root: Path, options: TableOptions) -> LabelTable:
+    """Read ChestX-ray14, in full or cut down to some of its rows.
+
+    Images are looked for in ``images/`` and ``images_*/images/``; one that is in none
+    of them keeps the path ``images/NAME`` and is counted in a warning.
+
+    Raises:
+        DatasetError: There is no label table, or it cannot be read.
+    """
+    file = root / options.file if options.file else find_nih_table(root)
+    if file is None:
+        raise DatasetError(
+            f"{root} holds no Data_Entry_2017*.csv",
+            "Give the folder that holds NIH's label table.",
+        )
+    table = read_csv(file)
+    table.require(_REQUIRED)
+    states, label_warnings = _states(table)
+    names = tidy_paths(table.column(_IMAGE))
+    check_paths(names, table.places)
+    paths, path_warnings = _on_disk(root, names)
+    patients = required_ids(table, _PATIENT)
+    sex, sex_warnings = sexes(table.column(_SEX), _SEX)
+    age, age_warnings = ages(table.column(_AGE), _AGE)
+    split, split_warnings = _official_split(root, names)
+    images = image_columns(
+        path=paths,
+        patient_id=patients,
+        study_id=pc.binary_join_element_wise(
+            patients, text_or_null(table.column(_VISIT)), "_"
+        ),
+        view=pc.utf8_upper(text_or_null(table.column(_VIEW))),
+        sex=sex,
+        age=age,
+        official_split=split,
+    )
+    warnings = (
+        *label_warnings, *path_warnings, *sex_warnings, *age_warnings, *split_warnings
+    )  # fmt: skip
+    return LabelTable("nih", images, _FINDINGS, states, warnings)
+
+
+def _states(table: TextTable) -> tuple[np.ndarray, list[str]]:
+    """Label states (N, 14); only the few distinct label strings are parsed."""
+    encoded = pc.dictionary_encode(table.column(_LABELS))
+    rows = encoded.indices.to_numpy()
+    counts = np.bincount(rows, minlength=len(encoded.dictionary))
+    codes = np.full((len(counts), len(_FINDINGS)), NEGATIVE, dtype=np.int8)
+    unknown: dict[str, int] = {}
+    blank = contradictory = 0
+    for i, labels in enumerate(encoded.dictionary.to_pylist()):
+        tokens = {token.strip() for token in labels.split("|")} - {""}
+        if not tokens:
+            codes[i] = ABSENT
+            blank += int(counts[i])
+        if NO_FINDING in tokens and len(tokens) > 1:
+            contradictory += int(counts[i])
+        for token in sorted(tokens - {NO_FINDING}):
+            if token in NIH_TOKENS:
+                codes[i, _FINDINGS.index(NIH_TOKENS[token])] = POSITIVE
+            else:
+                unknown[token] = unknown.get(token, 0) + int(counts[i])
+    warnings = [
+        f"column {_LABELS!r}: unknown label {token!r} ignored in {count:,} rows"
+        for token, count in sorted(unknown.items())
+    ]
+    if blank:
+        warnings.append(
+            f"column {_LABELS!r}: blank in {blank:,} rows; nothing is known of them"
+        )
+    if contradictory:
+        warnings.append(
+            f"column {_LABELS!r}: {NO_FINDING!r} beside a finding in"
+            f" {contradictory:,} rows; the findings were kept"
+        )
+    return codes[rows], warnings
+
+
+def _on_disk(root: Path, names: pa.StringArray) -> tuple[pa.StringArray, list[str]]:
+    """Paths relative to the root, and a warning for the images that are not there."""
+    folders = [root / "images", *sorted(root.glob("images_*/images"))]
+    file_names: list[str] = []
+    file_folders: list[str] = []
+    for folder in folders:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                here = [entry.name for entry in entries]
+            file_names += here
+            file_folders += [folder.relative_to(root).as_posix()] * len(here)
+    # NIH names are unique over all folders; a copy further on is not looked at.
+    where = pc.index_in(names, value_set=pa.array(file_names, pa.string()))
+    folder_of = pa.array(file_folders, pa.string()).take(where)
+    paths = pc.binary_join_element_wise(pc.fill_null(folder_of, "images"), names, "/")
+    missing = names.filter(pc.is_null(where))
+    if not len(missing):
+        return paths, []
+    shown = ", ".join(missing[:10].to_pylist())
+    return paths, [
+        f"{len(missing):,} of {len(names):,} images are not in images/ or"
+        f" images_*/images/: {shown}{', …' if len(missing) > 10 else ''}"
+    ]
+
+
+def _official_split(
+    root: Path, names: pa.StringArray
+) -> tuple[pa.StringArray, list[str]]:
+    """NIH's own lists, where they lie beside the table; null for images in neither."""
+    split = pa.nulls(len(names), pa.string())
+    warnings = []
+    for file_name, value in _LISTS.items():
+        file = root / file_name
+        if not file.is_file():
+            continue
+        listed = _listed_names(file)
+        here = pc.is_in(names, value_set=listed)
+        both = pc.and_(here, pc.is_valid(split))
+        if pc.any(both).as_py():
+            first = names[pc.index(both, True).as_py()].as_py()
+            raise DatasetError(
+                f"{pc.sum(both).as_py():,} images are in both {' and '.join(_LISTS)},"
+                f" first {first!r}",
+                "Download NIH's two lists again.",
+            )
+        split = pc.if_else(here, value, split)
+        absent = len(listed) - pc.sum(here).as_py()
+        if absent:
+            warnings.append(f"{file_name}: {absent:,} images that the table has not")
+    unlisted = split.null_count
+    if 0 < unlisted < len(names):
+        warnings.append(f"{unlisted:,} images are in neither official list")
+    return split, warnings
+
+
+def _listed_names(file: Path) -> pa.StringArray:
+    try:
+        lines = file.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(
+            f"cannot read {file}: {error}", "Download NIH's lists again."
+        ) from error
+    return pc.unique(pa.array(lines, pa.string()))

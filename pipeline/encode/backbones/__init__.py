@@ -1,0 +1,1 @@
+"""Frozen image-text models: found, loaded, made fast."""

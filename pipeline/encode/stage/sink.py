@@ -1,0 +1,173 @@
+"""Gathering encoded rows until they make a shard, and writing it in the background."""
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+
+from retune.store import EncoderSpec, FileState, ItemFailure
+from retune.store.errors import BackboneError, StoreError, StoreWriteError
+from retune.store.vectors.shards import Vectors
+
+from .digest_set import DigestSet
+
+__all__ = [
+    "COMMIT_PATIENCE_SECONDS",
+    "COMMIT_SECONDS",
+    "ShardSink",
+    "ShardWriter",
+]
+
+#: Readers may hold the catalog; encoding goes on and the commit is tried again later.
+COMMIT_PATIENCE_SECONDS = 2.0
+#: A commit costs about as much as writing a shard, so that shards which follow each
+#: other faster than this share one.
+COMMIT_SECONDS = 2.0
+
+
+class ShardWriter(Protocol):
+    """What a sink asks of whatever writes for it; see `retune.store.StoreWriter`."""
+
+    def publish(
+        self, spec: EncoderSpec, modality: str, keys: Sequence[str], vectors: Vectors
+    ) -> None:
+        """Put vectors safely on the disk."""
+
+    def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
+        """Remember what is to be committed with them."""
+
+    def commit(self, patience_seconds: float | None = None) -> bool:
+        """Make it visible; False if it has to be tried again."""
+
+
+class ShardSink:
+    """Collects vectors of one modality and publishes them shard by shard.
+
+    One thread of the sink's own writes, so that encoding goes on meanwhile; at most one
+    shard is being written while the next fills. What files looked like and what failed
+    is committed together with, never before, the vectors that were made of them.
+
+    Use it as a context manager. On leaving, everything is published and committed, also
+    after Ctrl-C or a failure of the backbone: what is encoded is kept.
+
+    Args:
+        writer: Of the store; nobody else may use it while the sink is open.
+        spec: The encoder.
+        modality: ``image`` or ``text``.
+        shard_rows: Publish when so many vectors have come together.
+        flush_seconds: Publish at the latest after this time.
+
+    Attributes:
+        waited_seconds: How long the caller was held up by writing.
+    """
+
+    def __init__(
+        self,
+        writer: ShardWriter,
+        spec: EncoderSpec,
+        modality: str,
+        *,
+        shard_rows: int = 16_384,
+        flush_seconds: float = 60.0,
+    ) -> None:
+        self._writer = writer
+        self._spec = spec
+        self._modality = modality
+        self._shard_rows = shard_rows
+        self._flush_seconds = flush_seconds
+        self._seen = DigestSet()
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._writing: Future[None] | None = None
+        self._committed_at = -float("inf")
+        self.waited_seconds = 0.0
+        self._clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None or issubclass(kind, (KeyboardInterrupt, BackboneError)):
+                self.flush()
+                self._wait()
+                self._writer.commit(COMMIT_PATIENCE_SECONDS)
+        finally:
+            self._pool.shutdown(wait=True)
+
+    def _clear(self) -> None:
+        self._keys: list[str] = []
+        self._vectors: list[Vectors] = []
+        self._files: list[FileState] = []
+        self._failures: list[ItemFailure] = []
+        self._since = time.monotonic()
+
+    def has(self, key: str) -> bool:
+        """Whether this sink was given a vector for this content."""
+        return key in self._seen
+
+    def add(self, keys: Sequence[str], vectors: Vectors) -> None:
+        """Take vectors, shape (n, D), for n contents that the sink does not have."""
+        self._seen.add(keys)
+        self._keys.extend(keys)
+        self._vectors.append(vectors)
+
+    def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
+        """Take what is to be committed with the vectors; publish if it is time.
+
+        Raises:
+            StoreWriteError: The disk refused a shard.
+        """
+        self._files.extend(files)
+        self._failures.extend(failures)
+        due = time.monotonic() - self._since >= self._flush_seconds
+        if due or len(self._keys) >= self._shard_rows:
+            self.flush()
+
+    def flush(self) -> None:
+        """Begin to publish what has come together, once the shard before is written.
+
+        Raises:
+            StoreWriteError: The disk refused the shard before.
+        """
+        self._wait()
+        vectors = np.concatenate(self._vectors) if self._vectors else None
+        self._writing = self._pool.submit(
+            self._write, self._keys, vectors, self._files, self._failures
+        )
+        self._clear()
+
+    def _wait(self) -> None:
+        """Wait for the shard that is being written, and raise what befell it."""
+        if self._writing is not None:
+            started = time.perf_counter()
+            writing, self._writing = self._writing, None
+            writing.result()
+            self.waited_seconds += time.perf_counter() - started
+
+    def _write(
+        self,
+        keys: Sequence[str],
+        vectors: Vectors | None,
+        files: Sequence[FileState],
+        failures: Sequence[ItemFailure],
+    ) -> None:
+        try:
+            if vectors is not None:
+                self._writer.publish(self._spec, self._modality, keys, vectors)
+        except StoreWriteError:
+            with suppress(StoreError):  # the failed write is what is reported
+                self._writer.commit(COMMIT_PATIENCE_SECONDS)
+            raise
+        self._writer.note(files, failures)
+        if time.monotonic() - self._committed_at >= COMMIT_SECONDS:
+            self._writer.commit(COMMIT_PATIENCE_SECONDS)
+            self._committed_at = time.monotonic()

@@ -1,0 +1,1 @@
+"""How tasks are learned: one file per method."""

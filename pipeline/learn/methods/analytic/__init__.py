@@ -1,0 +1,1 @@
+"""`analytic`: exact ridge heads from sums of images."""

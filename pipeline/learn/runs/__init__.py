@@ -1,0 +1,1 @@
+"""One run: learned, evaluated, recorded, read back."""

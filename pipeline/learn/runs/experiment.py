@@ -1,0 +1,388 @@
+"""One run: learn a scenario, evaluate after each task, compare with the bounds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from retune.store import MetricValue
+from retune.store.errors import TrainingError
+
+from ...platform.memory import keep_freed_memory
+from ...progress import Progress, ProgressCallback, silent
+from ..methods.analytic.counted import check_new_images
+from ..methods.registry import method_named
+from ..problem.chosen_findings import (
+    choose_findings,
+    select_findings,
+    usable_findings,
+    with_findings,
+)
+from ..problem.config import TrainConfig, untrained
+from ..problem.contract import Method, Model, Problem
+from ..problem.features import Features, Prompts
+from ..problem.prediction import Prediction
+from ..problem.scenarios import (
+    Scenario,
+    Task,
+    Visible,
+    merge_tasks,
+    nothing_new,
+    plan_scenario,
+)
+from ..problem.score import Score, check_score, with_score
+from ..problem.targets import (
+    BlankPolicy,
+    Targets,
+    UncertainPolicy,
+    make_targets,
+)
+from ..stats.evaluation import EvaluatedRows, Evaluation, evaluate_predictions
+from ..stats.incremental import summarise, summary_intervals
+from ..stats.intervals import PatientInfluence, mean_auroc_interval
+from ..stats.subgroups import Groups
+from ..training.threads import few_threads
+from ..training.trainer import build_model
+from .checkpoints import Checkpoints
+from .metric_rows import EvaluatedRun, run_values
+from .saved_model import predict
+from .state import RunState
+
+__all__ = [
+    "Experiment",
+    "ExperimentConfig",
+    "run_experiment",
+]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """What a run is.
+
+    Attributes:
+        scenario: One of `SCENARIOS`.
+        train: How adaptors are trained.
+        preset: The name that `train` came from, for the record.
+        method: How tasks are learned, a name in `METHODS`.
+        findings: Only these, and they must be usable; None: all that are.
+        order: Findings in the order of their tasks; None: as they are listed.
+        n_tasks: Parts of the ``data`` scenario.
+        visible: ``current`` or ``cumulative``.
+        uncertain: Policy for uncertain labels.
+        blank: Policy for findings not mentioned.
+        score: What figures are of, one of `SCORES`.
+        with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    scenario: str
+    train: TrainConfig = field(default_factory=TrainConfig)
+    preset: str = "default"
+    method: str = "finetune"
+    findings: tuple[str, ...] | None = None
+    order: tuple[str, ...] | None = None
+    n_tasks: int = 5
+    visible: Visible = "current"
+    uncertain: UncertainPolicy = "ignore"
+    blank: BlankPolicy = "negative"
+    score: Score = "difference"
+    with_bounds: bool = True
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What a run gave; K findings, T tasks.
+
+    Attributes:
+        config: What the run was.
+        findings: K names.
+        scenario: The tasks.
+        difference: R, test AUROC of s⁺ − s⁻ after each task, or of the score that was
+            asked for, shape (T+1, K); row 0 is zero-shot. NaN for findings with one
+            class in the test split.
+        positive: The same of s⁺ alone, the reference's score.
+        final: Evaluation on the test split after the last task.
+        bounds: Name -> test AUROC, shape (K,).
+        summary: Incremental figures by name.
+        summary_interval: The ends of their 95 % intervals over test patients.
+        metrics: All figures as rows for the catalog.
+        dropped: Finding -> why it was not trained.
+        excluded: Finding -> why it has no figure.
+        thresholds: Tuned on validation, shape (K,).
+        model: After the last task.
+        prediction: Of the final model; rows of training images are not scored and 0.
+        prompts: The descriptions of the K findings.
+        state: What the method needs to go on learning; empty for ``zero-shot``.
+    """
+
+    config: ExperimentConfig
+    findings: tuple[str, ...]
+    scenario: Scenario
+    difference: Floats
+    positive: Floats
+    final: Evaluation
+    bounds: Mapping[str, Floats]
+    summary: Mapping[str, float]
+    summary_interval: Mapping[str, tuple[float, float]]
+    metrics: tuple[MetricValue, ...]
+    dropped: Mapping[str, str]
+    excluded: Mapping[str, str]
+    thresholds: Floats
+    model: Model
+    prediction: Prediction
+    prompts: Prompts
+    state: Mapping[str, torch.Tensor] = field(default_factory=dict)
+
+
+def run_experiment(
+    features: Features,
+    prompts: Prompts,
+    config: ExperimentConfig,
+    progress: ProgressCallback = silent,
+    *,
+    start: RunState | None = None,
+    checkpoints: Checkpoints | None = None,
+    groups: Groups | None = None,
+) -> Experiment:
+    """Run a scenario and evaluate it.
+
+    Thresholds and early stopping use validation rows only; test rows are scored, never
+    used to choose.
+
+    Args:
+        features: The images.
+        prompts: Descriptions of all their findings.
+        config: What to run.
+        progress: Told after each task.
+        start: Go on from this run: its findings, descriptions and state.
+        checkpoints: Where to keep the state after each task, and to find those that an
+            interrupted run left.
+        groups: Of all images, to give figures of each group too.
+
+    Raises:
+        ConfigurationError: An option names something that does not exist.
+        TrainingError: The scenario cannot be run on these images.
+    """
+    keep_freed_memory()
+    check_score(config.score)
+    _check_splits(features)
+    targets = _targets(features, config)
+    dropped = usable_findings(features, targets)
+    if start is None:
+        names = choose_findings(
+            features.findings, dropped, config.findings, config.order
+        )
+        features, prompts = select_findings(features, prompts, names)
+    else:
+        if config.scenario != "merge":
+            check_new_images(
+                start.tensors, features.image_id[features.rows("validation")]
+            )
+        names = list(start.findings)
+        features, prompts = with_findings(features, names), start.prompts
+        dropped = {name: why for name, why in dropped.items() if name not in names}
+    prompts.check(features.findings)
+    targets = _targets(features, config)
+    plan = nothing_new if config.scenario == "merge" else plan_scenario
+    scenario = plan(
+        config.scenario,
+        targets,
+        features.patient,
+        features.rows("train"),
+        names,
+        order=[names.index(name) for name in config.order] if config.order else None,
+        n_tasks=config.n_tasks,
+        visible=config.visible,
+        seed=config.train.seed,
+    )
+    run = _Run(features, prompts, targets, config, start, checkpoints)
+    with few_threads(config.train.batch_size, features.embedding.shape):
+        model, predictions, method = run.sequence(scenario.tasks, progress)
+        bounds = run.bounds(scenario) if config.with_bounds else {}
+        experiment = _evaluate(
+            run, scenario, model, predictions, bounds, dropped, groups
+        )
+    return replace(experiment, state=method.state() if method else {})
+
+
+def _check_splits(features: Features) -> None:
+    for split in ("train", "test"):
+        if not len(features.rows(split)):
+            raise TrainingError(
+                f"no image is in the {split} split",
+                "Check the split column, or split anew with --split-seed.",
+            )
+
+
+def _targets(features: Features, config: ExperimentConfig) -> Targets:
+    return make_targets(
+        features.states,
+        config.uncertain,
+        config.blank,
+        findings=features.findings,
+        training=features.split == "train",
+    )
+
+
+@dataclass(frozen=True)
+class _Run:
+    """The images of a run, and how models are made and trained on them."""
+
+    features: Features
+    prompts: Prompts
+    targets: Targets
+    config: ExperimentConfig
+    start: RunState | None = None
+    checkpoints: Checkpoints | None = None
+
+    def _problem(self) -> Problem:
+        return Problem(
+            self.features,
+            self.prompts,
+            self.targets,
+            self.config.train,
+            torch.device(self.config.device),
+        )
+
+    def _zero_shot(self) -> Model:
+        dim = self.features.embedding.shape[1]
+        train = untrained(self.config.train)
+        return build_model(train, self.prompts, len(self.features.findings), dim)
+
+    def sequence(
+        self, tasks: Sequence[Task], progress: ProgressCallback = silent
+    ) -> tuple[Model, list[Prediction], Method | None]:
+        """Learn tasks in order; predictions before the first and after each."""
+        zero_shot = self._zero_shot()
+        predictions = [self._predict(zero_shot)]
+        if not tasks:
+            return zero_shot, predictions, None
+        method = method_named(self.config.method)(self._problem())
+        if self.start is not None:
+            method.restore(self.start.tensors)
+        for place, task in enumerate(tasks, start=1):
+            self._learn(method, task, place)
+            predictions.append(self._predict(method.model))
+            progress(Progress("tasks", place, len(tasks), task.name))
+        return method.model, predictions, method
+
+    @cached_property
+    def _held(self) -> npt.NDArray[np.int64]:
+        """Rows of validation and test."""
+        return np.flatnonzero(self.features.split != "train")
+
+    def _predict(self, model: Model) -> Prediction:
+        """Scores of validation and test images; nothing is said of training images."""
+        found = predict(model, self.features.embedding, rows=self._held)
+        return with_score(found, self.config.score, self.config.method)
+
+    def _learn(self, method: Method, task: Task, place: int) -> None:
+        """Learn a task, or take up the state that an interrupted run left after it."""
+        if self.checkpoints is None:
+            method.learn(task)
+            return
+        kept = self.checkpoints.find(place)
+        if kept is not None:
+            method.restore(kept)
+            return
+        method.learn(task)
+        self.checkpoints.keep(place, method.state())
+
+    def rows(self, split: str) -> EvaluatedRows:
+        """The images of a split."""
+        return EvaluatedRows.of(self.features, self.targets, self.features.rows(split))
+
+    def bounds(self, scenario: Scenario) -> dict[str, PatientInfluence]:
+        """Test AUROC of what the scenario is held against."""
+        from .bounds import logistic_regression_scores
+
+        found = {}
+        every = plan_scenario(
+            "joint",
+            self.targets,
+            self.features.patient,
+            self.features.rows("train"),
+            self.features.findings,
+        )
+        if scenario.name != "joint":
+            found["joint"] = self._once(every.tasks[0])
+        if scenario.name in ("class", "label"):
+            merged = merge_tasks(scenario.tasks, len(self.features.image_id))
+            found["joint-observed"] = self._once(merged)
+        elif scenario.name == "data":
+            found["joint-observed"] = found["joint"]  # its parts are all cells
+        if isinstance(self.features.embedding, np.memmap):
+            return found  # scikit-learn would need all vectors in memory, in float32
+        found["logistic regression"] = self.rows("test").influence(
+            logistic_regression_scores(self.features, self.targets)
+        )
+        return found
+
+    def _once(self, task: Task) -> PatientInfluence:
+        alone = replace(self, start=None, checkpoints=None)
+        _, predictions, _ = alone.sequence([task])
+        return self.rows("test").influence(predictions[-1].difference)
+
+
+def _evaluate(
+    run: _Run,
+    scenario: Scenario,
+    model: Model,
+    predictions: Sequence[Prediction],
+    bounds: Mapping[str, PatientInfluence],
+    dropped: Mapping[str, str],
+    groups: Groups | None,
+) -> Experiment:
+    findings, images = run.features.findings, run.rows("test")
+    test, validation, thresholds = evaluate_predictions(
+        images, run.rows("validation"), predictions, run.config.train.seed
+    )
+    tasks = [one.influence for one in test]
+    held = bounds.get("joint"), bounds.get("joint-observed")
+    summary = summarise(
+        np.stack([one.auroc for one in tasks]),
+        scenario.introduced,
+        *(None if bound is None else bound.auroc for bound in held),
+    )
+    intervals = summary_intervals(tasks, scenario.introduced, *held)
+    # Wherever the reference is compared, its own score is told too.
+    positive = images.influence(predictions[-1].positive)
+    every = ~np.isnan(positive.auroc)
+    summary["final_auroc_positive"], *ends = mean_auroc_interval(positive, every)
+    intervals["final_auroc_positive"] = (ends[0], ends[1])
+    evaluated = EvaluatedRun(
+        findings,
+        scenario.introduced,
+        test,
+        validation,
+        bounds,
+        {name: (value, *intervals[name]) for name, value in summary.items()},
+    )
+    return Experiment(
+        config=run.config,
+        findings=findings,
+        scenario=scenario,
+        difference=np.stack([one.auroc for one in test]),
+        positive=np.stack([one.others["auroc_positive"] for one in test]),
+        final=test[-1],
+        bounds={name: bound.auroc for name, bound in bounds.items()},
+        summary=summary,
+        summary_interval=intervals,
+        metrics=tuple(run_values(evaluated, images, predictions[-1], groups)),
+        dropped=dropped,
+        excluded={
+            name: "one class only in the test split"
+            for name, value in zip(findings, test[-1].auroc, strict=True)
+            if np.isnan(value)
+        },
+        thresholds=thresholds,
+        model=model,
+        prediction=predictions[-1],
+        prompts=run.prompts,
+    )

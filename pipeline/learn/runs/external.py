@@ -1,0 +1,181 @@
+"""A finished run on other images: another dataset, another hospital."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from retune.store import FeatureStore, add_metrics, find_run
+from retune.store.errors import ConfigurationError, LeakageError, TrainingError
+
+from ..problem.features import SPLITS, Features
+from ..problem.prediction import Prediction
+from ..problem.score import with_score
+from ..problem.targets import Targets, make_targets
+from ..stats.evaluation import EvaluatedRows, Evaluation, evaluate_scores
+from .metric_rows import evaluation_values
+from .record import (
+    load_run_features,
+    load_run_model,
+    recorded_config,
+)
+from .saved_model import predict
+from .seen_images import find_seen_images
+
+__all__ = ["ExternalEvaluation", "evaluate_run"]
+
+
+@dataclass(frozen=True)
+class ExternalEvaluation:
+    """Figures of a run on some images.
+
+    Attributes:
+        run_id: The run.
+        split: How the figures are filed in `metrics`, such as ``padchest/all`` or
+            ``store/test where age < 18``.
+        n_images: How many images.
+        n_trained: How many of them are of patients, or are pictures, that this store
+            gave the run to train on.
+        findings: Findings that both the run and the images' labels know.
+        evaluation: Their figures.
+        not_evaluated: Finding of the run -> why it has no figure.
+    """
+
+    run_id: str
+    split: str
+    n_images: int
+    n_trained: int
+    findings: tuple[str, ...]
+    evaluation: Evaluation
+    not_evaluated: dict[str, str]
+
+
+def evaluate_run(
+    store: FeatureStore,
+    name: str,
+    *,
+    datasets: Sequence[str] | None = None,
+    split: str = "test",
+    where: str | None = None,
+    uncertain: str | None = None,
+    blank: str | None = None,
+    allow_leakage: bool = False,
+) -> ExternalEvaluation:
+    """Evaluate a run and enter the figures into `metrics`.
+
+    Images are in the splits that the run had, also if it divided patients anew.
+
+    Args:
+        store: With the run and with images encoded by the run's encoder.
+        name: Run id, the beginning of one, or ``latest``.
+        datasets: Only these; None for all.
+        split: ``train``, ``validation``, ``test`` or ``all``.
+        where: A SQL condition over `images`.
+        uncertain: Policy for uncertain labels; None: the run's.
+        blank: Policy for findings not mentioned; None: the run's.
+        allow_leakage: Also on patients and pictures that the run was trained on, as
+            with `split` ``train`` in any case.
+
+    Raises:
+        ConfigurationError: Run, dataset or split is unknown, or no image fits.
+        LeakageError: The run was trained on some of these patients or pictures.
+        TrainingError: Run and images have no finding in common, or the run's record
+            or folder is damaged.
+    """
+    run = find_run(store, name)
+    experiment, _ = recorded_config(run)
+    saved = load_run_model(store, run)
+    features, _ = load_run_features(store, run, datasets=datasets, where=where)
+    rows = _rows(features, split)
+    seen = find_seen_images(store, run, features.image_id[rows].tolist())
+    if seen and split != "train" and not allow_leakage:
+        raise LeakageError(
+            f"{len(seen):,} of these {len(rows):,} images are of patients, or are "
+            f"pictures, that run {run.run_id} was trained on, such as {min(seen)}",
+            "Leave them out with --split test, --datasets or --where, or say "
+            "--allow-leakage if you mean it.",
+        )
+    known = [name for name in saved.findings if name in features.findings]
+    if not known:
+        raise TrainingError(
+            f"run {run.run_id} knows {', '.join(saved.findings)}; the images are "
+            f"labelled for {', '.join(features.findings)}",
+            "Choose other --datasets.",
+        )
+    columns = [features.findings.index(name) for name in known]
+    outputs = [saved.findings.index(name) for name in known]
+    all_targets = make_targets(
+        features.states,
+        uncertain or experiment["uncertain"],  # type: ignore[arg-type]  # checked inside
+        blank or experiment["blank"],  # type: ignore[arg-type]  # as above
+        findings=features.findings,
+    )
+    targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
+    scores = with_score(
+        predict(saved.model, features.embedding),
+        experiment.get("score", "difference"),
+        run.method,
+    )
+    prediction = Prediction(
+        scores.difference[:, outputs],
+        scores.positive[:, outputs],
+        scores.probability[:, outputs],
+    )
+    evaluation = evaluate_scores(
+        EvaluatedRows.of(features, targets, rows),
+        prediction,
+        saved.thresholds[outputs],
+        seed=run.seed,
+    )
+    label = f"{'+'.join(datasets) if datasets else 'store'}/{split}"
+    label += f" where {where}" if where else ""
+    add_metrics(
+        store,
+        run.run_id,
+        list(
+            evaluation_values(known, evaluation, _last_task(store, run.run_id), label)
+        ),
+    )
+    reasons = {
+        name: "these images are not labelled for it"
+        for name in saved.findings
+        if name not in known
+    }
+    reasons |= {
+        name: "one class only among these images"
+        for name, value in zip(known, evaluation.auroc, strict=True)
+        if np.isnan(value)
+    }
+    return ExternalEvaluation(
+        run.run_id,
+        label,
+        len(rows),
+        len(seen),
+        tuple(known),
+        evaluation,
+        reasons,
+    )
+
+
+def _rows(
+    features: Features, split: str
+) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    if split == "all":
+        return np.arange(len(features.image_id))
+    if split not in SPLITS:
+        raise ConfigurationError(
+            f"unknown --split {split}", f"Use {', '.join(SPLITS)} or all."
+        )
+    rows = features.rows(split)
+    if not len(rows):
+        raise ConfigurationError(
+            f"none of these images is in the {split} split", "Use --split all."
+        )
+    return rows
+
+
+def _last_task(store: FeatureStore, run_id: str) -> int:
+    rows = store.sql(
+        "SELECT coalesce(max(task), 0) FROM metrics WHERE run_id = ?", [run_id]
+    ).fetchall()
+    return int(rows[0][0])

@@ -1,0 +1,112 @@
+"""Figures become rows of the catalog's `metrics`."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from retune.store import MetricValue
+
+from ..problem.prediction import Prediction
+from ..stats.evaluation import EvaluatedRows, Evaluation
+from ..stats.incremental import seen_findings
+from ..stats.intervals import PatientInfluence, mean_auroc_interval
+from ..stats.subgroups import Groups, subgroup_values
+
+__all__ = ["EvaluatedRun", "evaluation_values", "run_values"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """All figures of a run; K findings, T tasks.
+
+    Attributes:
+        findings: K names.
+        introduced: The task that introduced each finding, shape (K,), from 1.
+        test: Evaluation on test before the first task and after each, T+1 in all.
+        validation: The same on validation; empty if no image is in it.
+        bounds: Name -> AUROC on test.
+        summary: Incremental figures by name: value, lower and upper end.
+    """
+
+    findings: tuple[str, ...]
+    introduced: npt.NDArray[np.int64]
+    test: Sequence[Evaluation]
+    validation: Sequence[Evaluation]
+    bounds: Mapping[str, PatientInfluence]
+    summary: Mapping[str, tuple[float, float, float]]
+
+    @property
+    def last(self) -> int:
+        """T."""
+        return len(self.test) - 1
+
+
+def evaluation_values(
+    findings: Sequence[str], evaluation: Evaluation, task: int, split: str
+) -> Iterator[MetricValue]:
+    """An evaluation as rows of the catalog's `metrics`."""
+    found = evaluation.influence.delong
+    for place, name in enumerate(findings):
+        ends = (float(one[place]) for one in (found.auroc, found.low, found.high))
+        yield MetricValue(task, split, name, "auroc", *ends)
+        if evaluation.bootstrap is not None:
+            low, high = evaluation.bootstrap[:, place].tolist()
+            area = float(found.auroc[place])
+            yield MetricValue(task, split, name, "auroc_bootstrap", area, low, high)
+        for metric, values in evaluation.others.items():
+            yield MetricValue(task, split, name, metric, float(values[place]))
+        for metric, counts in (
+            ("n_positive", evaluation.n_positive),
+            ("n_observed", evaluation.n_observed),
+        ):
+            yield MetricValue(task, split, name, metric, float(counts[place]))
+    yield MetricValue(task, split, None, "macro_auroc", *evaluation.macro)
+
+
+def run_values(
+    run: EvaluatedRun,
+    images: EvaluatedRows,
+    prediction: Prediction,
+    groups: Groups | None = None,
+) -> Iterator[MetricValue]:
+    """All figures of a run as rows of the catalog's `metrics`.
+
+    Args:
+        run: The figures.
+        images: The test rows.
+        prediction: After the last task, for the groups.
+        groups: Of all N images; None: no figures of groups.
+    """
+    for split, evaluations in (("validation", run.validation), ("test", run.test)):
+        for task, evaluation in enumerate(evaluations):
+            yield from evaluation_values(run.findings, evaluation, task, split)
+    for task in range(1, run.last + 1):
+        seen = seen_findings(run.introduced, task)
+        mean = mean_auroc_interval(run.test[task].influence, seen)
+        yield MetricValue(task, "test", None, "incremental_auroc", *mean)
+    for name, task in zip(run.findings, run.introduced.tolist(), strict=True):
+        yield MetricValue(run.last, "test", name, "task_introduced", float(task))
+    for bound, found in run.bounds.items():
+        yield from _bound_values(run, bound, found)
+    for metric, (value, low, high) in run.summary.items():
+        yield MetricValue(run.last, "test", None, metric, value, low, high)
+    if groups is not None:
+        yield from subgroup_values(
+            images, groups, run.findings, prediction, run.last, "test"
+        )
+
+
+def _bound_values(
+    run: EvaluatedRun, bound: str, found: PatientInfluence
+) -> Iterator[MetricValue]:
+    suffix = bound.replace(" ", "_").replace("-", "_")
+    for place, name in enumerate(run.findings):
+        figures = (found.auroc, found.delong.low, found.delong.high)
+        ends = (float(one[place]) for one in figures)
+        yield MetricValue(run.last, "test", name, f"auroc_{suffix}", *ends)
+    macro = mean_auroc_interval(found, ~np.isnan(found.auroc))
+    yield MetricValue(run.last, "test", None, f"macro_auroc_{suffix}", *macro)

@@ -1,0 +1,207 @@
+"""Trained adaptors on disk: safetensors and JSON, never pickles."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from retune.store.errors import RetuneError, TrainingError
+from retune.store.vectors.shards import write_atomically
+
+from ..methods.registry import method_named
+from ..problem.config import TrainConfig
+from ..problem.contract import Model
+from ..problem.features import Prompts
+from ..problem.prediction import Prediction
+
+__all__ = ["SavedModel", "load_model", "predict", "save_model"]
+
+#: 2 names the method; what is of 1 was fine-tuned.
+_FORMAT_VERSION = 2
+_WEIGHTS, _CONFIG = "adaptors.safetensors", "adaptors.json"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A trained model with all that prediction needs; no store is needed.
+
+    Attributes:
+        model: The adapted model, with its descriptions' embeddings.
+        config: How it was trained.
+        findings: K names, in the order of the model's outputs.
+        thresholds: Probability from which each finding is called positive, shape (K,),
+            tuned on validation.
+        fingerprint: Of the encoder whose embeddings it takes.
+        dim: D of these embeddings.
+        prompts: The descriptions.
+        method: Name of the method that learned it.
+    """
+
+    model: Model
+    config: TrainConfig
+    findings: tuple[str, ...]
+    thresholds: npt.NDArray[np.float64]
+    fingerprint: str
+    dim: int
+    prompts: Prompts
+    method: str = "finetune"
+
+
+def predict(
+    model: Model,
+    embedding: npt.NDArray[np.floating],
+    batch_size: int = 16_384,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> Prediction:
+    """Score images.
+
+    Args:
+        model: On any device.
+        embedding: Shape (N, D), as the backbone returned it.
+        batch_size: Images at a time.
+        rows: Score only these; the other rows of the result are 0, and take no memory
+            until they are written to. None: all.
+    """
+    device = next(iter(model.state_dict().values())).device
+    model.eval()
+    columns: list[npt.NDArray[np.float32]] | None = None
+    with torch.inference_mode():
+        for start in range(
+            0, max(1, len(embedding if rows is None else rows)), batch_size
+        ):
+            part = (
+                slice(start, start + batch_size)
+                if rows is None
+                else rows[start : start + batch_size]
+            )
+            found = model.scores(torch.from_numpy(embedding[part]).to(device).float())
+            if columns is None:
+                shape = (len(embedding), found[0].shape[1])
+                columns = [np.zeros(shape, dtype=np.float32) for _ in found]
+            for column, values in zip(columns, found, strict=True):
+                column[part] = values.cpu().numpy()
+    assert columns is not None
+    return Prediction(*columns)
+
+
+def save_model(folder: Path, saved: SavedModel) -> None:
+    """Write a model into a folder of its own.
+
+    Raises:
+        StoreWriteError: The disk refused.
+    """
+    weights = {
+        name: tensor.detach().cpu().contiguous()
+        for name, tensor in saved.model.state_dict().items()
+    }
+    weights["prompts"] = torch.from_numpy(saved.prompts.embedding).contiguous()
+    if saved.config.placement == "shared":  # one module under two names
+        weights = {k: v for k, v in weights.items() if "adaptors.text." not in k}
+    described = {
+        "format_version": _FORMAT_VERSION,
+        "findings": list(saved.findings),
+        "thresholds": saved.thresholds.tolist(),
+        "fingerprint": saved.fingerprint,
+        "dim": saved.dim,
+        "method": saved.method,
+        "config": asdict(saved.config),
+        "prompt_finding": _prompt_rows(saved.prompts, len(saved.findings)),
+    }
+    write_atomically(folder / _WEIGHTS, save(weights))
+    write_atomically(folder / _CONFIG, json.dumps(described, indent=2).encode())
+
+
+def _prompt_rows(prompts: Prompts, n_findings: int) -> list[int]:
+    """K for a positive description of finding k, K + k for a negative one."""
+    rows: list[int] = (
+        prompts.finding + np.where(prompts.positive, 0, n_findings)
+    ).tolist()
+    return rows
+
+
+def _check_version(folder: Path, version: int) -> None:
+    if version < 1:
+        raise ValueError(f"format_version is {version}")
+    if version > _FORMAT_VERSION:
+        raise TrainingError(f"{folder} was written by a newer retune", "Update retune.")
+
+
+def _check_parts(described: dict[str, Any], prompts: torch.Tensor) -> None:
+    """Refuse a description whose parts do not fit each other or the weights.
+
+    Raises:
+        ValueError: Says which part.
+    """
+    findings, dim = described["findings"], described["dim"]
+    if not findings or not all(isinstance(name, str) for name in findings):
+        raise ValueError("findings is no list of names")
+    if prompts.ndim != 2 or prompts.shape[1] != dim or not isinstance(dim, int):
+        raise ValueError(f"dim is {dim}, but prompts has shape {tuple(prompts.shape)}")
+    thresholds = np.array(described["thresholds"], dtype=np.float64)
+    if thresholds.shape != (len(findings),) or not np.isfinite(thresholds).all():
+        raise ValueError(f"thresholds are not {len(findings)} numbers")
+    rows = np.array(described["prompt_finding"])
+    if rows.shape != prompts.shape[:1] or rows.dtype.kind != "i":
+        raise ValueError(f"prompt_finding is not {len(prompts)} whole numbers")
+    # Every finding has descriptions of both polarities: rows 0..K-1 and K..2K-1.
+    if set(rows.tolist()) != set(range(2 * len(findings))):
+        raise ValueError("prompt_finding does not cover every finding twice")
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Read what `save_model` wrote.
+
+    Raises:
+        TrainingError: A file is missing, damaged, or of a newer format.
+    """
+    hint = "Train again: the run's folder is damaged or was moved."
+    try:
+        described = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        weights = load((folder / _WEIGHTS).read_bytes())
+        _check_version(folder, described["format_version"])
+        _check_parts(described, weights["prompts"])
+        findings = tuple(described["findings"])
+        config = TrainConfig(**described["config"])
+        rows = np.array(described["prompt_finding"])
+        prompts = Prompts(
+            weights["prompts"].numpy(), rows % len(findings), rows < len(findings)
+        )
+        version = described["format_version"]
+        method = described["method"] if version > 1 else "finetune"
+        kind = method_named(method)
+        model = kind.build_model(config, prompts, len(findings), described["dim"])
+        if config.placement == "shared":
+            weights |= {
+                k.replace("adaptors.image.", "adaptors.text."): v
+                for k, v in weights.items()
+                if k.startswith("adaptors.image.")
+            }
+        known = model.state_dict().keys()
+        model.load_state_dict(
+            {k: v for k, v in weights.items() if k != "prompts" or k in known}
+        )
+        model.eval()
+        return SavedModel(
+            model=model,
+            config=config,
+            findings=findings,
+            thresholds=np.array(described["thresholds"]),
+            fingerprint=described["fingerprint"],
+            dim=described["dim"],
+            prompts=prompts,
+            method=method,
+        )
+    except RetuneError:
+        raise
+    except FileNotFoundError as error:
+        raise TrainingError(f"{error.filename} is missing", hint) from error
+    except (
+        OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError,
+    ) as error:  # fmt: skip
+        raise TrainingError(f"{folder} cannot be read: {error}", hint) from error

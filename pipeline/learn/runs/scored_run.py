@@ -1,0 +1,212 @@
+"""What a finished run says of its test images, read back from the store."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from retune.store import FeatureStore, Run
+from retune.store.errors import ConfigurationError, FingerprintMismatchError
+
+from ..problem.chosen_findings import with_findings
+from ..problem.features import Features
+from ..problem.score import with_score
+from ..problem.targets import Targets, make_targets
+from .record import load_run_features, load_run_model, recorded_config
+from .saved_model import predict
+
+__all__ = ["ScoredRun", "check_comparable", "score_run"]
+
+Scores = npt.NDArray[np.float32]
+#: Images that are named in a message.
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """Scores of n test images for K findings, with the labels they are held against.
+
+    Attributes:
+        run: The run.
+        findings: K names.
+        image_id: Shape (n,), ascending.
+        patient_id: Shape (n,).
+        score: s⁺ − s⁻ after the last task, or the score that the run was asked for,
+            shape (n, K).
+        probability: Shape (n, K).
+        targets: Under the run's own label policies; n rows.
+        source: ``predictions`` if they stood in the catalog, ``model`` if the saved
+            model has scored the images again.
+    """
+
+    run: Run
+    findings: tuple[str, ...]
+    image_id: npt.NDArray[np.object_]
+    patient_id: npt.NDArray[np.object_]
+    score: Scores
+    probability: Scores
+    targets: Targets
+    source: str
+
+    @property
+    def score_name(self) -> str:
+        """One of `SCORES`."""
+        return str(recorded_config(self.run)[0].get("score", "difference"))
+
+    @property
+    def preset(self) -> str:
+        """The name that its training options came from."""
+        return str(recorded_config(self.run)[0].get("preset", "default"))
+
+    def columns(self, names: tuple[str, ...]) -> "ScoredRun":
+        """The same for some of the findings, in the order given."""
+        place = [self.findings.index(name) for name in names]
+        return ScoredRun(
+            self.run,
+            names,
+            self.image_id,
+            self.patient_id,
+            self.score[:, place],
+            self.probability[:, place],
+            Targets(self.targets.value[:, place], self.targets.observed[:, place]),
+            self.source,
+        )
+
+
+def score_run(store: FeatureStore, run: Run) -> ScoredRun:
+    """Scores of the images that are now the run's test images.
+
+    Kept predictions are used if they cover these images; otherwise the saved model
+    scores them again, from the vectors in the store.
+
+    Raises:
+        TrainingError: The run's folder is damaged, or its record cannot be read.
+        ConfigurationError: The store no longer has images that the run was tested on.
+    """
+    experiment, chosen = recorded_config(run)
+    features, _ = load_run_features(
+        store, run, datasets=chosen.get("datasets"), where=chosen.get("where")
+    )
+    rows = features.rows("test")
+    if not len(rows):
+        raise ConfigurationError(
+            f"no image of {store.path} is in the test split of run {run.run_id}",
+            "Train again: the images were ingested anew since.",
+        )
+    rows = rows[np.argsort(features.image_id[rows].astype(str))]
+    kept = _kept_predictions(store, run, features.image_id[rows])
+    findings, score, probability = kept or _scored_again(store, run, features, rows)
+    labelled = with_findings(features, findings)
+    targets = make_targets(
+        labelled.states[rows],
+        experiment["uncertain"],
+        experiment["blank"],
+        findings=findings,
+    )
+    return ScoredRun(
+        run,
+        findings,
+        features.image_id[rows],
+        features.patient_id[rows],
+        score,
+        probability,
+        targets,
+        "predictions" if kept else "model",
+    )
+
+
+def _kept_predictions(
+    store: FeatureStore, run: Run, image_id: npt.NDArray[np.object_]
+) -> tuple[tuple[str, ...], Scores, Scores] | None:
+    """Predictions after the last task, if there is one for every image and finding."""
+    found = store.sql(
+        """SELECT image_id, finding, score, probability FROM predictions
+        WHERE run_id = ? AND task = (
+            SELECT max(task) FROM predictions WHERE run_id = ?)""",
+        [run.run_id, run.run_id],
+    ).fetchnumpy()
+    if not len(found["image_id"]):
+        return None
+    findings, column = np.unique(found["finding"].astype(str), return_inverse=True)
+    place = np.searchsorted(image_id.astype(str), found["image_id"].astype(str))
+    place = np.minimum(place, len(image_id) - 1)
+    ours = image_id[place] == found["image_id"]
+    scores = np.full((2, len(image_id), len(findings)), np.nan, dtype=np.float32)
+    for values, name in zip(scores, ("score", "probability"), strict=True):
+        values[place[ours], column[ours]] = found[name][ours]
+    if np.isnan(scores).any():
+        return None
+    return tuple(findings.tolist()), scores[0], scores[1]
+
+
+def _scored_again(
+    store: FeatureStore, run: Run, features: Features, rows: npt.NDArray[np.int64]
+) -> tuple[tuple[str, ...], Scores, Scores]:
+    saved = load_run_model(store, run)
+    found = with_score(
+        predict(saved.model, features.embedding[rows]),
+        recorded_config(run)[0].get("score", "difference"),
+        run.method,
+    )
+    return saved.findings, found.difference, found.probability
+
+
+def check_comparable(
+    first: ScoredRun, second: ScoredRun, *, across_encoders: bool = False
+) -> tuple[ScoredRun, ScoredRun]:
+    """Two runs on their common findings, which are known to be about the same cells.
+
+    Args:
+        first: A run.
+        second: Another.
+        across_encoders: Whether vectors of different encoders may be behind them.
+
+    Raises:
+        FingerprintMismatchError: They are, and may not be.
+        ConfigurationError: They are one run, their test images or labels differ, or
+            they share no finding.
+    """
+    one, other = first.run, second.run
+    if one.run_id == other.run_id:
+        raise ConfigurationError(
+            f"both names mean run {one.run_id}", "Name two different runs."
+        )
+    if one.fingerprint != other.fingerprint and not across_encoders:
+        raise FingerprintMismatchError(
+            f"run {one.run_id} is of encoder {one.fingerprint}, run {other.run_id} of "
+            f"{other.fingerprint}",
+            "A difference would be that of the encoders too. If that is what you want "
+            "to see, add --across-encoders.",
+        )
+    _check_same_images(first, second)
+    shared = tuple(name for name in first.findings if name in second.findings)
+    if not shared:
+        raise ConfigurationError(
+            f"run {one.run_id} knows {', '.join(first.findings)}; run {other.run_id} "
+            f"knows {', '.join(second.findings)}: no finding is in both"
+        )
+    first, second = first.columns(shared), second.columns(shared)
+    same = (first.targets.observed == second.targets.observed) & (
+        first.targets.value == second.targets.value
+    )
+    if not same.all():
+        raise ConfigurationError(
+            f"runs {one.run_id} and {other.run_id} count labels differently: "
+            f"{int((~same).sum())} cells of their test images differ",
+            "Compare runs with the same --uncertain and --blank.",
+        )
+    return first, second
+
+
+def _check_same_images(first: ScoredRun, second: ScoredRun) -> None:
+    one, other = set(first.image_id.tolist()), set(second.image_id.tolist())
+    if one == other:
+        return
+    lone = sorted(one ^ other)
+    raise ConfigurationError(
+        f"runs {first.run.run_id} and {second.run.run_id} have different test images: "
+        f"{len(one - other)} only in the first, {len(other - one)} only in the second, "
+        f"such as {', '.join(lone[:_FEW])}",
+        "Compare runs with the same --datasets, --where and --split-seed. An image "
+        "that tests one run may have trained the other.",
+    )

@@ -1,0 +1,190 @@
+"""A run's state in one file, to go on learning later or elsewhere.
+
+Safetensors with a JSON text in its header. What a file of ``analytic`` reveals: counts
+of images and of positives per finding, and sums of embeddings and of their products;
+with very few images in a task, single embeddings could be solved for. It holds no
+image, no embedding and no id. A file of ``replay`` holds embeddings of patients.
+"""
+
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from retune.store.errors import FingerprintMismatchError, TrainingError
+from retune.store.vectors.shards import write_atomically
+
+from ..methods.analytic.counted import check_apart
+from ..methods.analytic.method import merge_states
+from ..problem.config import TrainConfig
+from ..problem.features import Prompts
+
+__all__ = ["STATE_FILE", "RunState", "load_state", "merge_runs", "save_state"]
+
+STATE_FILE = "state.safetensors"
+_FORMAT_VERSION = 1
+_HINT = "Take the file from its run again, or train again."
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What it takes to go on.
+
+    Attributes:
+        method: Name of the method.
+        config: How it learned.
+        findings: K names, in the order of the tensors.
+        fingerprint: Of the encoder whose embeddings it saw.
+        prompts: The descriptions of the findings.
+        tensors: The method's own.
+    """
+
+    method: str
+    config: TrainConfig
+    findings: tuple[str, ...]
+    fingerprint: str
+    prompts: Prompts
+    tensors: Mapping[str, Tensor]
+
+
+def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
+    """Write a state.
+
+    Args:
+        path: Of the file.
+        state: What to write.
+        local: Also what is of use with the same images only.
+
+    Raises:
+        StoreWriteError: The disk refused.
+    """
+    described = {
+        "format_version": _FORMAT_VERSION,
+        "method": state.method,
+        "config": asdict(state.config),
+        "findings": list(state.findings),
+        "fingerprint": state.fingerprint,
+        "prompt_finding": state.prompts.finding.tolist(),
+        "prompt_positive": state.prompts.positive.tolist(),
+    }
+    tensors = {
+        f"state.{name}": tensor.detach().cpu().contiguous()
+        for name, tensor in state.tensors.items()
+        if local or not name.startswith("local.")
+    }
+    tensors["prompts"] = torch.from_numpy(np.ascontiguousarray(state.prompts.embedding))
+    described["checksum"] = _checksum(tensors)
+    write_atomically(path, save(tensors, metadata={"retune": json.dumps(described)}))
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> int:
+    """crc32 over all tensors by name: a file that travels may be damaged."""
+    found = 0
+    for name in sorted(tensors):
+        found = zlib.crc32(name.encode(), found)
+        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
+    return found
+
+
+def _check_bytes(tensors: Mapping[str, Tensor], checksum: int) -> None:
+    if _checksum(tensors) != checksum:
+        raise ValueError("its checksum is wrong: some bytes are not as written")
+
+
+def _check_version(path: Path, version: int) -> None:
+    if version > _FORMAT_VERSION:
+        raise TrainingError(f"{path} was written by a newer retune", "Update retune.")
+
+
+def _check_prompts(prompts: Prompts) -> None:
+    lengths = {len(prompts.embedding), len(prompts.finding), len(prompts.positive)}
+    if len(lengths) > 1 or prompts.embedding.ndim != 2:
+        raise ValueError("its descriptions do not fit each other")
+
+
+def load_state(path: Path) -> RunState:
+    """Read what `save_state` wrote.
+
+    Raises:
+        TrainingError: The file is missing, damaged, or of a newer format.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = json.loads((file.metadata() or {})["retune"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+        _check_version(path, described["format_version"])
+        if "checksum" in described:  # files of before it was kept have none
+            _check_bytes(tensors, described["checksum"])
+        prompts = Prompts(
+            tensors.pop("prompts").numpy(),
+            np.array(described["prompt_finding"], dtype=np.int64),
+            np.array(described["prompt_positive"], dtype=bool),
+        )
+        findings = tuple(map(str, described["findings"]))
+        state = RunState(
+            described["method"],
+            TrainConfig(**described["config"]),
+            findings,
+            described["fingerprint"],
+            prompts,
+            {name.removeprefix("state."): one for name, one in tensors.items()},
+        )
+        _check_prompts(prompts)
+    except TrainingError:
+        raise
+    except FileNotFoundError as error:
+        raise TrainingError(
+            f"{path} is missing",
+            "Runs of older versions and of zero-shot have no state: train again.",
+        ) from error
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError,
+    ) as error:  # fmt: skip
+        raise TrainingError(f"{path} cannot be read: {error}", _HINT) from error
+    prompts.check(findings)
+    return state
+
+
+def merge_runs(states: list[RunState]) -> RunState:
+    """One state from those of runs on different images.
+
+    Raises:
+        TrainingError: Fewer than two, or they do not fit each other, or their method
+            keeps no sums, or two of them counted the same images.
+        FingerprintMismatchError: They saw embeddings of different encoders.
+    """
+    if len(states) < 2:
+        raise TrainingError("merging takes two runs or more", "Name another run.")
+    first = states[0]
+    for state in states:
+        if state.method != "analytic":
+            raise TrainingError(
+                f"a run of method {state.method} cannot be merged",
+                "Only the sums of --method analytic can be added.",
+            )
+        if state.fingerprint != first.fingerprint:
+            raise FingerprintMismatchError(
+                f"the runs are of encoders {first.fingerprint} and {state.fingerprint}",
+                "Merge runs on embeddings of one encoder.",
+            )
+        same_seed = state.config.seed == first.config.seed
+        if state.findings != first.findings or (
+            dict(state.config.options) != dict(first.config.options)
+            or (state.config.options and not same_seed)
+        ):
+            raise TrainingError(
+                "the runs are of other findings, options or, with random features, "
+                f"seeds: {', '.join(first.findings)} and {', '.join(state.findings)}",
+                "Train them with the same --findings, --set and --seed.",
+            )
+    tensors = [state.tensors for state in states]
+    merged = merge_states(tensors)
+    check_apart(tensors)
+    return replace(first, tensors=merged)

@@ -1,0 +1,202 @@
+"""Bootstrap over patients: images of one patient are alike, so patients are drawn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ..problem.features import PatientIds, number_patients
+from .metrics import Array, Floats, Mask
+
+__all__ = [
+    "PatientDraws",
+    "bootstrap_auroc",
+    "bootstrap_macro_auroc",
+    "draw_patients",
+    "mean_of_draws",
+    "percentile_interval",
+]
+
+#: Draws are made until this many images were weighed, but within the two bounds.
+_WEIGHED_IMAGES = 5_000_000
+_FEWEST, _MOST = 200, 1000
+#: Sums of so many weights are exact in float32.
+_EXACT_IN_FLOAT32 = 1 << 22
+
+
+@dataclass(frozen=True)
+class PatientDraws:
+    """B draws of as many patients as there are, with replacement.
+
+    Attributes:
+        patient: Number of each image's patient, shape (N,), from 0.
+        times: How often each patient was drawn, shape (patients, B), float.
+    """
+
+    patient: npt.NDArray[np.int64]
+    times: npt.NDArray[np.floating]
+
+
+def draw_patients(
+    patient_id: PatientIds,
+    *,
+    seed: int,
+    n_bootstrap: int | None = None,
+) -> PatientDraws:
+    """Draw patients with replacement.
+
+    Args:
+        patient_id: Of N images; ids or numbers, which are taken in their order.
+        seed: Of the draws.
+        n_bootstrap: B; None: 1000 for up to 5,000 images, fewer for more, at least 200.
+
+    >>> draws = draw_patients(np.array(["a", "b", "a"], dtype=object), seed=0)
+    >>> draws.patient.tolist(), draws.times.shape, set(draws.times.sum(axis=0).tolist())
+    ([0, 1, 0], (2, 1000), {2.0})
+    """
+    number = number_patients(patient_id)
+    n_patients = int(number.max(initial=-1)) + 1
+    if n_bootstrap is None:
+        n_bootstrap = _WEIGHED_IMAGES // max(1, len(patient_id))
+        n_bootstrap = min(_MOST, max(_FEWEST, n_bootstrap))
+    random = np.random.default_rng(seed)
+    exact = len(patient_id) < _EXACT_IN_FLOAT32
+    times = np.zeros(
+        (n_patients, n_bootstrap), dtype=np.float32 if exact else np.float64
+    )
+    for draw in range(n_bootstrap):
+        drawn = random.integers(n_patients, size=n_patients)
+        times[:, draw] = np.bincount(drawn, minlength=n_patients)
+    return PatientDraws(number, times)
+
+
+def bootstrap_auroc(
+    scores: Array, targets: Array, observed: Mask, draws: PatientDraws
+) -> Floats:
+    """AUROC of every finding in every draw.
+
+    An image counts as often as its patient was drawn; scores are sorted once.
+
+    Args:
+        scores: Shape (N, K).
+        targets: Shape (N, K), 0 or 1.
+        observed: Shape (N, K), bool.
+        draws: Of the same N images.
+
+    Returns:
+        Shape (B, K); NaN where a draw has one class.
+    """
+    columns = []
+    for k in range(targets.shape[1]):
+        seen = observed[:, k]
+        score, positive = scores[seen, k], targets[seen, k] > 0
+        if positive.any() and not positive.all() and not np.isnan(score).any():
+            columns.append(_of_finding(score, positive, draws.patient[seen], draws))
+        else:
+            columns.append(np.full(draws.times.shape[1], np.nan))
+    return np.stack(columns, axis=1)
+
+
+def _of_finding(
+    score: Array, positive: Mask, patient: npt.NDArray[np.int64], draws: PatientDraws
+) -> Floats:
+    """AUROC in each draw, shape (B,): pairs in order over pairs, by weight."""
+    order = np.argsort(score)
+    run = _runs(score[order], positive[order])
+    positive, patient = positive[order], patient[order]
+
+    def weigh(chosen: Mask) -> tuple[npt.NDArray[np.int64], Floats]:
+        """Runs that hold such images, and the weight of these in each draw."""
+        of_run = run[chosen]
+        starts = np.flatnonzero(np.r_[True, of_run[1:] != of_run[:-1]])
+        weights = np.add.reduceat(draws.times[patient[chosen]], starts, axis=0)
+        return of_run[starts], weights.astype(np.float64)
+
+    low_runs, down = weigh(~positive)
+    high_runs, up = weigh(positive)
+    below = np.concatenate([np.zeros((1, down.shape[1])), np.cumsum(down, axis=0)])
+    # A run of both classes is one score: half of it counts as below.
+    before = below[np.searchsorted(low_runs, high_runs, side="left")]
+    until = below[np.searchsorted(low_runs, high_runs, side="right")]
+    pairs = below[-1] * up.sum(axis=0)
+    in_order = np.einsum("rb,rb->b", up, before + until) / 2
+    found: Floats = np.full(len(pairs), np.nan)
+    np.divide(in_order, pairs, out=found, where=pairs > 0)
+    return found
+
+
+def _runs(ordered: Array, positive: Mask) -> npt.NDArray[np.int64]:
+    """Number of the run that each image is in, ascending scores given.
+
+    Neighbours of one class make one run, because no pair within it counts; equal
+    scores of both classes make a run of their own.
+    """
+    tie = np.r_[0, np.cumsum(ordered[1:] != ordered[:-1])]
+    size, n_positive = np.bincount(tie), np.bincount(tie, weights=positive)
+    kind = np.where(n_positive == 0, 0, np.where(n_positive == size, 1, 2))
+    begins = np.r_[True, (kind[1:] != kind[:-1]) | (kind[1:] == 2)]
+    runs: npt.NDArray[np.int64] = (np.cumsum(begins) - 1)[tie]
+    return runs
+
+
+def mean_of_draws(table: Floats) -> Floats:
+    """Mean over findings in each draw, shape (B,), NaN where a draw has none.
+
+    A draw in which a finding has one class leaves that finding out of its mean.
+
+    Args:
+        table: As `bootstrap_auroc` gives it, shape (B, K).
+    """
+    counted = ~np.isnan(table)
+    means: Floats = np.full(len(table), np.nan)
+    np.divide(
+        np.where(counted, table, 0).sum(axis=1),
+        counted.sum(axis=1),
+        out=means,
+        where=counted.any(axis=1),
+    )
+    return means
+
+
+def percentile_interval(draws: Floats) -> tuple[float, float]:
+    """95 % percentile interval of draws, shape (B,); NaN if all are NaN.
+
+    >>> percentile_interval(np.array([float("nan"), *range(101)]))
+    (2.5, 97.5)
+    """
+    known = draws[~np.isnan(draws)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bootstrap_macro_auroc(
+    scores: Array,
+    targets: Array,
+    observed: Mask,
+    patient_id: npt.NDArray[np.object_],
+    *,
+    findings: npt.NDArray[np.integer],
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """95 % percentile interval of the mean AUROC, resampling patients.
+
+    Args:
+        scores: Shape (N, K).
+        targets: Shape (N, K), 0 or 1.
+        observed: Shape (N, K), bool.
+        patient_id: Shape (N,).
+        findings: Which findings the mean is over.
+        n_bootstrap: Number of draws.
+        seed: Of the draws.
+
+    Returns:
+        Lower and upper end; NaN if no draw has a figure.
+    """
+    draws = draw_patients(patient_id, seed=seed, n_bootstrap=n_bootstrap)
+    table = bootstrap_auroc(
+        scores[:, findings], targets[:, findings], observed[:, findings], draws
+    )
+    return percentile_interval(mean_of_draws(table))

@@ -1,0 +1,281 @@
+"""Scores become figures with intervals."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..problem.features import Features, number_patients
+from ..problem.prediction import Prediction
+from ..problem.targets import Targets
+from .bootstrap import (
+    bootstrap_auroc,
+    draw_patients,
+    mean_of_draws,
+    percentile_interval,
+)
+from .intervals import (
+    DeLong,
+    PatientInfluence,
+    mean_auroc_interval,
+    patient_influence,
+    patient_influence_of,
+)
+from .metrics import (
+    auroc,
+    brier_score,
+    calibration_error,
+    f1_score,
+    of_rankings,
+    tune_thresholds,
+)
+from .ranking import rank_findings
+
+__all__ = ["EvaluatedRows", "Evaluation", "evaluate_predictions", "evaluate_scores"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class EvaluatedRows:
+    """The images that figures are computed on; made once for many predictions.
+
+    Attributes:
+        rows: Their indices among N images, shape (n,).
+        value: 0 or 1, shape (n, K).
+        observed: Shape (n, K), bool.
+        patient: Number of each image's patient, shape (n,), from 0.
+    """
+
+    rows: npt.NDArray[np.int64]
+    value: npt.NDArray[np.float32]
+    observed: npt.NDArray[np.bool_]
+    patient: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls, features: Features, targets: Targets, rows: npt.NDArray[np.int64]
+    ) -> "EvaluatedRows":
+        """Some rows of a learning problem."""
+        patient = number_patients(features.patient[rows])
+        return cls(rows, targets.value[rows], targets.observed[rows], patient)
+
+    def influence(self, scores: npt.NDArray[np.floating]) -> PatientInfluence:
+        """AUROC of the scores of all N images, shape (N, K), on these rows."""
+        return patient_influence(
+            scores[self.rows], self.value, self.observed, self.patient
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one set of images; all of shape (K,), NaN where undefined.
+
+    Attributes:
+        influence: AUROC of the score s⁺ − s⁻, and what each patient adds to it.
+        others: Further figures by metric name.
+        n_positive: Positive images.
+        n_observed: Images with a known label.
+        macro: Mean AUROC of the findings that have one, with its 95 % interval over
+            patients: by bootstrap where there is one, else from their influences.
+        bootstrap: Ends of each finding's 95 % interval by bootstrap over patients,
+            shape (2, K); None if none was drawn.
+    """
+
+    influence: PatientInfluence
+    others: Mapping[str, Floats]
+    n_positive: npt.NDArray[np.int64]
+    n_observed: npt.NDArray[np.int64]
+    macro: tuple[float, float, float]
+    bootstrap: Floats | None = None
+
+    @property
+    def auroc(self) -> Floats:
+        """Of the score s⁺ − s⁻."""
+        return self.influence.auroc
+
+    @property
+    def low(self) -> Floats:
+        """Lower end of its 95 % interval (DeLong)."""
+        return self.influence.delong.low
+
+    @property
+    def high(self) -> Floats:
+        """Upper end."""
+        return self.influence.delong.high
+
+
+def evaluate_scores(
+    images: EvaluatedRows,
+    prediction: Prediction,
+    thresholds: Floats,
+    *,
+    seed: int | None = None,
+) -> Evaluation:
+    """Evaluate predictions on some rows.
+
+    Args:
+        images: The rows to evaluate on.
+        prediction: For all N images.
+        thresholds: Tuned on validation, shape (K,).
+        seed: Of the bootstrap; None: draw none.
+    """
+    return _Evaluator(images).evaluate(prediction, thresholds, seed)
+
+
+@dataclass(frozen=True)
+class _Figures:
+    """What an evaluation is made of that each finding has for itself."""
+
+    influence: PatientInfluence
+    others: Mapping[str, Floats]
+
+    def with_columns(
+        self, new: "_Figures", columns: npt.NDArray[np.int64]
+    ) -> "_Figures":
+        """These figures with those of some findings replaced."""
+
+        def put(before: npt.NDArray[Any], now: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            found = before.copy()
+            found[..., columns] = now
+            return found
+
+        before, now = self.influence, new.influence
+        return _Figures(
+            PatientInfluence(
+                DeLong(
+                    put(before.delong.auroc, now.delong.auroc),
+                    put(before.delong.variance, now.delong.variance),
+                    put(before.delong.low, now.delong.low),
+                    put(before.delong.high, now.delong.high),
+                ),
+                put(before.moved, now.moved),
+                put(before.alone, now.alone),
+            ),
+            {name: put(self.others[name], new.others[name]) for name in self.others},
+        )
+
+
+class _Evaluator:
+    """Evaluates predictions for the same images, one after the other.
+
+    Figures of a finding whose scores are bit for bit those of the prediction before are
+    taken from there: a method that learns a finding of each task and leaves the others
+    as they are is evaluated that much sooner.
+    """
+
+    def __init__(self, images: EvaluatedRows) -> None:
+        self._images = images
+        #: Scores, thresholds and figures of the prediction before.
+        self._last: tuple[npt.NDArray[np.float32], Floats, _Figures] | None = None
+
+    def evaluate(
+        self, prediction: Prediction, thresholds: Floats, seed: int | None = None
+    ) -> Evaluation:
+        """As `evaluate_scores`."""
+        parts = (prediction.difference, prediction.positive, prediction.probability)
+        scores = np.stack([part[self._images.rows] for part in parts])
+        if self._last is None:
+            figures = self._figures(scores, thresholds, np.arange(len(thresholds)))
+        else:
+            before, thresholds_before, figures = self._last
+            changed = np.flatnonzero(
+                _differs(before, scores) | (thresholds_before != thresholds)
+            )
+            if len(changed):
+                new = self._figures(scores, thresholds, changed)
+                figures = figures.with_columns(new, changed)
+        self._last = scores, thresholds, figures
+        return self._evaluation(scores[0], figures, seed)
+
+    def _figures(
+        self,
+        scores: npt.NDArray[np.float32],
+        thresholds: Floats,
+        columns: npt.NDArray[np.int64],
+    ) -> _Figures:
+        """Of some findings; scores of shape (3, n, K)."""
+        difference, positive, probability = scores[:, :, columns]
+        value = self._images.value[:, columns]
+        observed = self._images.observed[:, columns]
+        rankings = rank_findings(difference, value, observed)
+        precision, sensitivity = of_rankings(rankings, 0.9)
+        return _Figures(
+            patient_influence_of(rankings, value, observed, self._images.patient),
+            {
+                "average_precision": precision,
+                "f1": f1_score(probability, value, observed, thresholds[columns]),
+                "sensitivity_at_90_specificity": sensitivity,
+                "brier": brier_score(probability, value, observed),
+                "calibration_error": calibration_error(probability, value, observed),
+                "auroc_positive": auroc(positive, value, observed),
+            },
+        )
+
+    def _evaluation(
+        self,
+        difference: npt.NDArray[np.float32],
+        figures: _Figures,
+        seed: int | None,
+    ) -> Evaluation:
+        value, observed = self._images.value, self._images.observed
+        found = figures.influence
+        defined = ~np.isnan(found.auroc)
+        macro, ends = mean_auroc_interval(found, defined), None
+        if seed is not None and defined.any():
+            draws = draw_patients(self._images.patient, seed=seed)
+            table = bootstrap_auroc(difference, value, observed, draws)
+            ends = np.array([percentile_interval(column) for column in table.T]).T
+            macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
+        return Evaluation(
+            influence=found,
+            others=figures.others,
+            n_positive=((value > 0) & observed).sum(axis=0),
+            n_observed=observed.sum(axis=0),
+            macro=macro,
+            bootstrap=ends,
+        )
+
+
+def _differs(
+    before: npt.NDArray[np.float32], now: npt.NDArray[np.float32]
+) -> npt.NDArray[np.bool_]:
+    """Findings with a score that changed, shape (K,); scores of shape (3, n, K).
+
+    By their bits, for which NaN is NaN.
+    """
+    same = before.view(np.int32) == now.view(np.int32)
+    changed: npt.NDArray[np.bool_] = ~same.all(axis=(0, 1))
+    return changed
+
+
+def evaluate_predictions(
+    test: EvaluatedRows,
+    validation: EvaluatedRows,
+    predictions: Sequence[Prediction],
+    seed: int,
+) -> tuple[list[Evaluation], list[Evaluation], Floats]:
+    """Evaluate each of T+1 predictions on both splits.
+
+    Thresholds are tuned on validation, for each task anew. Only the last evaluation on
+    test draws a bootstrap.
+
+    Returns:
+        Evaluations on test, on validation, and the last thresholds, shape (K,).
+    """
+    last = len(predictions) - 1
+    thresholds = np.full(test.value.shape[1], 0.5)
+    on_test, on_validation = _Evaluator(test), _Evaluator(validation)
+    of_test, of_validation = [], []
+    for task, prediction in enumerate(predictions):
+        thresholds = tune_thresholds(
+            prediction.probability[validation.rows],
+            validation.value,
+            validation.observed,
+        )
+        drawn = seed if task == last else None
+        of_test.append(on_test.evaluate(prediction, thresholds, drawn))
+        of_validation.append(on_validation.evaluate(prediction, thresholds))
+    return of_test, of_validation, thresholds

@@ -1,0 +1,1 @@
+"""The one trainer, its model and its optimiser."""

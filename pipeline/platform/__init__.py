@@ -1,0 +1,1 @@
+"""What the machine and its C runtime need to be told."""

@@ -1,0 +1,1 @@
+"""retune: incremental learning over cached chest X-ray features."""

@@ -1,0 +1,218 @@
+"""Rows that a writer enters into the catalog; each function within its transaction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..catalog import scalar, utc_now
+from ..errors import ConfigurationError
+from ..label_states import STATE_NAMES
+from ..schema import label_matrix_sql
+
+__all__ = [
+    "DatasetChange",
+    "FileState",
+    "ItemFailure",
+    "check_key",
+    "insert_failures",
+    "refuse_other_sentences",
+    "replace_images",
+    "replace_labels",
+    "update_files",
+]
+
+
+@dataclass(frozen=True)
+class DatasetChange:
+    """What an ingest changed: numbers of images."""
+
+    n_images: int
+    added: int
+    removed: int
+    n_findings: int
+    label_version: int = 1
+    labels_changed: bool = True
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What a file looked like when it was read."""
+
+    image_id: str
+    content_digest: str
+    size_bytes: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class ItemFailure:
+    """One image that could not be used.
+
+    Attributes:
+        image_id: Which image.
+        path: The file that was tried.
+        stage: ``read`` or ``decode`` or ``encode``.
+        error: What went wrong, for a person.
+        content_digest: Of the bytes that failed; None if they could not be read.
+    """
+
+    image_id: str
+    path: str
+    stage: str
+    error: str
+    content_digest: str | None
+
+
+def check_key(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: str,
+    key_check: str | None,
+    *,
+    is_known: bool,
+) -> None:
+    """Enter which key made a dataset's ids; another one would make other patients."""
+    rows = connection.execute(
+        "SELECT key_check FROM pseudonym_keys WHERE dataset = ?", [dataset]
+    ).fetchall()
+    before = rows[0][0] if rows else None
+    if is_known and before != key_check:
+        raise ConfigurationError(
+            f"the ids of the dataset '{dataset}' were made "
+            + ("without a key" if before is None else "with another key"),
+            "Ingest it as before, or under another name (--dataset NAME).",
+        )
+    if key_check is not None and before is None:
+        connection.execute(
+            "INSERT INTO pseudonym_keys VALUES (?, ?)", [dataset, key_check]
+        )
+
+
+def replace_images(
+    connection: duckdb.DuckDBPyConnection, dataset: str, images: pa.Table
+) -> DatasetChange:
+    """Swap a dataset's image rows, carrying over what is known of each file."""
+    connection.register("incoming_images", images)
+    connection.execute(
+        """CREATE TEMP TABLE merged_images AS
+        SELECT new.image_id, new.dataset, new.path, new.patient_id, new.study_id,
+            new.view, new.sex, new.age, new.split,
+            old.content_digest, old.size_bytes, old.mtime_ns
+        FROM incoming_images AS new
+        LEFT JOIN images AS old ON old.image_id = new.image_id"""
+    )
+    added = scalar(
+        connection,
+        "SELECT count(*) FROM incoming_images ANTI JOIN images USING (image_id)",
+    )
+    removed = scalar(
+        connection,
+        """SELECT count(*) FROM images ANTI JOIN incoming_images USING (image_id)
+        WHERE dataset = ?""",
+        [dataset],
+    )
+    connection.execute("DELETE FROM images WHERE dataset = ?", [dataset])
+    connection.execute("INSERT INTO images SELECT * FROM merged_images")
+    connection.execute("DROP TABLE merged_images")
+    return DatasetChange(len(images), added, removed, 0)
+
+
+def replace_labels(
+    connection: duckdb.DuckDBPyConnection,
+    dataset: str,
+    images: pa.Table,
+    findings: Sequence[str],
+    states: npt.NDArray[np.int8],
+) -> None:
+    """Enter one row per image and finding, without a Python loop over rows."""
+    n_images, n_findings = states.shape
+    codes = sorted(STATE_NAMES)
+    labels = {
+        "image_id": pa.DictionaryArray.from_arrays(
+            np.repeat(np.arange(n_images, dtype=np.int32), n_findings),
+            images["image_id"].combine_chunks(),
+        ),
+        "finding": pa.DictionaryArray.from_arrays(
+            np.tile(np.arange(n_findings, dtype=np.int32), n_images),
+            pa.array(list(findings), pa.string()),
+        ),
+        "state": pa.DictionaryArray.from_arrays(
+            np.searchsorted(codes, states.reshape(-1)).astype(np.int32),
+            pa.array([STATE_NAMES[code] for code in codes]),
+        ),
+    }
+    connection.register("incoming_labels", pa.table(labels))
+    connection.execute("INSERT INTO labels SELECT * FROM incoming_labels")
+    connection.execute("DELETE FROM dataset_findings WHERE dataset = ?", [dataset])
+    connection.executemany(
+        "INSERT INTO dataset_findings VALUES (?, ?, ?)",
+        [[dataset, finding, place] for place, finding in enumerate(findings)],
+    )
+    names = connection.execute(
+        """SELECT finding FROM dataset_findings
+        GROUP BY finding ORDER BY min(position), finding"""
+    ).fetchall()
+    connection.execute(label_matrix_sql(name for (name,) in names))
+
+
+def update_files(
+    connection: duckdb.DuckDBPyConnection, files: Sequence[FileState]
+) -> None:
+    """Tell each image what its file held when it was read."""
+    if not files:
+        return
+    table = pa.Table.from_pylist([vars(file) for file in files])
+    connection.register("incoming_files", table)
+    connection.execute(
+        """UPDATE images SET content_digest = new.content_digest,
+            size_bytes = new.size_bytes, mtime_ns = new.mtime_ns
+        FROM incoming_files AS new WHERE images.image_id = new.image_id"""
+    )
+
+
+def insert_failures(
+    connection: duckdb.DuckDBPyConnection, failures: Sequence[ItemFailure]
+) -> None:
+    """Enter failures, each with the number of its attempt."""
+    if not failures:
+        return
+    schema = pa.schema(
+        [(name, pa.string()) for name in ItemFailure.__dataclass_fields__]
+    )
+    table = pa.Table.from_pylist([vars(item) for item in failures], schema)
+    connection.register("incoming_failures", table)
+    connection.execute(
+        """INSERT INTO failures
+        SELECT image_id, path, stage, error,
+            1 + (SELECT count(*) FROM failures AS old
+                 WHERE old.image_id = new.image_id)::INTEGER,
+            ?, content_digest
+        FROM incoming_failures AS new""",
+        [utc_now()],
+    )
+
+
+def refuse_other_sentences(connection: duckdb.DuckDBPyConnection) -> None:
+    """Compare the registered `incoming_descriptions` with those of the same sets."""
+    changed = connection.execute(
+        """WITH known AS (
+            SELECT set_name, finding, list_sort(list(description_id)) AS ids
+            FROM descriptions GROUP BY ALL
+        ), incoming AS (
+            SELECT set_name, finding, list_sort(list(description_id)) AS ids
+            FROM incoming_descriptions GROUP BY ALL
+        )
+        SELECT set_name, finding FROM known JOIN incoming USING (set_name, finding)
+        WHERE known.ids <> incoming.ids ORDER BY ALL"""
+    ).fetchall()
+    if changed:
+        set_name = changed[0][0]
+        names = ", ".join(finding for _, finding in changed)
+        raise ConfigurationError(
+            f"the store has other sentences of the description set '{set_name}' for "
+            f"{names}, and sets never change",
+            "Give the changed sentences a set name of their own (`set:` in the file).",
+        )

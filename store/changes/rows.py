@@ -1,0 +1,113 @@
+"""Rows of encoders and shards, entered within the caller's transaction."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..catalog import scalar, utc_now
+from ..fingerprint import EncoderSpec
+from ..vectors.shards import ShardHeader, read_keys
+
+__all__ = ["insert_encoder", "insert_shards"]
+
+
+def _as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
+    """Keys of 32 bytes as an Arrow column of strings, without copying them."""
+    width = keys.dtype.itemsize
+    ends = np.arange(0, width * (len(keys) + 1), width, dtype=np.int32)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(np.ascontiguousarray(keys))]
+    return pa.Array.from_buffers(pa.string(), len(keys), buffers)
+
+
+def insert_encoder(
+    connection: duckdb.DuckDBPyConnection, spec: EncoderSpec, device: str = ""
+) -> None:
+    """Enter an encoder unless the catalog knows its fingerprint."""
+    connection.execute(
+        """INSERT INTO encoders SELECT ?, ?, ?, ?, ?, ?, ?, ?
+        WHERE NOT EXISTS (FROM encoders WHERE fingerprint = ?)""",
+        [
+            spec.fingerprint, spec.backbone, spec.precision, spec.dim,
+            spec.output_dtype, spec.to_json(), device, utc_now(), spec.fingerprint,
+        ],
+    )  # fmt: skip
+
+
+def insert_shards(
+    connection: duckdb.DuckDBPyConnection, root: Path, headers: Sequence[ShardHeader]
+) -> int:
+    """Enter shards and the rows that no other shard of their encoder holds yet.
+
+    A shard that the catalog has is left out: an interruption may hide from a writer
+    that its transaction went through, and it tries again. Finding what is there already
+    reads all rows of the catalog, so that many shards are entered at once.
+
+    Returns:
+        The number of feature rows entered.
+    """
+    rows = connection.execute("SELECT shard_id FROM shards").fetchall()
+    known = {shard_id for (shard_id,) in rows}
+    kinds: dict[tuple[str, str], list[ShardHeader]] = {}
+    for header in headers:
+        if header.shard_id not in known:
+            insert_encoder(connection, header.encoder)
+            _insert_shard_row(connection, root, header)
+            kind = (header.fingerprint, header.modality)
+            kinds.setdefault(kind, []).append(header)
+    return sum(_insert_features(connection, kind, new) for kind, new in kinds.items())
+
+
+def _insert_shard_row(
+    connection: duckdb.DuckDBPyConnection, root: Path, header: ShardHeader
+) -> None:
+    connection.execute(
+        "INSERT INTO shards VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            header.shard_id, header.fingerprint, header.modality,
+            header.path.relative_to(root).as_posix(), header.n_rows, header.dim,
+            header.dtype, header.path.stat().st_size, header.offset_bytes,
+            header.key_offset_bytes, header.key_crc32,
+            utc_now(),
+        ],
+    )  # fmt: skip
+
+
+def _insert_features(
+    connection: duckdb.DuckDBPyConnection,
+    kind: tuple[str, str],
+    headers: Sequence[ShardHeader],
+) -> int:
+    """Enter the rows of shards of one fingerprint and modality."""
+    keys = [read_keys(header.path) for header in headers]
+    rows = np.concatenate([np.arange(len(part), dtype=np.int32) for part in keys])
+    owner = np.repeat(
+        np.arange(len(headers), dtype=np.int32), [len(part) for part in keys]
+    )
+    # Of a key in two of these shards the first counts.
+    every = np.concatenate(keys)
+    _, first = np.unique(every, return_index=True)
+    first.sort()
+    names = pa.array([header.shard_id for header in headers])
+    incoming = pa.table(
+        {
+            "item_id": _as_strings(every[first]),
+            "shard_id": pa.DictionaryArray.from_arrays(owner[first], names),
+            "row": rows[first],
+        }
+    )
+    connection.register("incoming_features", incoming)
+    n_rows = scalar(
+        connection,
+        """INSERT INTO features
+        SELECT $fingerprint, $modality, item_id, shard_id, "row"
+        FROM incoming_features WHERE NOT EXISTS (
+            FROM features WHERE features.item_id = incoming_features.item_id
+            AND fingerprint = $fingerprint AND modality = $modality)""",
+        {"fingerprint": kind[0], "modality": kind[1]},
+    )
+    connection.unregister("incoming_features")
+    return n_rows

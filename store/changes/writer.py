@@ -1,0 +1,241 @@
+"""Everything that changes a store, in one place and under one lock."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from ..catalog import Catalog, scalar, utc_now
+from ..errors import ConfigurationError, StoreBusyError, StoreError
+from ..fingerprint import EncoderSpec
+from ..schema import CREATE_TABLES, create_table
+from ..vectors.shards import ShardHeader, Vectors, publish_shard, verify_shard
+from .entering import (
+    DatasetChange,
+    FileState,
+    ItemFailure,
+    check_key,
+    insert_failures,
+    refuse_other_sentences,
+    replace_images,
+    replace_labels,
+    update_files,
+)
+from .label_versions import labels_digest, open_version
+from .rows import insert_encoder, insert_shards
+
+__all__ = ["StoreWriter"]
+
+
+@dataclass
+class _Pending:
+    """Work that is safe on the disk or in memory and waits for a commit."""
+
+    shards: list[ShardHeader] = field(default_factory=list)
+    files: list[FileState] = field(default_factory=list)
+    failures: list[ItemFailure] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.shards or self.files or self.failures)
+
+
+class StoreWriter:
+    """The only thing that writes datasets, descriptions and features.
+
+    Made by `FeatureStore.writer()`, which holds the writer lock and has reconciled.
+    """
+
+    def __init__(self, root: Path, catalog: Catalog) -> None:
+        self._root = root
+        self._catalog = catalog
+        self._pending = _Pending()
+
+    def replace_dataset(
+        self,
+        images: pa.Table,
+        findings: Sequence[str],
+        states: npt.NDArray[np.int8],
+        *,
+        dataset: str,
+        layout: str,
+        root: Path,
+        split_seed: int,
+        warnings: Sequence[str] = (),
+        moved: bool = False,
+        key_check: str | None = None,
+    ) -> DatasetChange:
+        """Make a dataset's rows equal to its label table; features stay.
+
+        Labels that are other than before get a new version; those that they replace
+        stay in `old_labels`.
+
+        Args:
+            images: Columns of the catalog's `images` but for the three that say what
+                the file's content is; N rows.
+            findings: K canonical names.
+            states: Label states, shape (N, K), int8.
+            dataset: Name of the dataset.
+            layout: The reader that made the table.
+            root: Folder that the images' paths are relative to.
+            split_seed: Seed of the patient hash that made the splits.
+            warnings: What the reader noticed.
+            moved: Accept that the same dataset now lies in another folder.
+            key_check: Tells which key made the ids; None if they are no pseudonyms.
+
+        Raises:
+            ConfigurationError: The name belongs to a dataset in another folder, or its
+                ids were made with another key.
+            StoreError: An image is of another dataset.
+        """
+        if set(images["dataset"].unique().to_pylist()) - {dataset}:
+            raise StoreError(f"some of the images are not of the dataset '{dataset}'")
+        with self._catalog.write() as connection:
+            known = connection.execute(
+                "SELECT root FROM datasets WHERE dataset = ?", [dataset]
+            ).fetchall()
+            if known and known[0][0] != str(root) and not moved:
+                raise ConfigurationError(
+                    f"the store already has a dataset '{dataset}' from {known[0][0]}",
+                    "Give this one another name (--dataset NAME), or say that it is "
+                    "the same one in a new place (--moved).",
+                )
+            for statement in CREATE_TABLES:  # those that an older store lacks
+                connection.execute(statement)
+            check_key(connection, dataset, key_check, is_known=bool(known))
+            digest = labels_digest(images["image_id"], findings, states)
+            version, is_new = open_version(connection, dataset, digest, len(images))
+            change = replace_images(connection, dataset, images)
+            if is_new:
+                replace_labels(connection, dataset, images, findings, states)
+            change = replace(
+                change,
+                n_findings=len(findings),
+                label_version=version,
+                labels_changed=is_new,
+            )
+            connection.execute("DELETE FROM datasets WHERE dataset = ?", [dataset])
+            connection.execute(
+                "INSERT INTO datasets VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [
+                    dataset, layout, str(root), utc_now(), split_seed, len(images),
+                    list(warnings),
+                ],
+            )  # fmt: skip
+        return change
+
+    def add_descriptions(self, descriptions: pa.Table) -> int:
+        """Enter descriptions that the catalog does not have; gives how many.
+
+        A set may grow by findings, but what it says of a finding stays: figures of a
+        set would else be of sentences old and new.
+
+        Raises:
+            ConfigurationError: The catalog has other sentences of the same set for the
+                same finding; nothing was entered.
+        """
+        with self._catalog.write() as connection:
+            connection.register("incoming_descriptions", descriptions)
+            refuse_other_sentences(connection)
+            columns = ", ".join(descriptions.column_names)
+            return scalar(
+                connection,
+                f"""INSERT INTO descriptions BY NAME SELECT {columns}
+                FROM incoming_descriptions
+                ANTI JOIN descriptions USING (description_id)""",
+            )
+
+    def add_text_lengths(self, fingerprint: str, lengths: pa.Table) -> None:
+        """Enter how long sentences are for an encoder.
+
+        Args:
+            fingerprint: Of the encoder.
+            lengths: Columns `item_id`, `n_tokens` and `truncated`.
+        """
+        with self._catalog.write() as connection:
+            connection.execute(create_table("text_lengths"))  # older stores lack it
+            connection.register("incoming_lengths", lengths)
+            connection.execute(
+                """INSERT INTO text_lengths
+                SELECT ? AS fingerprint, item_id, n_tokens, truncated
+                FROM incoming_lengths WHERE item_id NOT IN
+                    (SELECT item_id FROM text_lengths WHERE fingerprint = ?)""",
+                [fingerprint, fingerprint],
+            )
+
+    def add_encoder(self, spec: EncoderSpec, source_digest: str, device: str) -> None:
+        """Enter an encoder, and that this source of weights leads to it."""
+        with self._catalog.write() as connection:
+            insert_encoder(connection, spec, device)
+            connection.execute(
+                "DELETE FROM encoder_sources WHERE source_digest = ?", [source_digest]
+            )
+            connection.execute(
+                "INSERT INTO encoder_sources VALUES (?, ?)",
+                [source_digest, spec.fingerprint],
+            )
+
+    def publish(
+        self,
+        spec: EncoderSpec,
+        modality: str,
+        keys: Sequence[str],
+        vectors: Vectors,
+    ) -> None:
+        """Put vectors safely on the disk; `commit` makes them visible.
+
+        Raises:
+            StoreError: A vector must not be stored (not finite, zero, overflow).
+            StoreWriteError: The disk refused.
+        """
+        header = publish_shard(
+            self._root, spec, modality, np.array(keys, dtype="S32"), vectors
+        )
+        self._pending.shards.append(header)
+
+    def add_published(self, path: str) -> None:
+        """Take a shard that another process published, for the next commit.
+
+        Args:
+            path: Relative to the store.
+
+        Raises:
+            StoreCorruptError: The shard cannot be read here or is damaged.
+        """
+        self._pending.shards.append(verify_shard(self._root / path))
+
+    def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
+        """Remember what files looked like and which failed, for the next commit."""
+        self._pending.files.extend(files)
+        self._pending.failures.extend(failures)
+
+    def commit(self, patience_seconds: float | None = None) -> bool:
+        """Make everything published and noted visible, in one transaction.
+
+        Args:
+            patience_seconds: How long to wait for readers to let go. None: as long as
+                the catalog waits anywhere, and then raise.
+
+        Returns:
+            False if readers held the catalog for all of `patience_seconds`; the work
+            stays pending and nothing is lost.
+
+        Raises:
+            StoreBusyError: As above, if `patience_seconds` is None.
+            StoreWriteError: The disk refused; nothing was committed.
+        """
+        if not self._pending:
+            return True
+        try:
+            with self._catalog.write(patience_seconds) as connection:
+                insert_shards(connection, self._root, self._pending.shards)
+                update_files(connection, self._pending.files)
+                insert_failures(connection, self._pending.failures)
+        except StoreBusyError:
+            if patience_seconds is None:
+                raise
+            return False
+        self._pending = _Pending()
+        return True

@@ -1,0 +1,1 @@
+"""What other rooms read from a store."""

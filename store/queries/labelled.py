@@ -1,0 +1,319 @@
+"""What training needs from a store, as arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..catalog import scalar
+from ..errors import ConfigurationError, QueryError
+from ..feature_store import FeatureStore
+from ..label_states import STATE_NAMES, UNLABELLED
+from ..vectors.shards import Vectors
+from .bulk import gather, room_in_file
+
+__all__ = [
+    "DescriptionVectors",
+    "EncoderRow",
+    "LabelledImages",
+    "checked_condition",
+    "choose_encoder",
+    "count_images",
+    "read_descriptions",
+    "read_labelled_images",
+]
+
+_CODES = {name: code for code, name in STATE_NAMES.items()}
+_IMAGE_COLUMNS = "image_id, dataset, path, patient_id, study_id, view, sex, age, split"
+
+
+@dataclass(frozen=True)
+class EncoderRow:
+    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts."""
+
+    fingerprint: str
+    backbone: str
+    precision: str
+    dim: int
+    n_images: int
+    n_descriptions: int
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """N images with their labels and vectors, ordered by image_id.
+
+    Attributes:
+        images: The catalog's columns of the images, N rows.
+        findings: K canonical names.
+        states: Label states, shape (N, K), int8; `UNLABELLED` where the image's
+            dataset does not label the finding.
+        embedding: As the backbone returned it, shape (N, D), float16 or float32.
+    """
+
+    images: pa.Table
+    findings: tuple[str, ...]
+    states: npt.NDArray[np.int8]
+    embedding: Vectors
+
+
+@dataclass(frozen=True)
+class DescriptionVectors:
+    """P descriptions with their vectors.
+
+    Attributes:
+        finding: Name for each description, length P.
+        positive: Whether it asserts the finding, shape (P,), bool.
+        embedding: Shape (P, D).
+    """
+
+    finding: tuple[str, ...]
+    positive: npt.NDArray[np.bool_]
+    embedding: Vectors
+
+
+def choose_encoder(
+    store: FeatureStore, *, backbone: str | None = None, fingerprint: str | None = None
+) -> EncoderRow:
+    """Find the one encoder that a command means.
+
+    Args:
+        store: Where to look.
+        backbone: Name given at `embed`; None if it does not matter.
+        fingerprint: The digest or the beginning of it; None if it does not matter.
+
+    Raises:
+        ConfigurationError: None fits, or more than one does.
+    """
+    rows = store.sql(
+        """SELECT fingerprint, backbone, precision, dim,
+            count(item_id) FILTER (modality = 'image'),
+            count(item_id) FILTER (modality = 'text')
+        FROM encoders LEFT JOIN features USING (fingerprint)
+        GROUP BY ALL ORDER BY any_value(added_at)"""
+    ).fetchall()
+    encoders = [EncoderRow(*row) for row in rows]
+    fitting = [
+        row
+        for row in encoders
+        if (backbone is None or row.backbone == backbone)
+        and (fingerprint is None or row.fingerprint.startswith(fingerprint))
+    ]
+    listed = "; ".join(
+        f"{row.fingerprint} ({row.backbone}, {row.precision}, D={row.dim}, "
+        f"{row.n_images} images)"
+        for row in encoders
+    )
+    if not encoders:
+        raise ConfigurationError(
+            f"the store {store.path} holds no embeddings yet",
+            "Run `retune-cli embed` first.",
+        )
+    if not fitting:
+        raise ConfigurationError(
+            f"no encoder of the store fits; it has: {listed}",
+            "Name one of these with --backbone or --fingerprint.",
+        )
+    if len(fitting) > 1:
+        raise ConfigurationError(
+            f"the store holds vectors of several encoders, which cannot be mixed: "
+            f"{listed}",
+            "Choose one with --fingerprint (its first digits suffice).",
+        )
+    return fitting[0]
+
+
+def read_labelled_images(
+    store: FeatureStore,
+    fingerprint: str,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+    in_file: bool = False,
+) -> LabelledImages:
+    """Read every image that has a vector of this encoder, with its labels.
+
+    Args:
+        store: Where to read.
+        fingerprint: Of the encoder.
+        datasets: Only these; None for all.
+        where: A SQL condition over the columns of `images`; None for all.
+        in_file: Put the vectors into a nameless file in the store's folder instead of
+            memory. It is gone when the array is, however the process ends.
+
+    Raises:
+        StoreWriteError: There is no room for that file.
+        ConfigurationError: A dataset is unknown, or no image is left.
+        QueryError: `where` is not a valid condition.
+        StoreCorruptError: A shard is missing or damaged.
+    """
+    with store.catalog.read() as connection:
+        _check_datasets(connection, datasets)
+        connection.execute(
+            f"""CREATE TEMP TABLE chosen AS
+            SELECT *, (row_number() OVER (ORDER BY image_id) - 1)::INTEGER AS place
+            FROM (SELECT {_IMAGE_COLUMNS}, shard_id, "row"
+                FROM images JOIN features ON item_id = content_digest
+                WHERE modality = 'image' AND fingerprint = ?
+                AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset)))
+            WHERE {checked_condition(connection, where)}""",
+            [fingerprint, datasets, datasets],
+        )
+        table = connection.sql("FROM chosen ORDER BY place").to_arrow_table()
+        if not len(table):
+            raise ConfigurationError(
+                f"no image of the store {store.path} fits: it must be encoded with "
+                f"{fingerprint}"
+                + (f", be in {', '.join(datasets)}" if datasets else "")
+                + (f" and fulfil {where}" if where else ""),
+                "`retune-cli status` shows datasets and what is encoded.",
+            )
+        findings, states = _read_states(connection, len(table))
+        out = (
+            room_in_file(store, connection, fingerprint, len(table))
+            if in_file
+            else None
+        )
+        embedding = gather(store, connection, table, out)
+    images = table.drop_columns(["shard_id", "row", "place"])
+    return LabelledImages(images, findings, states, embedding)
+
+
+def count_images(
+    store: FeatureStore,
+    *,
+    datasets: Sequence[str] | None = None,
+    where: str | None = None,
+) -> tuple[int, int]:
+    """How many images a selection has, encoded or not, and how many there are in all.
+
+    Raises:
+        ConfigurationError: A dataset is unknown.
+        QueryError: `where` is not a valid condition.
+    """
+    with store.catalog.read() as connection:
+        _check_datasets(connection, datasets)
+        chosen = scalar(
+            connection,
+            f"""SELECT count(*) FROM images WHERE {checked_condition(connection, where)}
+            AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))""",
+            [datasets and list(datasets)] * 2,
+        )
+        return chosen, scalar(connection, "SELECT count(*) FROM images")
+
+
+def _check_datasets(
+    connection: duckdb.DuckDBPyConnection, datasets: Sequence[str] | None
+) -> None:
+    known = [
+        name
+        for (name,) in connection.execute("SELECT dataset FROM datasets").fetchall()
+    ]
+    unknown = sorted(set(datasets or []) - set(known))
+    if unknown:
+        raise ConfigurationError(
+            f"the store has no dataset {', '.join(unknown)}; it has: "
+            f"{', '.join(sorted(known)) or 'none'}",
+            "Ingest it first, or choose one of these.",
+        )
+
+
+def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) -> str:
+    """The condition in brackets, after asking DuckDB whether it is one.
+
+    Raises:
+        QueryError: It is none over the columns of `images`, or fails on some of them.
+    """
+    if where is None:
+        return "true"
+    hint = "Example: --where \"view IN ('PA', 'AP') AND age >= 18\"."
+    # The line break ends a comment; inside CASE, brackets cannot be closed too early.
+    condition = f"({where}\n)"
+    whole = f"CASE WHEN true THEN {condition} END"
+    try:
+        kind = connection.execute(f"DESCRIBE SELECT {whole} FROM images").fetchall()[0][
+            1
+        ]
+        connection.execute(f"SELECT count(*) FROM images WHERE {whole}").fetchall()
+    except duckdb.Error as error:
+        raise QueryError(
+            f"--where {where!r} is not a condition over images: {error}", hint
+        ) from error
+    if kind != "BOOLEAN":
+        raise QueryError(
+            f"--where {where!r} is not a condition over images: it gives {kind}, not "
+            "true or false",
+            hint,
+        )
+    return condition
+
+
+def _read_states(
+    connection: duckdb.DuckDBPyConnection, n_images: int
+) -> tuple[tuple[str, ...], npt.NDArray[np.int8]]:
+    """Label states of the table `chosen`, scattered into one matrix."""
+    connection.execute(
+        """CREATE TEMP TABLE chosen_findings AS
+        SELECT finding, (row_number() OVER (ORDER BY first_place, finding) - 1)
+            ::INTEGER AS column_place
+        FROM (SELECT finding, min(position) AS first_place FROM dataset_findings
+            WHERE dataset IN (SELECT DISTINCT dataset FROM chosen) GROUP BY finding)"""
+    )
+    findings = tuple(
+        name
+        for (name,) in connection.execute(
+            "SELECT finding FROM chosen_findings ORDER BY column_place"
+        ).fetchall()
+    )
+    cases = " ".join(f"WHEN '{name}' THEN {code}" for name, code in _CODES.items())
+    cells = connection.execute(
+        f"""SELECT place, column_place, (CASE state {cases} END)::TINYINT AS code
+        FROM labels JOIN chosen USING (image_id) JOIN chosen_findings USING (finding)"""
+    ).fetchnumpy()
+    states = np.full((n_images, len(findings)), UNLABELLED, dtype=np.int8)
+    states[cells["place"], cells["column_place"]] = cells["code"]
+    return findings, states
+
+
+def read_descriptions(
+    store: FeatureStore, fingerprint: str, set_name: str, findings: Sequence[str]
+) -> DescriptionVectors:
+    """Read the encoded descriptions of some findings.
+
+    Raises:
+        ConfigurationError: The set is unknown, or lacks an encoded description of a
+            finding in either polarity.
+    """
+    with store.catalog.read() as connection:
+        table = connection.sql(
+            """SELECT finding, polarity, shard_id, "row"
+            FROM descriptions JOIN features ON item_id = text_digest
+            WHERE modality = 'text' AND fingerprint = ? AND set_name = ?
+            AND list_contains(?::VARCHAR[], finding)
+            ORDER BY finding, polarity, description_id""",
+            params=[fingerprint, set_name, list(findings)],
+        ).to_arrow_table()
+        embedding = gather(store, connection, table)
+    found = set(
+        zip(table["finding"].to_pylist(), table["polarity"].to_pylist(), strict=True)
+    )
+    lacking = [
+        f"{finding} ({polarity})"
+        for finding in findings
+        for polarity in ("positive", "negative")
+        if (finding, polarity) not in found
+    ]
+    if lacking:
+        raise ConfigurationError(
+            f"the description set '{set_name}' has no encoded sentence for "
+            + ", ".join(lacking),
+            f"Run `retune-cli embed --descriptions {set_name}` with the same backbone.",
+        )
+    positive = np.asarray(pc.equal(table["polarity"], "positive"))
+    return DescriptionVectors(
+        tuple(table["finding"].to_pylist()), positive.astype(bool), embedding
+    )

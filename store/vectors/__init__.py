@@ -1,0 +1,1 @@
+"""Shards on disk and how vectors are read out of them."""

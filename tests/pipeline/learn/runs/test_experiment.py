@@ -1,0 +1,333 @@
+"""A whole run: figures, bounds, and clear refusals."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from learning_samples import FINDINGS, problem
+
+from retune.pipeline.learn.problem.features import Features, Prompts
+from retune.pipeline.learn.runs.experiment import (
+    Experiment,
+    ExperimentConfig,
+    run_experiment,
+)
+from retune.pipeline.learn.runs.saved_model import (
+    SavedModel,
+    load_model,
+    predict,
+    save_model,
+)
+from retune.pipeline.learn.training.trainer import TrainConfig, build_model
+from retune.store.errors import ConfigurationError, RetuneError, TrainingError
+
+_QUICK = TrainConfig(epochs=15, patience=5, batch_size=64, learning_rate=3e-3)
+
+
+def _run(scenario: str = "label", **options: Any) -> Experiment:
+    features, prompts = options.pop("problem", None) or problem()
+    config = ExperimentConfig(scenario, **{"train": _QUICK} | options)
+    return run_experiment(features, prompts, config)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "n_tasks"),
+    [("zero-shot", 0), ("joint", 1), ("class", 3), ("label", 3), ("data", 5)],
+)
+def test_every_scenario_gives_a_row_per_task_and_its_bounds(
+    scenario: str, n_tasks: int
+) -> None:
+    found = _run(scenario)
+    assert found.difference.shape == found.positive.shape == (n_tasks + 1, 3)
+    assert np.isfinite(found.difference).all()
+    expected = {"logistic regression"}
+    expected |= set() if scenario == "joint" else {"joint"}
+    if scenario in ("class", "label", "data"):
+        expected.add("joint-observed")
+    assert set(found.bounds) == expected
+    assert (found.final.low <= found.final.auroc).all()
+    assert (found.final.auroc <= found.final.high).all()
+
+
+def test_figures_are_of_the_score_asked_for() -> None:
+    """The weights are the same; only what AUROC is of differs."""
+    ours = _run("label", with_bounds=True)
+    theirs = _run("label", with_bounds=True, score="positive")
+    np.testing.assert_allclose(theirs.difference, ours.positive, atol=1e-12)
+    assert not np.array_equal(theirs.difference, ours.difference)
+    np.testing.assert_array_equal(
+        theirs.prediction.probability, ours.prediction.probability
+    )
+    np.testing.assert_array_equal(theirs.thresholds, ours.thresholds)
+    assert not np.array_equal(theirs.bounds["joint"], ours.bounds["joint"])
+    for found in (ours, theirs):
+        value = found.summary["final_auroc_positive"]
+        low, high = found.summary_interval["final_auroc_positive"]
+        assert value == pytest.approx(ours.positive[-1].mean())
+        assert low < value < high
+    assert theirs.summary["final_auroc"] == pytest.approx(ours.positive[-1].mean())
+
+
+def test_a_method_without_that_score_says_so() -> None:
+    with pytest.raises(ConfigurationError, match=r"analytic has no score s\+"):
+        _run("joint", method="analytic", score="positive")
+    found = _run("joint", method="analytic")
+    assert np.isnan(found.summary["final_auroc_positive"])
+
+
+def test_joint_learns_and_zero_shot_is_the_first_row_of_every_run() -> None:
+    joint, zero = _run("joint"), _run("zero-shot")
+    np.testing.assert_array_equal(joint.difference[0], zero.difference[0])
+    assert joint.summary["final_auroc"] > 0.85
+
+
+def test_a_run_is_repeatable() -> None:
+    one, other = _run(), _run()
+    np.testing.assert_array_equal(one.difference, other.difference)
+    assert repr(one.metrics) == repr(other.metrics)
+
+
+def test_metrics_name_every_task_split_and_finding() -> None:
+    found = _run("label")
+    rows = {(m.task, m.split, m.finding, m.metric): m for m in found.metrics}
+    assert len(rows) == len(found.metrics)
+    for task in range(4):
+        for split in ("validation", "test"):
+            for place, name in enumerate(FINDINGS):
+                row = rows[task, split, name, "auroc"]
+                if split == "test":
+                    assert row.value == pytest.approx(found.difference[task, place])
+                assert row.ci_low is not None
+                for metric in ("average_precision", "f1", "brier", "n_positive"):
+                    assert (task, split, name, metric) in rows
+            assert (task, split, None, "macro_auroc") in rows
+    assert rows[3, "test", None, "forgetting"].value == found.summary["forgetting"]
+    for name, (low, high) in found.summary_interval.items():
+        row = rows[3, "test", None, name]
+        assert (row.ci_low, row.ci_high) == (low, high)
+        assert low <= row.value <= high
+    assert [rows[3, "test", name, "task_introduced"].value for name in FINDINGS] == [
+        1, 2, 3,
+    ]  # fmt: skip
+    drawn = rows[3, "test", "Mass", "auroc_bootstrap"]
+    assert drawn.value == rows[3, "test", "Mass", "auroc"].value
+    assert drawn.ci_low is not None
+    assert drawn.ci_low <= drawn.value
+    seen = rows[1, "test", None, "incremental_auroc"]
+    assert seen.value == pytest.approx(found.difference[1, 0])
+    assert (3, "test", "Mass", "auroc_joint_observed") in rows
+    assert (3, "test", "Mass", "sensitivity_at_90_specificity") in rows
+
+
+def test_findings_and_order_are_those_asked_for() -> None:
+    found = _run("label", findings=("Hernia", "Edema"))
+    assert found.findings == ("Hernia", "Edema")
+    ordered = _run("label", order=("Mass", "Hernia", "Edema"))
+    assert [task.name for task in ordered.scenario.tasks] == ["Mass", "Hernia", "Edema"]
+
+
+def _changed(**changes: Any) -> tuple[Features, Prompts]:
+    features, prompts = problem()
+    return replace(features, **changes), prompts
+
+
+def test_a_finding_without_both_classes_in_training_is_named_and_left_out() -> None:
+    features, _ = problem()
+    states = features.states.copy()
+    states[features.rows("train"), 1] = 0
+    found = _run("label", problem=_changed(states=states))
+    assert found.findings == ("Edema", "Hernia")
+    assert "0 positive" in found.dropped["Mass"]
+    with pytest.raises(TrainingError, match="'Mass' cannot be trained"):
+        _run("label", problem=_changed(states=states), findings=("Mass",))
+
+
+def test_a_finding_with_one_class_in_test_has_no_figure_and_is_named() -> None:
+    features, _ = problem()
+    states = features.states.copy()
+    states[features.rows("test"), 1] = 1
+    found = _run("label", problem=_changed(states=states))
+    assert np.isnan(found.difference[:, 1]).all()
+    assert set(found.excluded) == {"Mass"}
+    assert np.isfinite(found.summary["final_auroc"])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_split_is_an_error(split: str) -> None:
+    features, _ = problem()
+    moved = np.where(features.split == split, "validation", features.split)
+    with pytest.raises(TrainingError, match=f"no image is in the {split} split"):
+        _run(problem=_changed(split=moved.astype(object)))
+
+
+def test_no_validation_images_is_no_reason_to_fail() -> None:
+    features, _ = problem()
+    moved = np.where(features.split == "validation", "train", features.split)
+    found = _run("joint", problem=_changed(split=moved.astype(object)))
+    assert found.thresholds.tolist() == [0.5] * 3
+    assert np.isfinite(found.difference).all()
+
+
+def test_no_usable_finding_is_an_error() -> None:
+    states = np.zeros((240, 3), dtype=np.int8)
+    with pytest.raises(TrainingError, match="no finding has both"):
+        _run(problem=_changed(states=states))
+
+
+def test_a_patient_in_two_splits_is_an_error() -> None:
+    features, _ = problem()
+    split = features.split.copy()
+    split[0] = "test"
+    with pytest.raises(TrainingError, match="1 patients stand in more than one split"):
+        _changed(split=split)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"embedding": np.full((240, 12), np.nan)}, "not finite"),
+        ({"embedding": np.ones((3, 12))}, "embedding has shape"),
+        ({"states": np.zeros((240, 2), dtype=np.int8)}, "states has shape"),
+        ({"split": np.full(240, "dev", dtype=object)}, "unknown splits: dev"),
+    ],
+)
+def test_features_that_do_not_fit(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(TrainingError, match=said):
+        _changed(**changes)
+
+
+def test_a_finding_without_descriptions_is_named() -> None:
+    features, prompts = problem()
+    kept = ~((prompts.finding == 2) & prompts.positive)
+    fewer = Prompts(
+        prompts.embedding[kept], prompts.finding[kept], prompts.positive[kept]
+    )
+    with pytest.raises(TrainingError, match="'Hernia' has no positive description"):
+        _run(problem=(features, fewer))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"findings": ("Edema", "Edema")}, "twice"),
+        ({"findings": ("Edema", "Mass"), "order": ("Edema",)}, "--order must name"),
+        ({"scenario": "magic"}, "unknown scenario"),
+    ],
+)
+def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        _run(**options)
+
+
+def test_constant_features_give_chance_not_a_crash() -> None:
+    found = _run("joint", problem=_changed(embedding=np.ones((240, 12), "f2")))
+    np.testing.assert_allclose(found.difference, 0.5)
+
+
+def _saved(placement: str = "both") -> SavedModel:
+    train = replace(_QUICK, placement=placement, epochs=2)
+    found = _run("joint", train=train, with_bounds=False)
+    return SavedModel(
+        found.model, train, found.findings, found.thresholds, "0123", 12, found.prompts
+    )
+
+
+@pytest.mark.parametrize("placement", ["image", "text", "both", "shared"])
+def test_a_saved_model_predicts_the_same(tmp_path: Path, placement: str) -> None:
+    saved = _saved(placement)
+    save_model(tmp_path / "run", saved)
+    loaded = load_model(tmp_path / "run")
+    features, _ = problem()
+    for name, expected in vars(predict(saved.model, features.embedding)).items():
+        found = getattr(predict(loaded.model, features.embedding), name)
+        np.testing.assert_array_equal(found, expected)
+    assert loaded.findings == saved.findings
+    assert loaded.fingerprint == "0123"
+    np.testing.assert_array_equal(loaded.thresholds, saved.thresholds)
+
+
+def test_predictions_do_not_depend_on_the_batch(tmp_path: Path) -> None:
+    model = _saved().model
+    features, _ = problem()
+    whole = predict(model, features.embedding)
+    parts = predict(model, features.embedding, batch_size=7)
+    np.testing.assert_allclose(whole.probability, parts.probability, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["adaptors.json", "adaptors.safetensors"])
+@pytest.mark.parametrize("damage", ["gone", "empty", "garbage", "cut"])
+def test_a_damaged_run_is_named(tmp_path: Path, name: str, damage: str) -> None:
+    save_model(tmp_path, _saved())
+    path = tmp_path / name
+    content = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "garbage": b"x" * 99}.get(damage, content[:50]))
+    with pytest.raises(TrainingError) as caught:
+        load_model(tmp_path)
+    assert str(tmp_path) in caught.value.message
+
+
+def test_a_run_of_a_newer_retune_is_refused(tmp_path: Path) -> None:
+    save_model(tmp_path, _saved())
+    path = tmp_path / "adaptors.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format_version": 9}))
+    with pytest.raises(TrainingError, match="newer retune"):
+        load_model(tmp_path)
+
+
+_MISFITS: list[tuple[str, Any]] = [
+    ("findings", []),
+    ("findings", ["Edema"]),
+    ("findings", [1, 2, 3]),
+    ("thresholds", None),
+    ("thresholds", [0.5]),
+    ("thresholds", [0.5, 0.5, float("nan")]),
+    ("dim", 13),
+    ("dim", 12.0),
+    ("dim", None),
+    ("prompt_finding", []),
+    ("prompt_finding", [0.5] * 15),
+    ("prompt_finding", [0] * 15),
+    ("prompt_finding", list(range(99))),
+    ("format_version", 0),
+    ("format_version", None),
+    ("config", {"adaptor": "none such"}),
+    ("config", {"unknown": 1}),
+    ("config", []),
+]
+
+
+@pytest.mark.parametrize(("part", "value"), _MISFITS)
+@pytest.mark.parametrize("adaptor", ["residual", "identity"])
+def test_a_description_whose_parts_do_not_fit_is_refused(
+    tmp_path: Path, adaptor: str, part: str, value: Any
+) -> None:
+    _, prompts = problem()
+    train = TrainConfig(adaptor=adaptor)
+    model = build_model(train, prompts, len(FINDINGS), 12)
+    save_model(
+        tmp_path, SavedModel(model, train, FINDINGS, np.full(3, 0.5), "01", 12, prompts)
+    )
+    path = tmp_path / "adaptors.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {part: value}))
+    with pytest.raises(RetuneError) as caught:
+        load_model(tmp_path)
+    assert caught.value.hint
+
+
+def test_a_description_without_one_of_its_parts_is_refused(tmp_path: Path) -> None:
+    _, prompts = problem()
+    model = build_model(_QUICK, prompts, len(FINDINGS), 12)
+    saved = SavedModel(model, _QUICK, FINDINGS, np.full(3, 0.5), "01", 12, prompts)
+    save_model(tmp_path, saved)
+    path = tmp_path / "adaptors.json"
+    whole = json.loads(path.read_text())
+    for part in whole:
+        path.write_text(json.dumps({k: v for k, v in whole.items() if k != part}))
+        with pytest.raises(TrainingError, match=str(tmp_path)):
+            load_model(tmp_path)

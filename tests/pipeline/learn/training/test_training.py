@@ -1,0 +1,227 @@
+"""The trainer learns, repeats itself, and sees only what it may."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from learning_samples import FINDINGS, problem
+
+from retune.pipeline.learn.problem import config as train_config
+from retune.pipeline.learn.problem.config import PRECISIONS, training_precision
+from retune.pipeline.learn.problem.contract import Problem
+from retune.pipeline.learn.problem.features import Features
+from retune.pipeline.learn.problem.scenarios import plan_scenario
+from retune.pipeline.learn.problem.targets import Targets, make_targets
+from retune.pipeline.learn.stats.metrics import auroc
+from retune.pipeline.learn.training.hook import Hook
+from retune.pipeline.learn.training.model import AdaptedModel
+from retune.pipeline.learn.training.optimiser import FlatAdam
+from retune.pipeline.learn.training.trainer import (
+    PRESETS,
+    TrainConfig,
+    Trainer,
+    build_model,
+    preset,
+    untrained,
+)
+from retune.store.errors import ConfigurationError, TrainingError
+
+_QUICK = TrainConfig(epochs=20, patience=5, batch_size=64)
+
+
+def _trained(
+    config: TrainConfig = _QUICK,
+    scenario: str = "joint",
+    features: Features | None = None,
+    targets: Targets | None = None,
+    **options: Any,
+) -> AdaptedModel:
+    known, prompts = problem()
+    features = features or known
+    targets = targets or make_targets(features.states)
+    plan = plan_scenario(
+        scenario, targets, features.patient_id, features.rows("train"), FINDINGS,
+        n_tasks=3,
+    )  # fmt: skip
+    model = build_model(config, prompts, len(FINDINGS), features.embedding.shape[1])
+    problem_ = Problem(features, prompts, targets, config, torch.device("cpu"))
+    trainer = Trainer(model, problem_, **options)
+    for task in plan.tasks:
+        trainer.learn(task)
+    return model
+
+
+def _same(one: AdaptedModel, other: AdaptedModel) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def _test_auroc(model: AdaptedModel) -> np.ndarray:
+    features, _ = problem()
+    rows = features.rows("test")
+    with torch.no_grad():
+        scores = model.logits(torch.from_numpy(features.embedding[rows]).float())
+    value = (features.states[rows] > 0).astype(float)
+    return auroc(scores.numpy(), value, np.ones(value.shape, dtype=bool))
+
+
+@pytest.mark.parametrize("adaptor", ["linear", "mlp", "residual"])
+@pytest.mark.parametrize("placement", ["image", "both", "shared"])
+def test_training_learns(adaptor: str, placement: str) -> None:
+    # The scale is fixed here: whether each kind learns does not hang on the preset's.
+    config = replace(
+        _QUICK,
+        adaptor=adaptor,
+        placement=placement,
+        epochs=60,
+        learning_rate=3e-3,
+        scale=10.0,
+    )
+    assert _test_auroc(_trained(config)).mean() > 0.85
+
+
+@pytest.mark.parametrize("scenario", ["joint", "label", "data"])
+def test_the_same_seed_gives_the_same_weights(scenario: str) -> None:
+    assert _same(_trained(scenario=scenario), _trained(scenario=scenario))
+    other = replace(_QUICK, seed=1)
+    assert not _same(_trained(other, scenario), _trained(scenario=scenario))
+
+
+@pytest.mark.parametrize("scenario", ["joint", "label", "data", "class"])
+@pytest.mark.parametrize("preset_name", ["default", "reference"])
+def test_unobserved_cells_have_no_influence_bit_for_bit(
+    scenario: str, preset_name: str
+) -> None:
+    config = preset(preset_name, epochs=4, batch_size=64)
+    features, _ = problem(uncertain=0.3)
+    targets = make_targets(features.states)
+    assert not targets.observed.all()
+    changed = Targets(
+        np.where(targets.observed, targets.value, 1 - targets.value), targets.observed
+    )
+    one = _trained(config, scenario, features, targets)
+    other = _trained(config, scenario, features, changed)
+    assert _same(one, other)
+
+
+def test_test_rows_have_no_influence_bit_for_bit() -> None:
+    features, _ = problem()
+    embedding, states = features.embedding.copy(), features.states.copy()
+    rows = features.rows("test")
+    embedding[rows] = -embedding[rows]
+    states[rows] = 1 - states[rows]
+    changed = replace(features, embedding=embedding, states=states)
+    assert _same(_trained(features=features), _trained(features=changed))
+
+
+def test_early_stopping_keeps_the_best_validation_weights() -> None:
+    features, _ = problem(n_images=60)
+    config = replace(_QUICK, epochs=300, patience=300, learning_rate=0.05)
+    stopped = _trained(config, features=features)
+    last = _trained(replace(config, patience=0), features=features)
+    targets = make_targets(features.states)
+    rows = features.rows("validation")
+
+    def loss(model: AdaptedModel) -> float:
+        with torch.no_grad():
+            logits = model.logits(torch.from_numpy(features.embedding[rows]).float())
+        return float(
+            torch.nn.functional.binary_cross_entropy_with_logits(
+                logits, torch.from_numpy(targets.value[rows])
+            )
+        )
+
+    assert loss(stopped) < loss(last)
+
+
+@pytest.mark.parametrize("preset_name", ["default", "reference"])
+@pytest.mark.parametrize("patience", [0, 5])
+@pytest.mark.parametrize("learning_rate", [1e30, 1e38])
+def test_divergence_is_an_error_even_where_early_stopping_would_hide_it(
+    preset_name: str, patience: int, learning_rate: float
+) -> None:
+    config = preset(
+        preset_name,
+        learning_rate=learning_rate,
+        batch_size=64,
+        epochs=9,
+        patience=patience,
+    )
+    with pytest.raises(TrainingError, match="training diverged") as caught:
+        _trained(config)
+    assert "--learning-rate" in caught.value.hint
+
+
+def test_a_method_can_act_after_each_step() -> None:
+    class Counting(Hook):
+        steps = 0
+
+        def after_step(self, optimiser: FlatAdam) -> None:
+            assert not optimiser.gradient.any()
+            self.steps += 1
+
+    hook = Counting()
+    _trained(hook=hook)
+    assert hook.steps >= 3
+
+
+def test_the_reference_preset_is_the_papers() -> None:
+    reference = PRESETS["reference"]
+    assert (reference.adaptor, reference.placement) == ("mlp", "both")
+    assert (reference.learning_rate, reference.weight_decay) == (1e-4, 0.0)
+    assert (reference.batch_size, reference.epochs, reference.seed) == (6144, 10, 27)
+    assert not reference.learn_scale
+    assert not reference.learn_bias
+    assert not reference.patience
+    assert reference.scale == 1
+
+
+def test_the_default_starts_from_zero_shot() -> None:
+    features, prompts = problem()
+    x = torch.from_numpy(features.embedding).float()
+    default, plain = (
+        build_model(config, prompts, len(FINDINGS), 12)
+        for config in (TrainConfig(), untrained(TrainConfig()))
+    )
+    with torch.no_grad():
+        assert torch.equal(default.logits(x), plain.logits(x))
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_auto_takes_bfloat16_for_large_steps_where_the_machine_has_it(
+    device: str, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_config, "has_bfloat16", lambda: there)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: there)
+    reference, fast = PRESETS["reference"], "bfloat16" if there else "float32"
+    assert training_precision(reference, (223_414, 128), device) == fast
+    assert training_precision(PRESETS["default"], (223_414, 512), device) == fast
+    # A batch has no more images than there are.
+    assert training_precision(reference, (500, 128), device) == "float32"
+    assert training_precision(PRESETS["default"], (223_414, 128), device) == "float32"
+
+
+def test_bfloat16_learns_what_float32_learns() -> None:
+    """AUROC of each finding on test images, within 0.02."""
+    features, _ = problem()
+    targets = make_targets(features.states)
+    test = features.rows("test")
+    found = []
+    for precision in PRECISIONS:
+        model = _trained(replace(_QUICK, precision=precision))
+        with torch.no_grad():
+            scores = model.scores(torch.from_numpy(features.embedding[test]).float())
+        found.append(
+            auroc(scores[0].numpy(), targets.value[test], targets.observed[test])
+        )
+    assert np.abs(found[0] - found[1]).max() < 0.02
+
+
+def test_presets_by_name() -> None:
+    assert preset("default", epochs=3).epochs == 3
+    assert preset("default", epochs=None) == PRESETS["default"]
+    with pytest.raises(ConfigurationError, match="--preset best"):
+        preset("best")
