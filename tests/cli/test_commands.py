@@ -278,7 +278,7 @@ def test_an_unexpected_error_asks_for_a_report_and_debug_shows_where(
     place: Path,
 ) -> None:
     code = (
-        "import sys; from retune.cli import boundary\n"
+        "import sys; from retune.cli.terminal import boundary\n"
         "def broken(): raise ZeroDivisionError('x')\n"
         "sys.exit(boundary.run_guarded(broken))"
     )

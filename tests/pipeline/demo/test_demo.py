@@ -692,7 +692,7 @@ def test_a_contact_sheet_has_a_row_per_finding() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["anatomy", "findings", "grid", "labels", "layout", "population", "tissue"]
+    "name", ["anatomy", "grid", "labels", "layout", "population", "signs", "tissue"]
 )
 def test_examples_in_docstrings_hold(name: str) -> None:
     module = importlib.import_module(f"retune.pipeline.demo.{name}")

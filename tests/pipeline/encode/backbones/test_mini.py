@@ -61,7 +61,7 @@ def statements(mini: Backbone) -> tuple[np.ndarray, np.ndarray]:
 def test_the_weights_are_small_and_come_with_a_card_and_their_patients() -> None:
     trained = mini_files()[2]
     assert trained.stat().st_size <= 4_000_000
-    folder = files("retune.pipeline.encode")
+    folder = files("retune.pipeline.encode.backbones")
     card = folder.joinpath("mini-card.md").read_text(encoding="utf-8")
     for words in ("not a medical device", "NIH Clinical Center", "CVPR 2017", "seed"):
         assert words in card
