@@ -1,7 +1,7 @@
 """`retune-cli compare`: a paired test of two runs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,8 +9,7 @@ from .terminal.options import JsonOption, StoreOption
 from .terminal.printing import print_json, print_line, print_table
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.runs.scored_run import ScoredRun
-    from retune.pipeline.learn.stats.paired import MacroDifference, PairedDeLong
+    from retune.pipeline.app.compare import Comparison, FindingDifference
 
 __all__ = ["compare_command"]
 
@@ -36,82 +35,43 @@ def compare_command(
 
     Example: retune-cli compare 20261124-0903 latest
     """
-    from retune.pipeline.learn.runs.scored_run import check_comparable, score_run
-    from retune.pipeline.learn.stats.paired import macro_difference, paired_delong
-    from retune.store import FeatureStore, find_run
+    from retune.pipeline.app.compare import compare
+    from retune.store import FeatureStore
 
-    feature_store = FeatureStore(store)
-    runs = [find_run(feature_store, name) for name in (first, second)]
-    one, other = check_comparable(
-        *(score_run(feature_store, run) for run in runs),
-        across_encoders=across_encoders,
-    )
-    targets = one.targets
-    found = paired_delong(one.score, other.score, targets.value, targets.observed)
-    macro = macro_difference(
-        one.score,
-        other.score,
-        targets.value,
-        targets.observed,
-        one.patient_id,
-        seed=seed,
+    found = compare(
+        FeatureStore(store), first, second, across_encoders=across_encoders, seed=seed
     )
     if json:
-        _print_json(one, other, found, macro)
+        _print_json(found)
     else:
-        _print_text(one, other, found, macro)
+        _print_text(found)
 
 
 _HEADER = (
     "finding", "positive", "first", "second", "difference", "low", "high", "p",
-    "p_holm", "few",
+    "p_holm",
 )  # fmt: skip
-#: Images of the smaller class below which the test is a rough guide.
-_FEW = 10
 
 
-def _rows(one: "ScoredRun", found: "PairedDeLong") -> list[tuple[Any, ...]]:
-    """A row of `_HEADER` per finding; NaN where there is no figure."""
-    observed = one.targets.observed
-    positive = ((one.targets.value > 0) & observed).sum(axis=0)
-    negative = observed.sum(axis=0) - positive
-    return [
-        (
-            name,
-            int(positive[k]),
-            *(float(column[k]) for column in vars(found).values()),
-            bool(min(positive[k], negative[k]) < _FEW),
-        )
-        for k, name in enumerate(one.findings)
-    ]
-
-
-def _print_json(
-    one: "ScoredRun",
-    other: "ScoredRun",
-    found: "PairedDeLong",
-    macro: "MacroDifference",
-) -> None:
+def _print_json(found: "Comparison") -> None:
+    macro = found.macro
     print_json(
         {
-            "runs": [one.run.run_id, other.run.run_id],
-            "scores_from": [one.source, other.source],
-            "n_images": len(one.image_id),
-            "n_patients": len(set(one.patient_id.tolist())),
+            "runs": [found.first.run.run_id, found.second.run.run_id],
+            "scores_from": [found.first.source, found.second.source],
+            "n_images": found.n_images,
+            "n_patients": found.n_patients,
             "macro": {"difference": macro.difference, **vars(macro)},
-            "findings": [
-                dict(zip(_HEADER, row, strict=True)) for row in _rows(one, found)
-            ],
+            "findings": [vars(row) for row in found.findings],
+            "notes": [*found.first.notes, *found.second.notes],
         }
     )
 
 
-def _print_text(
-    one: "ScoredRun",
-    other: "ScoredRun",
-    found: "PairedDeLong",
-    macro: "MacroDifference",
-) -> None:
+def _print_text(found: "Comparison") -> None:
+    from retune.pipeline.app.compare import FEW
+
+    one, other, macro, rows = found.first, found.second, found.macro, found.findings
     for name, scored in (("first", one), ("second", other)):
         run = scored.run
         print_line(
@@ -119,11 +79,11 @@ def _print_text(
             f"preset {scored.preset}, seed {run.seed}; scores from {scored.source}"
             + ("" if scored.score_name == "difference" else ", s+ alone")
         )
-    n_patients = len(set(one.patient_id.tolist()))
-    print_line(f"{len(one.image_id):,} test images of {n_patients:,} patients")
+    for note in dict.fromkeys([*one.notes, *other.notes]):
+        print_line(f"note: {note}")
+    print_line(f"{found.n_images:,} test images of {found.n_patients:,} patients")
     print_line()
-    rows = _rows(one, found)
-    print_table(_HEADER[:-1], [_cells(row) for row in rows])
+    print_table(_HEADER, [_cells(row) for row in rows])
     print_line()
     if macro.n_findings:
         print_line(
@@ -138,7 +98,7 @@ def _print_text(
                 "p counts these on both"
             )
             print_line("sides of 0: the difference rests on few patients.")
-    tested = sum(row[7] == row[7] for row in rows)  # NaN is not itself
+    tested = sum(row.p == row.p for row in rows)  # NaN is not itself
     plain = {one.score_name, other.score_name} == {"difference"}
     of_score = "s+ - s-" if plain else "each run's score"
     print_line(
@@ -148,9 +108,9 @@ def _print_text(
     print_line(
         f"{tested} tests, so that one false find among them is as rare as it says."
     )
-    if any(row[-1] for row in rows):
+    if any(row.few for row in rows):
         print_line(
-            f"* under {_FEW} images of a class: p is a rough guide, often too low"
+            f"* under {FEW} images of a class: p is a rough guide, often too low"
         )
     if tested < len(rows):
         print_line(
@@ -158,14 +118,14 @@ def _print_text(
         )
 
 
-def _cells(row: tuple[Any, ...]) -> tuple[object, ...]:
-    name, positive, *figures, few = row
+def _cells(row: "FindingDifference") -> tuple[object, ...]:
+    plain, signed = "{:.3f}", "{:+.3f}"
+    figures = (
+        (row.first, plain), (row.second, plain), (row.difference, signed),
+        (row.low, signed), (row.high, signed), (row.p, plain), (row.p_holm, plain),
+    )  # fmt: skip
     texts = [
-        "-".rjust(6)
-        if value != value
-        else f"{value:+.3f}"
-        if signed
-        else f"{value:.3f}"
-        for value, signed in zip(figures, (0, 0, 1, 1, 1, 0, 0), strict=True)
+        "-".rjust(6) if value != value else form.format(value)
+        for value, form in figures
     ]
-    return (f"{name} *" if few else name, positive, *texts)
+    return (f"{row.finding} *" if row.few else row.finding, row.positive, *texts)

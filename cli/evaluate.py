@@ -1,11 +1,12 @@
 """`retune-cli evaluate`: a run on other images of the store."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
 from .terminal.options import (
+    ContaminatedOption,
     DatasetsOption,
     JsonOption,
     LeakageOption,
@@ -13,7 +14,7 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import print_json, print_line, print_table
+from .terminal.printing import contamination_line, print_json, print_line, print_table
 from .terminal.selection import announce_selection
 
 __all__ = ["evaluate_command"]
@@ -31,6 +32,7 @@ def evaluate_command(
     ] = "test",
     where: WhereOption = None,
     allow_leakage: LeakageOption = False,
+    allow_contaminated: ContaminatedOption = False,
     uncertain: Annotated[
         str | None,
         typer.Option(
@@ -45,42 +47,32 @@ def evaluate_command(
 ) -> None:
     """Evaluate a run on other images of the store.
 
-    The images must be encoded by the run's encoder. Splits, thresholds and, unless you
-    choose others, label policies are the run's. Patients and pictures that it was
-    trained on are refused, but for --split train.
+    Without --datasets and --where: exactly the images that the run had. All images must
+    be encoded by the run's encoder. Splits, thresholds and, unless you choose others,
+    label policies are the run's. Patients and pictures that it was trained on are
+    refused, but for --split train; patients that its backbone was trained on are left
+    out.
 
     Example: retune-cli evaluate latest --datasets padchest --split all
     """
-    from retune.pipeline.learn.runs.external import evaluate_run
+    from retune.pipeline.app.evaluate import EvaluateRequest, evaluate, figures_of
     from retune.store import FeatureStore
 
     feature_store = FeatureStore(store)
-    announce_selection(feature_store, split_names(datasets), where)
-    result = evaluate_run(
-        feature_store,
+    names = split_names(datasets)
+    announce_selection(feature_store, names, where)
+    request = EvaluateRequest(
         run,
-        datasets=split_names(datasets),
-        split=split,
-        where=where,
-        uncertain=uncertain,
-        blank=blank,
-        allow_leakage=allow_leakage,
+        names,
+        split,
+        where,
+        cast("Any", uncertain),  # checked where it is used
+        cast("Any", blank),
+        allow_leakage,
+        allow_contaminated,
     )
-    names, figures = result.findings, result.evaluation
-    rows = [
-        (
-            name,
-            int(figures.n_positive[place]),
-            int(figures.n_observed[place]),
-            float(figures.auroc[place]),
-            float(figures.low[place]),
-            float(figures.high[place]),
-            float(figures.others["average_precision"][place]),
-            float(figures.others["f1"][place]),
-        )
-        for place, name in enumerate(names)
-    ]
-    header = ("finding", "positive", "images", "auroc", "low", "high", "ap", "f1")
+    result = evaluate(feature_store, request)
+    rows = [vars(one) for one in figures_of(result)]
     if json:
         print_json(
             {
@@ -88,19 +80,22 @@ def evaluate_command(
                 "split": result.split,
                 "n_images": result.n_images,
                 "n_images_of_training_patients": result.n_trained,
-                "macro_auroc": figures.macro,
-                "findings": [dict(zip(header, row, strict=True)) for row in rows],
+                "n_images_of_backbone_patients": result.n_contaminated,
+                "macro_auroc": result.evaluation.macro,
+                "findings": rows,
                 "not_evaluated": result.not_evaluated,
             }
         )
         return
     print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
-    print_table(header, rows)
-    print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*figures.macro))
+    print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+    print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*result.evaluation.macro))
     if result.n_trained:
         print_line(
             f"{result.n_trained:,} of these images are of patients that the run was "
             "trained on: the figures are too good"
         )
+    if result.n_contaminated:
+        print_line(contamination_line(result.n_contaminated, allow_contaminated))
     for name, reason in result.not_evaluated.items():
         print_line(f"not evaluated: {name}, {reason}")

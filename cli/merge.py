@@ -1,22 +1,26 @@
 """`retune-cli merge`: states of several runs made one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast
 
 import typer
 
-from .runs import Runs
 from .terminal.options import (
     BlankOption,
+    BoundsOption,
+    ContaminatedOption,
     DatasetsOption,
     JsonOption,
     LeakageOption,
     QuietOption,
+    SplitSeedOption,
     StoreOption,
     UncertainOption,
     WhereOption,
     split_names,
 )
+from .terminal.run_tables import show_runs
+from .terminal.selection import announce_selection
 
 __all__ = ["merge_command"]
 
@@ -29,52 +33,42 @@ def merge_command(
     store: StoreOption = Path("feature-store"),
     datasets: DatasetsOption = None,
     where: WhereOption = None,
-    split_seed: Annotated[
-        int | None,
-        typer.Option(
-            "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
-        ),
-    ] = None,
+    split_seed: SplitSeedOption = None,
     allow_leakage: LeakageOption = False,
+    allow_contaminated: ContaminatedOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
-    bounds: Annotated[
-        bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
-    ] = True,
+    bounds: BoundsOption = True,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Add the states of analytic runs: one model as if trained on all their images.
 
-    The result is a run of this store, evaluated on its test images. Merge runs on
-    different images: what two runs have seen counts twice.
+    The result is a run of this store, evaluated on its test images. Runs that have
+    learned from the same images are refused. Two hospitals that share some patients are
+    not noticed.
 
     Example: retune-cli merge latest /media/other-hospital/state.safetensors
     """
-    from retune.pipeline.learn.runs.experiment import ExperimentConfig
-    from retune.pipeline.learn.runs.from_store import find_state
-    from retune.pipeline.learn.runs.state import merge_runs
+    from retune.pipeline.app.merge import MergeRequest, merge
+    from retune.pipeline.learn.runs.selection import Selection
     from retune.store import FeatureStore
 
     feature_store = FeatureStore(store)
-    start = merge_runs([find_state(feature_store, name) for name in sources])
-    runs = Runs(
-        feature_store,
-        {"fingerprint": start.fingerprint},
-        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed}
-        | ({"allow_leakage": True} if allow_leakage else {}),
-        {"merged": sources},
-        start,
-        quiet=quiet,
+    names = split_names(datasets)
+    announce_selection(feature_store, names, where, quiet=quiet)
+    selection = Selection(
+        names,
+        where,
+        split_seed,
+        allow_leakage=allow_leakage,
+        allow_contaminated=allow_contaminated,
     )
-    learning_set = runs.load()
-    config = ExperimentConfig(
-        scenario="merge",
-        train=start.config,
-        method=start.method,
-        findings=start.findings,
-        uncertain=uncertain,  # type: ignore[arg-type]  # checked where it is used
-        blank=blank,  # type: ignore[arg-type]  # as above
-        with_bounds=bounds,
+    request = MergeRequest(
+        tuple(sources),
+        selection,
+        cast("Any", uncertain),  # checked where it is used
+        cast("Any", blank),
+        bounds,
     )
-    runs.show(learning_set, [runs.run(learning_set, config)], as_json=json)
+    show_runs([merge(feature_store, request)], store, as_json=json, quiet=quiet)

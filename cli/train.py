@@ -1,30 +1,29 @@
 """`retune-cli train`: adaptors over cached features."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
-from .runs import Runs
 from .terminal.options import (
     BackboneOption,
     BlankOption,
+    BoundsOption,
+    ContaminatedOption,
     DatasetsOption,
     FingerprintOption,
     JsonOption,
     LeakageOption,
     QuietOption,
+    SplitSeedOption,
     StoreOption,
     UncertainOption,
     WhereOption,
     split_names,
 )
-
-if TYPE_CHECKING:
-    from retune.pipeline.learn.problem.config import TrainConfig
-    from retune.pipeline.learn.runs.state import RunState
-    from retune.store import FeatureStore
+from .terminal.printing import progress_bar
+from .terminal.run_tables import show_runs
+from .terminal.selection import announce_selection
 
 __all__ = ["train_command"]
 
@@ -72,12 +71,15 @@ def train_command(
         typer.Option("--order", help="The findings in the order of their tasks."),
     ] = None,
     tasks: Annotated[
-        int, typer.Option("--tasks", min=1, help="Parts of the data scenario.")
-    ] = 5,
+        int | None,
+        typer.Option("--tasks", min=1, help="Parts of the data scenario [5]."),
+    ] = None,
     visible: Annotated[
-        str,
-        typer.Option("--visible", help="Labels a task shows: current or cumulative."),
-    ] = "current",
+        str | None,
+        typer.Option(
+            "--visible", help="Labels a task shows: current [default] or cumulative."
+        ),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option("--preset", help="default or reference.")
     ] = None,
@@ -137,13 +139,9 @@ def train_command(
         int,
         typer.Option("--seeds", min=1, help="So many runs, from --seed on; mean, SD."),
     ] = 1,
-    split_seed: Annotated[
-        int | None,
-        typer.Option(
-            "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
-        ),
-    ] = None,
+    split_seed: SplitSeedOption = None,
     allow_leakage: LeakageOption = False,
+    allow_contaminated: ContaminatedOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
     datasets: DatasetsOption = None,
@@ -156,9 +154,7 @@ def train_command(
     predictions: Annotated[
         bool, typer.Option("--predictions", help="Keep test scores in predictions.")
     ] = False,
-    bounds: Annotated[
-        bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
-    ] = True,
+    bounds: BoundsOption = True,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also print how figures are defined.")
     ] = False,
@@ -183,109 +179,62 @@ def train_command(
 
     Example: retune-cli train --scenario label --findings "Edema,Cardiomegaly"
     """
-    from retune.pipeline.learn.problem.config import preset as training_preset
-    from retune.pipeline.learn.problem.config import training_precision
-    from retune.pipeline.learn.runs.experiment import ExperimentConfig
-    from retune.pipeline.learn.runs.from_store import named_findings
+    from retune.pipeline.app.train import TrainRequest, train
+    from retune.pipeline.learn.runs.selection import Selection
     from retune.store import FeatureStore
 
-    given = {
-        "method": method,
-        "set": settings,
-        "findings": findings,
-        "preset": preset,
-        "adaptor": adaptor,
-        "placement": placement,
-        "pooling": pooling,
-        "epochs": epochs,
-        "learning-rate": learning_rate,
-        "batch-size": batch_size,
-        "patience": patience,
-        "learn-scale": learn_scale,
-        "precision": precision,
-        "seed": seed,
-        "backbone": backbone,
-        "fingerprint": fingerprint,
-    }
-    _check_names(scenario, method or "finetune", device)
     feature_store = FeatureStore(store)
-    start = _start(feature_store, continued, given, seeds)
-    train = (
-        start.config
-        if start
-        else training_preset(
-            preset or "default",
-            adaptor=adaptor,
-            placement=placement,
-            pooling=pooling,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            batch_size=batch_size,
-            patience=patience,
-            learn_scale=learn_scale,
-            precision=None if precision == "auto" else precision,
-            seed=seed,
-            options=_settings(settings),
-        )
+    names = split_names(datasets)
+    announce_selection(feature_store, names, where, quiet=quiet)
+    selection = Selection(
+        names, where, split_seed, descriptions, allow_leakage, allow_contaminated
     )
-    if stream:
-        train = replace(train, shuffle="blocks")
-    runs = Runs(
-        feature_store,
-        {
-            "backbone": backbone,
-            "fingerprint": start.fingerprint if start else fingerprint,
-            "description_set": descriptions,
-            "stream": stream,
-        },
-        {"datasets": split_names(datasets), "where": where, "split_seed": split_seed}
-        | ({"allow_leakage": True} if allow_leakage else {}),
-        {"descriptions": descriptions} | ({"continue": continued} if start else {}),
-        start,
-        with_predictions=predictions,
+    request = TrainRequest(
+        scenario,
+        selection,
+        method=method,
+        options=_settings(settings),
+        findings=split_names(findings),
+        order=split_names(order),
+        tasks=tasks,
+        visible=cast("Any", visible),  # checked where it is used, as are the next
+        preset=preset,
+        adaptor=adaptor,
+        placement=placement,
+        pooling=pooling,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        patience=patience,
+        learn_scale=learn_scale,
+        precision=precision,
+        seed=seed,
+        seeds=seeds,
+        score=cast("Any", score),
+        uncertain=cast("Any", uncertain),
+        blank=cast("Any", blank),
+        backbone=backbone,
+        fingerprint=fingerprint,
+        continued=continued,
         resume=resume,
-        explain=explain,
-        quiet=quiet,
-    )
-    learning_set = runs.load()
-    known = learning_set.features.findings
-    if start is None and precision in (None, "auto"):
-        shape = learning_set.features.embedding.shape
-        train = replace(train, precision=training_precision(train, shape, device))
-    config = ExperimentConfig(
-        scenario=scenario,
-        train=train,
-        preset=preset or "default",
-        method=start.method if start else method or "finetune",
-        findings=start.findings
-        if start
-        else named_findings(split_names(findings), known),
-        order=named_findings(split_names(order), start.findings if start else known),
-        n_tasks=tasks,
-        visible=visible,  # type: ignore[arg-type]  # checked where it is used
-        uncertain=uncertain,  # type: ignore[arg-type]  # as above
-        blank=blank,  # type: ignore[arg-type]  # as above
-        score=score,  # type: ignore[arg-type]  # as above
-        with_bounds=bounds,
+        predictions=predictions,
+        bounds=bounds,
+        stream=stream,
         device=device,
     )
-    done = [
-        runs.run(learning_set, replace(config, train=one))
-        for one in _seeded(train, seeds)
-    ]
-    runs.show(learning_set, done, as_json=json)
+    with progress_bar(quiet=quiet) as show:
+        runs = train(feature_store, request, show)
+    show_runs(runs, store, as_json=json, explain=explain, quiet=quiet)
 
 
-def _seeded(train: "TrainConfig", seeds: int) -> "list[TrainConfig]":
-    return [replace(train, seed=train.seed + place) for place in range(seeds)]
-
-
-def _settings(given: list[str] | None) -> dict[str, float | str]:
+def _settings(given: list[str] | None) -> dict[str, float | str] | None:
     """`name=value` texts as a method's options."""
     from retune.store.errors import ConfigurationError
 
+    if given is None:
+        return None
     found: dict[str, float | str] = {}
-    for text in given or []:
+    for text in given:
         name, equals, value = text.partition("=")
         if not name.strip() or not equals or not value.strip():
             raise ConfigurationError(
@@ -297,47 +246,3 @@ def _settings(given: list[str] | None) -> dict[str, float | str]:
         except ValueError:
             found[name.strip()] = value.strip()
     return found
-
-
-def _start(
-    store: "FeatureStore", name: str | None, given: dict[str, Any], seeds: int
-) -> "RunState | None":
-    """The state that `--continue` names; it brings its own options along."""
-    from retune.pipeline.learn.runs.from_store import find_state
-    from retune.store.errors import ConfigurationError
-
-    if name is None:
-        return None
-    settled = [option for option, value in given.items() if value is not None]
-    if seeds > 1:
-        settled.append("seeds")
-    if settled:
-        raise ConfigurationError(
-            f"--{settled[0]} cannot be given with --continue",
-            "A run goes on with the options and findings that it was made with.",
-        )
-    return find_state(store, name)
-
-
-def _check_names(scenario: str, method: str, device: str) -> None:
-    """Refuse unknown names before any feature is read."""
-    from retune.pipeline.learn.methods.registry import method_named
-    from retune.pipeline.learn.problem.scenarios import SCENARIOS
-    from retune.store.errors import ConfigurationError
-
-    method_named(method)
-    for option, value, known in (
-        ("scenario", scenario, SCENARIOS),
-        ("device", device, ("cpu", "cuda")),
-    ):
-        if value not in known:
-            raise ConfigurationError(
-                f"unknown --{option} {value}", f"Use one of {', '.join(known)}."
-            )
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise ConfigurationError(
-                "this machine has no usable CUDA device", "Use --device cpu."
-            )

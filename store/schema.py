@@ -15,6 +15,7 @@ _TABLES = {
     "datasets": """
         dataset VARCHAR, layout VARCHAR, root VARCHAR, ingested_at TIMESTAMP,
         split_seed INTEGER, n_images BIGINT, warnings VARCHAR[]""",
+    "dataset_populations": "dataset VARCHAR, population VARCHAR",
     "dataset_findings": "dataset VARCHAR, finding VARCHAR, position INTEGER",
     "images": """
         image_id VARCHAR, dataset VARCHAR, path VARCHAR, patient_id VARCHAR,
@@ -49,6 +50,8 @@ _TABLES = {
     "encoders": """
         fingerprint VARCHAR, backbone VARCHAR, precision VARCHAR, dim INTEGER,
         dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",
+    "trained_on": """
+        fingerprint VARCHAR, kind VARCHAR, population VARCHAR, name VARCHAR""",
     "encoder_sources": "source_digest VARCHAR, fingerprint VARCHAR",
     "shards": """
         shard_id VARCHAR, fingerprint VARCHAR, modality VARCHAR, path VARCHAR,

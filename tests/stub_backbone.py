@@ -40,6 +40,10 @@ class StubBackbone:
         default_factory=lambda: SimpleNamespace(to_pixels=_to_pixels, decode_at_least=0)
     )
 
+    tokenizer: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(context_length=77)
+    )
+
     def stage_images(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return pixels
 

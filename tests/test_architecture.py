@@ -216,7 +216,7 @@ def _run(code: str) -> str:
         ("retune.pipeline.learn.problem.scenarios", {"torch", "open_clip", "sklearn"}),
         ("retune.pipeline.learn.stats.metrics", {"torch", "open_clip", "sklearn"}),
         (
-            "retune.pipeline.learn.runs.from_store",
+            "retune.pipeline.app.train",
             {"open_clip", "timm", "transformers"},
         ),
         ("retune.pipeline.encode.embed", {"torch", "open_clip", "timm"}),

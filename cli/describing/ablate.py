@@ -1,6 +1,6 @@
 """`retune-cli describe ablate`: does the text help?"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,15 +8,19 @@ import typer
 
 from ..terminal.options import (
     BackboneOption,
+    ContaminatedOption,
     DatasetsOption,
     FingerprintOption,
     JsonOption,
+    LeakageOption,
     QuietOption,
+    SplitSeedOption,
     StoreOption,
     WhereOption,
     split_names,
 )
 from ..terminal.printing import (
+    contamination_line,
     print_json,
     print_line,
     print_table,
@@ -25,17 +29,10 @@ from ..terminal.printing import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
-    from retune.pipeline.descriptions.conditions import Sentence
-    from retune.pipeline.learn.problem.features import Features, Prompts
     from retune.pipeline.learn.runs.ablation import AblationRow
     from retune.pipeline.learn.stats.paired import MacroDifference
 
 __all__ = ["ablate_command"]
-
-_DESCRIBED = "described"
 
 
 def ablate_command(
@@ -51,9 +48,9 @@ def ablate_command(
     fingerprint: FingerprintOption = None,
     datasets: DatasetsOption = None,
     where: WhereOption = None,
-    split_seed: Annotated[
-        int | None, typer.Option("--split-seed", help="Divide patients anew.")
-    ] = None,
+    split_seed: SplitSeedOption = None,
+    allow_leakage: LeakageOption = False,
+    allow_contaminated: ContaminatedOption = False,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Of training and of the controls.")
     ] = 0,
@@ -79,80 +76,46 @@ def ablate_command(
 
     Example: retune-cli describe ablate --descriptions default --figure ablation.png
     """
-    from dataclasses import replace
-
-    from retune.pipeline.descriptions.conditions import prompt_conditions
-    from retune.pipeline.descriptions.named_sets import load_set
-    from retune.pipeline.encode.sentences import encode_sentences
-    from retune.pipeline.learn.problem.chosen_findings import with_findings
-    from retune.pipeline.learn.problem.config import preset
-    from retune.pipeline.learn.runs.ablation import ablate_prompts
-    from retune.pipeline.learn.runs.experiment import ExperimentConfig
-    from retune.pipeline.learn.runs.from_store import load_features, named_findings
+    from retune.pipeline.app.ablate import AblationRequest, ablate
+    from retune.pipeline.learn.runs.selection import Selection
     from retune.pipeline.report.ablation_figure import check_figure
     from retune.store import FeatureStore
-    from retune.store.queries.labelled import choose_encoder
 
     if figure is not None:
         check_figure(figure)
-    feature_store = FeatureStore(store)
-    encoder = choose_encoder(feature_store, backbone=backbone, fingerprint=fingerprint)
-    features, _ = load_features(
-        feature_store,
-        encoder.fingerprint,
-        datasets=split_names(datasets),
-        where=where,
-        split_seed=split_seed,
+    request = AblationRequest(
+        descriptions,
+        split_names(findings),
+        Selection(
+            split_names(datasets),
+            where,
+            split_seed,
+            allow_leakage=allow_leakage,
+            allow_contaminated=allow_contaminated,
+        ),
+        backbone,
+        fingerprint,
+        seed,
+        epochs,
+        device,
     )
-    names = named_findings(split_names(findings), features.findings)
-    if names is not None:
-        features = with_findings(features, names)
-    described = load_set(feature_store, descriptions, features.findings)
-    conditions = prompt_conditions(features.findings, described, seed)
     with progress_bar(quiet=quiet) as show:
-        vectors = encode_sentences(
-            feature_store,
-            encoder.fingerprint,
-            [sentence.text for one in conditions.values() for sentence in one],
-            device=device,
-        )
-        prompts = {
-            name: _prompts(sentences, vectors, features)
-            for name, sentences in conditions.items()
-        }
-        train = replace(preset("default", epochs=epochs), seed=seed)
-        config = ExperimentConfig("joint", train, findings=names)
-        rows = ablate_prompts(features, prompts, _DESCRIBED, config, show)
-    unlisted = {row.finding for row in described if row.generator == "template"}
-    if unlisted and descriptions != "templates":
+        found = ablate(FeatureStore(store), request, show)
+    if found.unlisted:
         remark(
-            f"The set {descriptions} does not list {', '.join(sorted(unlisted))}: "
+            f"The set {descriptions} does not list {', '.join(found.unlisted)}: "
             "templates stand in for its sentences, also where it says 'described'."
         )
+    n_contaminated = found.provenance.n_contaminated
+    if n_contaminated:
+        remark(contamination_line(n_contaminated, allow_contaminated))
     if json:
-        print_json([_plain(row) for row in rows])
+        print_json([_plain(row) for row in found.rows])
     else:
-        _print_rows(rows, descriptions, quiet=quiet)
+        _print_rows(found.rows, descriptions, quiet=quiet)
     if figure is not None:
-        _draw(rows, figure, f"{encoder.backbone}, set {descriptions}")
+        _draw(found.rows, figure, f"{found.encoder.backbone}, set {descriptions}")
         remark(f"Figure: {figure}", quiet=quiet)
-
-
-def _prompts(
-    sentences: "Sequence[Sentence]",
-    vectors: "Mapping[str, npt.NDArray[np.float32]]",
-    features: "Features",
-) -> "Prompts":
-    import numpy as np
-
-    from retune.pipeline.learn.problem.features import Prompts
-
-    place = {name: index for index, name in enumerate(features.findings)}
-    return Prompts(
-        np.stack([vectors[sentence.text] for sentence in sentences]),
-        np.array([place[sentence.finding] for sentence in sentences], dtype=np.int64),
-        np.array([sentence.polarity == "positive" for sentence in sentences]),
-    )
 
 
 def _plain(row: "AblationRow") -> dict[str, object]:
@@ -179,7 +142,7 @@ def _print_rows(rows: "Sequence[AblationRow]", set_name: str, *, quiet: bool) ->
     print_line()
     print_line(
         f"AUROC: mean over {len(counted)} findings with both classes among the test "
-        f"images. ahead: '{_DESCRIBED}' ({set_name}) less this one, 95 % interval by "
+        f"images. ahead: 'described' ({set_name}) less this one, 95 % interval by "
         "paired bootstrap over patients, p from the same draws."
     )
     for line in _resting_on_few(rows):

@@ -8,11 +8,14 @@ import typer
 __all__ = [
     "BackboneOption",
     "BlankOption",
+    "BoundsOption",
+    "ContaminatedOption",
     "DatasetsOption",
     "FingerprintOption",
     "JsonOption",
     "LeakageOption",
     "QuietOption",
+    "SplitSeedOption",
     "StoreOption",
     "UncertainOption",
     "WhereOption",
@@ -51,6 +54,22 @@ UncertainOption: TypeAlias = Annotated[
 LeakageOption: TypeAlias = Annotated[
     bool,
     typer.Option("--allow-leakage", help="Even if patients or pictures are shared."),
+]
+ContaminatedOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-contaminated",
+        help="Also test on patients that the backbone was trained on.",
+    ),
+]
+SplitSeedOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
+    ),
+]
+BoundsOption: TypeAlias = Annotated[
+    bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
 ]
 BlankOption: TypeAlias = Annotated[
     str, typer.Option("--blank", help="Not mentioned: negative or ignore.")

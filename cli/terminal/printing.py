@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from retune.pipeline.progress import Progress, ProgressCallback
 
-__all__ = ["print_json", "print_line", "print_table", "progress_bar", "remark"]
+__all__ = [
+    "contamination_line",
+    "print_json",
+    "print_line",
+    "print_table",
+    "progress_bar",
+    "remark",
+]
 
 
 def print_line(text: str = "") -> None:
@@ -35,6 +42,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     return str(value)
+
+
+def contamination_line(n_images: int, allowed: bool) -> str:
+    """What to say of images whose patients the backbone was trained on.
+
+    >>> contamination_line(3, False)
+    '3 images of patients that the backbone was trained on are left out'
+    """
+    who = f"{n_images:,} images of patients that the backbone was trained on"
+    if allowed:
+        return f"{who} count: the figures are too good (--allow-contaminated)"
+    return f"{who} are left out"
 
 
 def print_json(value: Any) -> None:

@@ -15,7 +15,7 @@ from retune.store.errors import FingerprintMismatchError
 from ..encode.backbones.chunking import with_long_texts
 from ..encode.backbones.loading import load_backbone, source_of
 from ..encode.images.reading import ImageItem, read_image
-from ..learn.runs.record import load_run_model
+from ..learn.runs.reopened import load_run_model
 from ..learn.runs.saved_model import predict
 
 __all__ = ["ImagePrediction", "predict_images"]

@@ -13,6 +13,7 @@ import pyarrow as pa
 from retune.store.errors import LeakageError
 from retune.store.feature_store import FeatureStore
 from retune.store.queries.labelled import checked_condition
+from retune.store.queries.tables import table_names
 
 __all__ = [
     "Leak",
@@ -22,9 +23,10 @@ __all__ = [
     "read_populations",
 ]
 
-#: Whose patients they are. One layout is one hospital's or one publisher's patients;
-#: the tables of hospitals may use the same numbers for different people.
-_POPULATION: Final = """CASE layout WHEN 'table' THEN 'dataset ' || dataset
+#: Whose patients they are, in stores from before ingest wrote it down. One layout is
+#: one publisher's patients; the tables of hospitals may use the same numbers for
+#: different people.
+_BY_LAYOUT: Final = """CASE layout WHEN 'table' THEN 'dataset ' || dataset
     WHEN 'chexpert-plus' THEN 'chexpert' ELSE layout END"""
 _SHOWN: Final = 5
 
@@ -50,8 +52,16 @@ class Leak:
 
 def read_populations(store: FeatureStore) -> dict[str, str]:
     """Dataset -> whose patients it has; equal ids of one population are one patient."""
-    rows = store.sql(f"SELECT dataset, {_POPULATION} FROM datasets").fetchall()
+    rows = store.sql(_populations(store)).fetchall()
     return {str(dataset): str(population) for dataset, population in rows}
+
+
+def _populations(store: FeatureStore) -> str:
+    """The query that gives the columns `dataset` and `population`."""
+    if "dataset_populations" not in table_names(store):
+        return f"SELECT dataset, {_BY_LAYOUT} AS population FROM datasets"
+    return f"""SELECT dataset, coalesce(population, {_BY_LAYOUT}) AS population
+        FROM datasets LEFT JOIN dataset_populations USING (dataset)"""
 
 
 def read_identities(
@@ -74,7 +84,7 @@ def read_identities(
     return store.sql(
         f"""SELECT image_id, population, patient_id, split, content_digest
         FROM (SELECT * FROM images WHERE {condition})
-        JOIN (SELECT dataset, {_POPULATION} AS population FROM datasets) USING (dataset)
+        JOIN ({_populations(store)}) USING (dataset)
         WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)""",
         {"datasets": datasets and list(datasets)},
     ).to_arrow_table()
@@ -102,8 +112,7 @@ def find_leaks(
         condition = checked_condition(connection, where)
     rows = store.sql(
         f"""WITH chosen AS (SELECT * FROM (SELECT * FROM images WHERE {condition})
-            JOIN (SELECT dataset, {_POPULATION} AS population FROM datasets)
-            USING (dataset)
+            JOIN ({_populations(store)}) USING (dataset)
             WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)),
         shared AS (
             SELECT 'patient' AS kind, patient_id AS example, count(*) AS n,
@@ -147,6 +156,6 @@ def check_leakage(
     )
     raise LeakageError(
         f"in more than one split: {told}",
-        "Divide all patients anew with --split-seed, leave out images with --datasets "
-        "or --where, or say --allow-leakage if you mean it.",
+        "Divide all patients anew with `split_seed`, leave out images with `datasets` "
+        "or `where`, or say `allow_leakage` if you mean it.",
     )

@@ -17,12 +17,14 @@ from retune.store.queries.work import (
     read_known_keys,
 )
 
+from ..datasets.contamination import TrainedOn
 from ..descriptions.named_sets import load_set
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
 from .backbones.accelerators import count_installed, idle_accelerator
 from .backbones.loading import source_of
 from .backbones.long_texts import adopt_images, of_source
+from .backbones.trained_on import trained_on_of
 from .engines.engine import Engine, LocalEngine
 from .engines.loading import load_to_embed
 from .options import EmbedOptions, EmbedSummary
@@ -76,7 +78,9 @@ def embed(
     with _writer(store, options, progress) as writer, ExitStack() as until_done:
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
+        trained_on = trained_on_of(source)
         if known is not None:
+            writer.add_trained_on(known, trained_on.to_table())
             plan, texts = _plan(store, known, options)
             if not plan.to_read and not len(texts):
                 return _finish(writer, plan, EmbedSummary(known))
@@ -92,7 +96,9 @@ def embed(
             backbone = load_to_embed(source, options, fingerprints)
             engine = LocalEngine(backbone, options)
             _tell_of_idle_accelerators(engine.device, progress)
-        return _encode_missing(store, writer, engine, source.digest, options, progress)
+        return _encode_missing(
+            store, writer, engine, source.digest, trained_on, options, progress
+        )
 
 
 def embed_with(
@@ -114,7 +120,9 @@ def embed_with(
     with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         engine = LocalEngine(backbone, options)
-        return _encode_missing(store, writer, engine, None, options, progress)
+        return _encode_missing(
+            store, writer, engine, None, TrainedOn(), options, progress
+        )
 
 
 def _writer(
@@ -131,6 +139,7 @@ def _encode_missing(
     writer: StoreWriter,
     engine: Engine,
     source_digest: str | None,
+    trained_on: TrainedOn,
     options: EmbedOptions,
     progress: ProgressCallback,
 ) -> EmbedSummary:
@@ -138,6 +147,7 @@ def _encode_missing(
     writer.add_encoder(
         engine.spec, source_digest or f"loaded:{fingerprint}", engine.device
     )
+    writer.add_trained_on(fingerprint, trained_on.to_table())
     adopt_images(store, writer, engine.spec)
     plan, texts = _plan(store, fingerprint, options)
     summary = EmbedSummary(fingerprint)

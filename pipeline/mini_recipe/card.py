@@ -25,7 +25,10 @@ def patient_list(pools: Sequence[TrainedPool]) -> str:
     parts = []
     for one in pools:
         title = f"# {one.pool.name}: {len(one.patients)} patients"
-        parts.append("\n".join([title, *one.patients]))
+        # The pools of radiographs are of one population; drawn patients are nobody.
+        drawn = one.pool.name.startswith("demo")
+        section = f"# patients of {one.pool.name if drawn else 'nih'}"
+        parts.append("\n".join([title, section, *one.patients]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -11,8 +11,9 @@ from ..learn.problem.chosen_findings import select_findings
 from ..learn.problem.features import Features, Prompts
 from ..learn.problem.targets import make_targets
 from ..learn.runs.experiment import ExperimentConfig, run_experiment
-from ..learn.runs.from_store import load_learning_set
+from ..learn.runs.learning_set import load_learning_set
 from ..learn.runs.saved_model import predict
+from ..learn.runs.selection import Selection
 from ..learn.stats.bootstrap import bootstrap_macro_auroc
 from ..learn.stats.intervals import delong
 from ..learn.training.trainer import build_model, preset, untrained
@@ -93,7 +94,9 @@ def description_margins(store: FeatureStore, fingerprint: str) -> dict[str, floa
 def _read(
     store: FeatureStore, fingerprint: str, dataset: str
 ) -> tuple[Features, Prompts]:
-    read = load_learning_set(store, fingerprint=fingerprint, datasets=[dataset])
+    read = load_learning_set(
+        store, Selection(datasets=(dataset,)), fingerprint=fingerprint
+    )
     return read.features, read.prompts
 
 

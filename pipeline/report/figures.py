@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .groups import RunGroup
-from .records import Figure, RunRecord
+from .records import Figure, ReportedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -119,13 +119,13 @@ def draw_course(group: RunGroup) -> str:
     return _svg(canvas)
 
 
-def _course(run: RunRecord) -> list[float]:
+def _course(run: ReportedRun) -> list[float]:
     matrix = run.matrix()
     matrix = matrix[:, ~np.isnan(matrix).any(axis=0)]
     return [float(row.mean()) if len(row) else float("nan") for row in matrix]
 
 
-def draw_findings(run: RunRecord) -> str:
+def draw_findings(run: ReportedRun) -> str:
     """AUROC of each finding after the last task with DeLong's interval, and before."""
     names = list(run.findings)
     canvas, axes = _canvas(7.2, 1.2 + 0.26 * len(names))

@@ -3,16 +3,16 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from .records import Figure, RunRecord
+from .records import Figure, ReportedRun
 
 __all__ = [
-    "GOAL",
+    "MENTIONED",
     "RunGroup",
     "group_runs",
     "mean_figure",
@@ -21,10 +21,8 @@ __all__ = [
 ]
 
 Floats = npt.NDArray[np.float64]
-#: What forgetting and sequence gap should stay below.
-GOAL = 0.02
-#: A finding's loss against zero-shot that is worth a word.
-_LOSS = 0.02
+#: Smaller losses are not worth a word.
+MENTIONED = 0.02
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class RunGroup:
     method: str
     preset: str
     variant: str
-    runs: tuple[RunRecord, ...]
+    runs: tuple[ReportedRun, ...]
 
     @property
     def name(self) -> str:
@@ -55,7 +53,7 @@ class RunGroup:
         return f"{name} ({self.variant})" if self.variant else name
 
     @property
-    def newest(self) -> RunRecord:
+    def newest(self) -> ReportedRun:
         """The run whose details are shown."""
         return self.runs[-1]
 
@@ -116,7 +114,7 @@ def mean_figure(figures: Sequence[Figure]) -> Figure:
     return Figure(mean, mean - half, mean + half)
 
 
-def without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
+def without_repeats(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
     """Of runs with equal settings that came out the same, only the newest.
 
     A run that was repeated, or that a seed makes no difference to, says nothing new;
@@ -125,7 +123,7 @@ def without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
     Args:
         runs: Oldest first.
     """
-    newest: dict[tuple[str, ...], RunRecord] = {}
+    newest: dict[tuple[str, ...], ReportedRun] = {}
     for run in runs:
         settings = json.dumps(_settings(run), sort_keys=True)
         rounded = np.nan_to_num(np.round(run.matrix(), 9), nan=-1)
@@ -135,13 +133,13 @@ def without_repeats(runs: Sequence[RunRecord]) -> list[RunRecord]:
     return [run for run in runs if (run.store, run.run_id) in kept]
 
 
-def group_runs(runs: Iterable[RunRecord]) -> list[RunGroup]:
+def group_runs(runs: Iterable[ReportedRun]) -> list[RunGroup]:
     """Put runs together that differ only in seed and split, in order of appearance.
 
     Runs of different backbones, images, findings or options are never mixed; the same
     backbone with other weights is mixed only across stores.
     """
-    of_key: dict[str, list[RunRecord]] = {}
+    of_key: dict[str, list[ReportedRun]] = {}
     for run in runs:
         of_key.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
     groups = [
@@ -149,7 +147,7 @@ def group_runs(runs: Iterable[RunRecord]) -> list[RunGroup]:
             one[0].backbone,
             one[0].scenario,
             one[0].method,
-            str(_experiment(one[0]).get("preset", "default")),
+            one[0].record.config.preset,
             "",
             tuple(one),
         )
@@ -158,19 +156,19 @@ def group_runs(runs: Iterable[RunRecord]) -> list[RunGroup]:
     return _told_apart(groups)
 
 
-def _experiment(run: RunRecord) -> dict[str, object]:
-    return dict(run.config.get("experiment", {}))
-
-
-def _settings(run: RunRecord) -> dict[str, object]:
+def _settings(run: ReportedRun) -> dict[str, object]:
     """Everything but seeds, time and place; flat, by name."""
-    experiment, chosen = _experiment(run), dict(run.config.get("chosen", {}))
-    train = experiment.pop("train", {})
-    flat = {**chosen, **experiment, **(train if isinstance(train, dict) else {})}
-    unimportant = {"seed", "split_seed", "device", "with_bounds"}
+    record = run.record
+    experiment, chosen = asdict(record.config), asdict(record.provenance.selection)
+    flat = {**chosen, **experiment, **experiment["train"]}
+    unimportant = {"train", "seed", "split_seed", "device", "with_bounds"}
     kept = {name: value for name, value in flat.items() if name not in unimportant}
-    # Runs of before there was a choice are of s+ - s-.
-    return {"backbone": run.backbone, "score": "difference", **kept}
+    lineage = {
+        name: value
+        for name, value in asdict(record.lineage).items()
+        if value and name != "contributions"
+    }
+    return {"backbone": run.backbone, **kept, **lineage}
 
 
 def _told_apart(groups: list[RunGroup]) -> list[RunGroup]:
@@ -204,7 +202,7 @@ def _told_apart(groups: list[RunGroup]) -> list[RunGroup]:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     if isinstance(value, dict):
         return " ".join(f"{name}={one}" for name, one in value.items()) or "default"
@@ -214,8 +212,8 @@ def _short(value: object) -> str:
 def where_it_loses(group: RunGroup) -> list[str]:
     """Plain sentences on what a reader should hold against it.
 
-    Forgetting and sequence gap above `GOAL`; ending below zero-shot or below logistic
-    regression; findings that end below zero-shot. Differences are taken run by run, and
+    Forgetting and sequence gap above `MENTIONED`; ending below zero-shot or below
+    logistic regression; findings that end below zero-shot. Differences are taken run by run, and
     have an interval over runs where there are several.
     """
     found = []
@@ -224,10 +222,10 @@ def where_it_loses(group: RunGroup) -> list[str]:
         ("sequence_gap", "gap to joint-observed"),
     ):
         figure = group.summary(metric)
-        if figure.value > GOAL:
+        if figure.value > MENTIONED:
             ends = f" ({figure.low:.3f} to {figure.high:.3f})".replace("-", "−")
             ends = "" if np.isnan(figure.low) else ends
-            found.append(f"{words} {figure.value:.3f}{ends} is above {GOAL:g}")
+            found.append(f"{words} {figure.value:.3f}{ends}")
     for metric, other, words in (
         ("final_auroc", "zero_shot_auroc", "it ends below zero-shot"),
         (
@@ -246,7 +244,7 @@ def where_it_loses(group: RunGroup) -> list[str]:
     losers = sorted(
         (moved.value, name, moved)
         for name, moved in group.differences("auroc", 0).items()
-        if moved.value < -_LOSS
+        if moved.value < -MENTIONED
     )
     if losers:
         listed = "; ".join(f"{name} {_signed(moved)}" for _, name, moved in losers)

@@ -1,7 +1,7 @@
 """Runs as one HTML page that needs nothing beside it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module, resources
 from typing import Any
 
@@ -11,9 +11,9 @@ from retune.store.errors import ConfigurationError
 
 from ..learn.stats.incremental import FORMULAS
 from .figures import draw_course, draw_findings, draw_overview
-from .groups import GOAL, RunGroup, group_runs, where_it_loses, without_repeats
+from .groups import MENTIONED, RunGroup, group_runs, where_it_loses, without_repeats
 from .matrix import markdown_table
-from .records import Figure, RunRecord
+from .records import Figure, ReportedRun
 
 __all__ = ["build_page", "format_figure", "sequence_table"]
 
@@ -100,7 +100,7 @@ def sequence_table(groups: Sequence[RunGroup]) -> str:
     return markdown_table(header, rows)
 
 
-def build_page(runs: Sequence[RunRecord], *, version: str, made_at: str) -> str:
+def build_page(runs: Sequence[ReportedRun], *, version: str, made_at: str) -> str:
     """The page.
 
     Args:
@@ -136,11 +136,11 @@ def build_page(runs: Sequence[RunRecord], *, version: str, made_at: str) -> str:
         columns=_COLUMNS,
         details=_DETAILS,
         formulas=FORMULAS,
-        goal=GOAL,
         version=version,
         made_at=made_at,
         figure=format_figure,
         losses=where_it_loses,
+        mentioned=MENTIONED,
         course=draw_course,
         forest=draw_findings,
         matrix=_matrix,
@@ -150,7 +150,7 @@ def build_page(runs: Sequence[RunRecord], *, version: str, made_at: str) -> str:
     return page
 
 
-def _matrix(run: RunRecord) -> list[dict[str, Any]]:
+def _matrix(run: ReportedRun) -> list[dict[str, Any]]:
     """Rows of the R matrix and the bounds, each cell with its text and its shade."""
     rows = []
     names = ["zero-shot", *run.task_names()]
@@ -184,7 +184,7 @@ def _shade(value: float) -> str:
     return f"rgba({rgb},{strength:.2f})"
 
 
-def _subgroups(run: RunRecord) -> list[dict[str, Any]]:
+def _subgroups(run: ReportedRun) -> list[dict[str, Any]]:
     """Mean AUROC of groups of test patients after the last task."""
     return [
         {
@@ -201,8 +201,9 @@ def _subgroups(run: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _settings(run: RunRecord) -> Mapping[str, object]:
+def _settings(run: ReportedRun) -> Mapping[str, object]:
     """What was run, flat, for the reader who wants to repeat it."""
-    experiment = dict(run.config.get("experiment", {}))
-    train = experiment.pop("train", {})
-    return {**run.config.get("chosen", {}), **experiment, **train}
+    record = run.record
+    experiment = asdict(record.config)
+    train = experiment.pop("train")
+    return {**asdict(record.provenance.selection), **experiment, **train}

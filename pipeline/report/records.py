@@ -1,6 +1,5 @@
 """Runs read back from the catalog as arrays."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +10,13 @@ import numpy.typing as npt
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 
-__all__ = ["Figure", "RunRecord", "read_runs"]
+from ..learn.runs.record import RunRecord
+from ..learn.stats.catalog_names import Bound, Metric
+
+__all__ = ["Figure", "ReportedRun", "read_runs"]
 
 Floats = npt.NDArray[np.float64]
 _NONE = float("nan")
-#: Bound -> the suffix of its metrics.
-_BOUNDS = {
-    "joint": "joint",
-    "joint-observed": "joint_observed",
-    "logistic regression": "logistic_regression",
-}
 
 
 @dataclass(frozen=True)
@@ -37,7 +33,7 @@ _Cells = Mapping[tuple[int, str, str, str], Figure]
 
 
 @dataclass(frozen=True)
-class RunRecord:
+class ReportedRun:
     """A run as the catalog has it; K findings, T tasks.
 
     Attributes:
@@ -48,7 +44,7 @@ class RunRecord:
         scenario: One of the scenarios.
         method: A method's name.
         seconds: Reading, training and evaluating.
-        config: As `train` recorded it: ``experiment`` and ``chosen``.
+        record: How it was made, and from which images.
         findings: K names, in the order of their tasks.
         introduced: The task that introduced each finding, shape (K,).
         n_tasks: T.
@@ -62,7 +58,7 @@ class RunRecord:
     scenario: str
     method: str
     seconds: float
-    config: Mapping[str, Any]
+    record: RunRecord
     findings: tuple[str, ...]
     introduced: npt.NDArray[np.int64]
     n_tasks: int
@@ -83,7 +79,7 @@ class RunRecord:
 
     def matrix(self) -> Floats:
         """R: test AUROC before the first task and after each, shape (T+1, K)."""
-        return np.stack([self.row("auroc", t) for t in range(self.n_tasks + 1)])
+        return np.stack([self.row(Metric.AUROC, t) for t in range(self.n_tasks + 1)])
 
     def task_names(self) -> list[str]:
         """What each task brought."""
@@ -96,7 +92,7 @@ class RunRecord:
 
     def bounds(self) -> dict[str, Floats]:
         """Test AUROC of the bounds that the run has, shape (K,) each."""
-        rows = {name: self.row(f"auroc_{key}") for name, key in _BOUNDS.items()}
+        rows = {bound.value: self.row(bound.auroc) for bound in Bound}
         return {name: row for name, row in rows.items() if not np.isnan(row).all()}
 
     def groups(self) -> list[str]:
@@ -104,7 +100,7 @@ class RunRecord:
         return sorted({split for _, split, _, _ in self.cells if "=" in split})
 
 
-def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[RunRecord]:
+def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[ReportedRun]:
     """Finished runs with their figures, oldest first.
 
     Args:
@@ -145,25 +141,25 @@ def _read_cells(store: FeatureStore, run_ids: Sequence[str]) -> dict[str, _Cells
     return dict(found)
 
 
-def _record(store: str, row: tuple[Any, ...], cells: _Cells) -> RunRecord:
+def _record(store: str, row: tuple[Any, ...], cells: _Cells) -> ReportedRun:
     run_id, backbone, fingerprint, scenario, method, seconds, config = row
     of_test = [key for key in cells if key[1] == "test"]
     findings = sorted({finding for _, _, finding, _ in of_test if finding})
     last = max((task for task, *_ in of_test), default=0)
 
     def introduced(name: str) -> int:
-        value = cells.get((last, "test", name, "task_introduced"), Figure()).value
+        value = cells.get((last, "test", name, Metric.TASK_INTRODUCED), Figure()).value
         return 1 if np.isnan(value) else int(value)
 
     findings.sort(key=introduced)  # stable: by name within a task
     try:
-        recorded = dict(json.loads(config))
-    except (ValueError, TypeError) as error:
+        recorded = RunRecord.from_json(config)
+    except ValueError as error:
         raise ConfigurationError(
-            f"the configuration of run {run_id} in the catalog is not JSON: {error}",
+            f"the record of run {run_id} in the catalog cannot be read: {error}",
             "The table runs holds it in the column config.",
         ) from error
-    return RunRecord(
+    return ReportedRun(
         run_id,
         store,
         backbone,
@@ -181,10 +177,12 @@ def _record(store: str, row: tuple[Any, ...], cells: _Cells) -> RunRecord:
 
 def _with_positive(cells: _Cells, findings: Sequence[str], last: int) -> _Cells:
     """Older runs have the AUROC of s⁺ by finding only: add the mean, no interval."""
-    key = (last, "test", "", "final_auroc_positive")
+    key = (last, "test", "", Metric.FINAL_AUROC_POSITIVE)
     if key in cells:
         return cells
-    found = [cells.get((last, "test", name, "auroc_positive")) for name in findings]
+    found = [
+        cells.get((last, "test", name, Metric.AUROC_POSITIVE)) for name in findings
+    ]
     values = [one.value for one in found if one and not np.isnan(one.value)]
     mean = float(np.mean(values)) if values else _NONE
     return {**cells, key: Figure(mean)}

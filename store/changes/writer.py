@@ -66,6 +66,7 @@ class StoreWriter:
         warnings: Sequence[str] = (),
         moved: bool = False,
         key_check: str | None = None,
+        population: str | None = None,
     ) -> DatasetChange:
         """Make a dataset's rows equal to its label table; features stay.
 
@@ -84,6 +85,8 @@ class StoreWriter:
             warnings: What the reader noticed.
             moved: Accept that the same dataset now lies in another folder.
             key_check: Tells which key made the ids; None if they are no pseudonyms.
+            population: Whose patients these are: equal ids of two datasets of one
+                population are one patient. None: not known here.
 
         Raises:
             ConfigurationError: The name belongs to a dataset in another folder, or its
@@ -124,6 +127,14 @@ class StoreWriter:
                     list(warnings),
                 ],
             )  # fmt: skip
+            connection.execute(
+                "DELETE FROM dataset_populations WHERE dataset = ?", [dataset]
+            )
+            if population is not None:
+                connection.execute(
+                    "INSERT INTO dataset_populations VALUES (?, ?)",
+                    [dataset, population],
+                )
         return change
 
     def add_descriptions(self, descriptions: pa.Table) -> int:
@@ -175,6 +186,25 @@ class StoreWriter:
             connection.execute(
                 "INSERT INTO encoder_sources VALUES (?, ?)",
                 [source_digest, spec.fingerprint],
+            )
+
+    def add_trained_on(self, fingerprint: str, names: pa.Table) -> None:
+        """Enter whom an encoder's backbone was trained on, instead of what was known.
+
+        Args:
+            fingerprint: Of the encoder.
+            names: Columns `kind` (``patient`` or ``image``), `population` and `name`.
+        """
+        with self._catalog.write() as connection:
+            connection.execute(create_table("trained_on"))  # older stores lack it
+            connection.execute(
+                "DELETE FROM trained_on WHERE fingerprint = ?", [fingerprint]
+            )
+            connection.register("incoming_names", names)
+            connection.execute(
+                """INSERT INTO trained_on
+                SELECT ? AS fingerprint, kind, population, name FROM incoming_names""",
+                [fingerprint],
             )
 
     def publish(

@@ -28,7 +28,8 @@ __all__ = [
 ]
 
 _CODES = {name: code for code, name in STATE_NAMES.items()}
-_IMAGE_COLUMNS = "image_id, dataset, path, patient_id, study_id, view, sex, age, split"
+_IMAGE_COLUMNS = """image_id, dataset, path, patient_id, study_id, view, sex, age,
+    split, content_digest"""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ def read_labelled_images(
     *,
     datasets: Sequence[str] | None = None,
     where: str | None = None,
+    image_ids: pa.StringArray | None = None,
     in_file: bool = False,
 ) -> LabelledImages:
     """Read every image that has a vector of this encoder, with its labels.
@@ -142,6 +144,7 @@ def read_labelled_images(
         fingerprint: Of the encoder.
         datasets: Only these; None for all.
         where: A SQL condition over the columns of `images`; None for all.
+        image_ids: Only these; None for all.
         in_file: Put the vectors into a nameless file in the store's folder instead of
             memory. It is gone when the array is, however the process ends.
 
@@ -153,13 +156,18 @@ def read_labelled_images(
     """
     with store.catalog.read() as connection:
         _check_datasets(connection, datasets)
+        listed = ""
+        if image_ids is not None:
+            connection.register("listed", pa.table({"image_id": image_ids}))
+            listed = "AND image_id IN (SELECT image_id FROM listed)"
         connection.execute(
             f"""CREATE TEMP TABLE chosen AS
             SELECT *, (row_number() OVER (ORDER BY image_id) - 1)::INTEGER AS place
             FROM (SELECT {_IMAGE_COLUMNS}, shard_id, "row"
                 FROM images JOIN features ON item_id = content_digest
                 WHERE modality = 'image' AND fingerprint = ?
-                AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset)))
+                AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))
+                {listed})
             WHERE {checked_condition(connection, where)}""",
             [fingerprint, datasets, datasets],
         )

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 pytestmark = pytest.mark.e2e
 
 _QUICK = ("--scenario", "label", "--epochs", 3, "--no-bounds")
+_SUMS = ("--scenario", "label", "--method", "analytic", "--no-bounds")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("method", ["analytic", "mask", "replay", "lwf", "ewc"])
 def test_every_method_trains_and_predicts(place: Path, method: str) -> None:
-    found = result(place, "train", *_QUICK, "--method", method, "--store", "one")
+    chosen = _SUMS if method == "analytic" else (*_QUICK, "--method", method)
+    found = result(place, "train", *chosen, "--store", "one")
     assert len(found["auroc"]) == 3
     scored = run(
         place, "evaluate", found["run_id"], "--split", "train", "--store", "one"
@@ -173,7 +175,7 @@ _MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("name", _MISTAKES)
 def test_mistakes_are_explained(place: Path, name: str) -> None:
-    result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    result(place, "train", *_SUMS, "--store", "one")
     arguments, code, words = _MISTAKES[name]
     done = run(place, *arguments, "--store", "one")
     assert done.returncode == code, done.stderr
@@ -184,7 +186,7 @@ def test_mistakes_are_explained(place: Path, name: str) -> None:
 
 
 def test_a_run_of_another_encoder_is_refused(place: Path) -> None:
-    first = result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    first = result(place, "train", *_SUMS, "--store", "one")
     folder = place / "one/runs" / first["run_id"]
     for command in (("train", "--scenario", "data", "--continue"), ("merge", folder)):
         done = run(place, *command, folder, "--store", "else")
@@ -193,7 +195,7 @@ def test_a_run_of_another_encoder_is_refused(place: Path) -> None:
 
 
 def test_a_damaged_run_folder_is_refused(place: Path) -> None:
-    first = result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    first = result(place, "train", *_SUMS, "--store", "one")
     path = place / "one/runs" / first["run_id"] / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
     command = ("train", "--scenario", "joint", "--continue")
@@ -288,11 +290,9 @@ def test_vectors_may_stay_in_a_file(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is the same as in memory, and no file is left; a full disk is named."""
-    first = result(place, "train", *_QUICK, "--method", "analytic", "--store", "one")
+    first = result(place, "train", *_SUMS, "--store", "one")
     before = {path.name for path in (place / "one").iterdir()}
-    again = result(
-        place, "train", *_QUICK, "--method", "analytic", "--stream", "--store", "one"
-    )
+    again = result(place, "train", *_SUMS, "--stream", "--store", "one")
     assert again["auroc"] == first["auroc"]
     assert {path.name for path in (place / "one").iterdir()} == before
 

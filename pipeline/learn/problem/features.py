@@ -8,11 +8,20 @@ import numpy.typing as npt
 
 from retune.store.errors import TrainingError
 
-__all__ = ["Features", "PatientIds", "Prompts", "number_patients"]
+__all__ = [
+    "SET_ASIDE",
+    "SPLITS",
+    "Features",
+    "PatientIds",
+    "Prompts",
+    "number_patients",
+]
 
 #: Rows that are looked at at a time.
 _BLOCK = 16_384
 SPLITS = ("train", "validation", "test")
+#: The split of images that must not count: the backbone was trained on their patients.
+SET_ASIDE = "set aside"
 
 
 PatientIds = npt.NDArray[np.object_] | npt.NDArray[np.integer]
@@ -39,7 +48,8 @@ class Features:
     Attributes:
         image_id: Shape (N,), str.
         patient_id: Shape (N,), str; unique across datasets.
-        split: Shape (N,), ``train``, ``validation`` or ``test``.
+        split: Shape (N,), one of `SPLITS`, or `SET_ASIDE` for images that no figure and
+            no weight may come from.
         embedding: Shape (N, D), float16 or float32, as the backbone returned it; a
             `numpy.memmap` stays in its file, and batches are read from there.
         findings: K names.
@@ -72,7 +82,7 @@ class Features:
             raise TrainingError(
                 "some embeddings are not finite", "Run `retune-cli verify`."
             )
-        unknown = sorted(set(self.split.tolist()) - set(SPLITS))
+        unknown = sorted(set(self.split.tolist()) - {*SPLITS, SET_ASIDE})
         if unknown:
             raise TrainingError(f"unknown splits: {', '.join(map(str, unknown))}")
         self._check_patients()
@@ -89,7 +99,7 @@ class Features:
             name = self.patient_id[self.patient == both[0]][0]
             raise TrainingError(
                 f"{len(both)} patients stand in more than one split, such as {name}",
-                "Correct the split column, or split anew with --split-seed.",
+                "Correct the split column, or split anew with `split_seed`.",
             )
 
     @cached_property

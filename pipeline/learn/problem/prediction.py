@@ -1,11 +1,19 @@
 """Scores of images, as arrays."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Prediction"]
+from retune.store.errors import ConfigurationError
+
+__all__ = ["SCORES", "Prediction", "Score", "check_score"]
+
+#: What AUROC ranks images by: s⁺ − s⁻, or s⁺ alone as the reference's code does.
+#: Losses and decisions always use s⁺ − s⁻.
+Score = Literal["difference", "positive"]
+SCORES = get_args(Score)
 
 
 @dataclass(frozen=True)
@@ -14,11 +22,60 @@ class Prediction:
 
     Attributes:
         difference: s⁺ − s⁻, shape (N, K), within [−2, 2].
-        positive: s⁺, shape (N, K), within [−1, 1].
+        positive: s⁺, shape (N, K), within [−1, 1]; NaN where a method has none.
         probability: Sigmoid of the logit, shape (N, K). It is calibrated no better than
             training made it.
+        ranked_by: Which of the two scores AUROC is computed from.
     """
 
     difference: npt.NDArray[np.float32]
     positive: npt.NDArray[np.float32]
     probability: npt.NDArray[np.float32]
+    ranked_by: Score = "difference"
+
+    @property
+    def score(self) -> npt.NDArray[np.float32]:
+        """The score that AUROC is computed from, shape (N, K).
+
+        >>> one = np.zeros((1, 1), dtype=np.float32)
+        >>> Prediction(one, one + 1, one, "positive").score.tolist()
+        [[1.0]]
+        """
+        return self.positive if self.ranked_by == "positive" else self.difference
+
+    def ranking_by(self, score: Score, method: str) -> "Prediction":
+        """The same scores, ranked by one of them.
+
+        Args:
+            score: One of `SCORES`.
+            method: For the message.
+
+        Raises:
+            ConfigurationError: The method does not give this score.
+        """
+        if score == "positive" and np.isnan(self.positive).any():
+            raise ConfigurationError(
+                f"method {method} gives no score s+", "Use score `difference`."
+            )
+        return replace(self, ranked_by=score)
+
+    def columns(self, places: list[int]) -> "Prediction":
+        """The same for some findings, in the order given."""
+        return Prediction(
+            self.difference[:, places],
+            self.positive[:, places],
+            self.probability[:, places],
+            self.ranked_by,
+        )
+
+
+def check_score(score: str) -> None:
+    """Refuse an unknown name.
+
+    Raises:
+        ConfigurationError: The name is none of `SCORES`.
+    """
+    if score not in SCORES:
+        raise ConfigurationError(
+            f"unknown `score` {score}", f"Use one of {', '.join(SCORES)}."
+        )

@@ -53,7 +53,7 @@ class Scenario:
     """T tasks over K findings.
 
     Attributes:
-        name: One of `SCENARIOS`.
+        name: One of `SCENARIOS`, or ``merge``.
         tasks: In the order of learning; none for ``zero-shot``.
         introduced: The task (counted from 1) that first shows each finding, shape (K,).
     """
@@ -159,19 +159,11 @@ def plan_scenario(
     return Scenario(name, tuple(tasks), introduced)
 
 
-def nothing_new(
-    name: str,
-    targets: Targets,
-    patient_id: PatientIds,
-    rows: Rows,
-    findings: Sequence[str],
-    **options: object,
-) -> Scenario:
+def nothing_new(findings: Sequence[str]) -> Scenario:
     """A scenario of one task without images: what merging runs learns here."""
-    del targets, patient_id, rows, options
     empty = np.zeros((0, len(findings)), dtype=bool)
     task = Task("merged states", np.zeros(0, dtype=np.int64), empty)
-    return Scenario(name, (task,), np.ones(len(findings), dtype=np.int64))
+    return Scenario("merge", (task,), np.ones(len(findings), dtype=np.int64))
 
 
 def _finding_tasks(

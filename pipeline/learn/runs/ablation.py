@@ -95,8 +95,8 @@ def _row(
         )
         test = EvaluatedRows.of(features, targets, features.rows("test"))
         against = macro_difference(
-            held.prediction.difference[test.rows],
-            found.prediction.difference[test.rows],
+            held.prediction.score[test.rows],
+            found.prediction.score[test.rows],
             test.value,
             test.observed,
             features.patient_id[test.rows],

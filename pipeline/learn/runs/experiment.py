@@ -21,25 +21,22 @@ from ..problem.chosen_findings import (
     usable_findings,
     with_findings,
 )
-from ..problem.config import TrainConfig, untrained
+from ..problem.config import untrained
 from ..problem.contract import Method, Model, Problem
 from ..problem.features import Features, Prompts
-from ..problem.prediction import Prediction
+from ..problem.prediction import Prediction, check_score
 from ..problem.scenarios import (
     Scenario,
     Task,
-    Visible,
     merge_tasks,
     nothing_new,
     plan_scenario,
 )
-from ..problem.score import Score, check_score, with_score
 from ..problem.targets import (
-    BlankPolicy,
     Targets,
-    UncertainPolicy,
     make_targets,
 )
+from ..stats.catalog_names import Bound, Metric
 from ..stats.evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from ..stats.incremental import summarise, summary_intervals
 from ..stats.intervals import PatientInfluence, mean_auroc_interval
@@ -48,6 +45,7 @@ from ..training.threads import few_threads
 from ..training.trainer import build_model
 from .checkpoints import Checkpoints
 from .metric_rows import EvaluatedRun, run_values
+from .record import ExperimentConfig
 from .saved_model import predict
 from .state import RunState
 
@@ -55,44 +53,10 @@ __all__ = [
     "Experiment",
     "ExperimentConfig",
     "run_experiment",
+    "run_merge",
 ]
 
 Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class ExperimentConfig:
-    """What a run is.
-
-    Attributes:
-        scenario: One of `SCENARIOS`.
-        train: How adaptors are trained.
-        preset: The name that `train` came from, for the record.
-        method: How tasks are learned, a name in `METHODS`.
-        findings: Only these, and they must be usable; None: all that are.
-        order: Findings in the order of their tasks; None: as they are listed.
-        n_tasks: Parts of the ``data`` scenario.
-        visible: ``current`` or ``cumulative``.
-        uncertain: Policy for uncertain labels.
-        blank: Policy for findings not mentioned.
-        score: What figures are of, one of `SCORES`.
-        with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    scenario: str
-    train: TrainConfig = field(default_factory=TrainConfig)
-    preset: str = "default"
-    method: str = "finetune"
-    findings: tuple[str, ...] | None = None
-    order: tuple[str, ...] | None = None
-    n_tasks: int = 5
-    visible: Visible = "current"
-    uncertain: UncertainPolicy = "ignore"
-    blank: BlankPolicy = "negative"
-    score: Score = "difference"
-    with_bounds: bool = True
-    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -103,10 +67,10 @@ class Experiment:
         config: What the run was.
         findings: K names.
         scenario: The tasks.
-        difference: R, test AUROC of s⁺ − s⁻ after each task, or of the score that was
-            asked for, shape (T+1, K); row 0 is zero-shot. NaN for findings with one
-            class in the test split.
-        positive: The same of s⁺ alone, the reference's score.
+        auroc: R, test AUROC after each task by the score that was asked for, shape
+            (T+1, K); row 0 is zero-shot. NaN for findings with one class in the test
+            split.
+        auroc_positive: The same of s⁺ alone, the reference's score.
         final: Evaluation on the test split after the last task.
         bounds: Name -> test AUROC, shape (K,).
         summary: Incremental figures by name.
@@ -124,8 +88,8 @@ class Experiment:
     config: ExperimentConfig
     findings: tuple[str, ...]
     scenario: Scenario
-    difference: Floats
-    positive: Floats
+    auroc: Floats
+    auroc_positive: Floats
     final: Evaluation
     bounds: Mapping[str, Floats]
     summary: Mapping[str, float]
@@ -169,54 +133,104 @@ def run_experiment(
         ConfigurationError: An option names something that does not exist.
         TrainingError: The scenario cannot be run on these images.
     """
-    keep_freed_memory()
-    check_score(config.score)
-    _check_splits(features)
-    targets = _targets(features, config)
-    dropped = usable_findings(features, targets)
-    if start is None:
-        names = choose_findings(
-            features.findings, dropped, config.findings, config.order
-        )
-        features, prompts = select_findings(features, prompts, names)
-    else:
-        if config.scenario != "merge":
-            check_new_images(
-                start.tensors, features.image_id[features.rows("validation")]
-            )
-        names = list(start.findings)
-        features, prompts = with_findings(features, names), start.prompts
-        dropped = {name: why for name, why in dropped.items() if name not in names}
-    prompts.check(features.findings)
-    targets = _targets(features, config)
-    plan = nothing_new if config.scenario == "merge" else plan_scenario
-    scenario = plan(
+    if start is not None:
+        check_new_images(start.tensors, features.image_id[features.rows("validation")])
+    run, dropped = _prepare(features, prompts, config, start, checkpoints)
+    names = run.features.findings
+    scenario = plan_scenario(
         config.scenario,
-        targets,
-        features.patient,
-        features.rows("train"),
+        run.targets,
+        run.features.patient,
+        run.features.rows("train"),
         names,
         order=[names.index(name) for name in config.order] if config.order else None,
         n_tasks=config.n_tasks,
         visible=config.visible,
         seed=config.train.seed,
     )
-    run = _Run(features, prompts, targets, config, start, checkpoints)
-    with few_threads(config.train.batch_size, features.embedding.shape):
+    return _carry_out(run, scenario, dropped, progress, groups)
+
+
+def run_merge(
+    features: Features,
+    prompts: Prompts,
+    config: ExperimentConfig,
+    merged: RunState,
+    *,
+    groups: Groups | None = None,
+) -> Experiment:
+    """Evaluate states that were added; no image is learned from.
+
+    Args:
+        features: The images to tune thresholds and to evaluate on.
+        prompts: Descriptions of all their findings.
+        config: How the states were made; its scenario is ``merge``.
+        merged: The sum of the states.
+        groups: Of all images, to give figures of each group too.
+
+    Raises:
+        TrainingError: The state does not fit these images.
+    """
+    run, dropped = _prepare(features, prompts, config, merged, None)
+    return _carry_out(run, nothing_new(run.features.findings), dropped, silent, groups)
+
+
+def _prepare(
+    features: Features,
+    prompts: Prompts,
+    config: ExperimentConfig,
+    start: RunState | None,
+    checkpoints: Checkpoints | None,
+) -> "tuple[_Run, dict[str, str]]":
+    """The images and descriptions of the findings of a run; the findings left out."""
+    keep_freed_memory()
+    check_score(config.score)
+    _check_splits(features, config.scenario)
+    dropped = _unusable(features, config)
+    if start is None:
+        names = choose_findings(
+            features.findings, dropped, config.findings, config.order
+        )
+        features, prompts = select_findings(features, prompts, names)
+    else:
+        names = list(start.findings)
+        features, prompts = with_findings(features, names), start.prompts
+        dropped = {name: why for name, why in dropped.items() if name not in names}
+    prompts.check(features.findings)
+    targets = _targets(features, config)
+    return _Run(features, prompts, targets, config, start, checkpoints), dropped
+
+
+def _carry_out(
+    run: "_Run",
+    scenario: Scenario,
+    dropped: Mapping[str, str],
+    progress: ProgressCallback,
+    groups: Groups | None,
+) -> Experiment:
+    with few_threads(run.config.train.batch_size, run.features.embedding.shape):
         model, predictions, method = run.sequence(scenario.tasks, progress)
-        bounds = run.bounds(scenario) if config.with_bounds else {}
+        bounds = run.bounds(scenario) if run.config.with_bounds else {}
         experiment = _evaluate(
             run, scenario, model, predictions, bounds, dropped, groups
         )
     return replace(experiment, state=method.state() if method else {})
 
 
-def _check_splits(features: Features) -> None:
-    for split in ("train", "test"):
+def _unusable(features: Features, config: ExperimentConfig) -> dict[str, str]:
+    """Findings that cannot be trained, and why; zero-shot needs no training images."""
+    if config.scenario == "zero-shot" and not len(features.rows("train")):
+        return {}
+    return usable_findings(features, _targets(features, config))
+
+
+def _check_splits(features: Features, scenario: str) -> None:
+    needed = ("test",) if scenario in ("zero-shot", "merge") else ("train", "test")
+    for split in needed:
         if not len(features.rows(split)):
             raise TrainingError(
                 f"no image is in the {split} split",
-                "Check the split column, or split anew with --split-seed.",
+                "Check the split column, or split anew with `split_seed`.",
             )
 
 
@@ -275,12 +289,13 @@ class _Run:
     @cached_property
     def _held(self) -> npt.NDArray[np.int64]:
         """Rows of validation and test."""
-        return np.flatnonzero(self.features.split != "train")
+        held = (self.features.rows(split) for split in ("validation", "test"))
+        return np.sort(np.concatenate([*held]))
 
     def _predict(self, model: Model) -> Prediction:
         """Scores of validation and test images; nothing is said of training images."""
         found = predict(model, self.features.embedding, rows=self._held)
-        return with_score(found, self.config.score, self.config.method)
+        return found.ranking_by(self.config.score, self.config.method)
 
     def _learn(self, method: Method, task: Task, place: int) -> None:
         """Learn a task, or take up the state that an interrupted run left after it."""
@@ -302,7 +317,9 @@ class _Run:
         """Test AUROC of what the scenario is held against."""
         from .bounds import logistic_regression_scores
 
-        found = {}
+        found: dict[str, PatientInfluence] = {}
+        if not len(self.features.rows("train")):
+            return found
         every = plan_scenario(
             "joint",
             self.targets,
@@ -311,15 +328,15 @@ class _Run:
             self.features.findings,
         )
         if scenario.name != "joint":
-            found["joint"] = self._once(every.tasks[0])
+            found[Bound.JOINT] = self._once(every.tasks[0])
         if scenario.name in ("class", "label"):
             merged = merge_tasks(scenario.tasks, len(self.features.image_id))
-            found["joint-observed"] = self._once(merged)
+            found[Bound.JOINT_OBSERVED] = self._once(merged)
         elif scenario.name == "data":
-            found["joint-observed"] = found["joint"]  # its parts are all cells
+            found[Bound.JOINT_OBSERVED] = found[Bound.JOINT]  # its parts are all cells
         if isinstance(self.features.embedding, np.memmap):
             return found  # scikit-learn would need all vectors in memory, in float32
-        found["logistic regression"] = self.rows("test").influence(
+        found[Bound.LOGISTIC_REGRESSION] = self.rows("test").influence(
             logistic_regression_scores(self.features, self.targets)
         )
         return found
@@ -327,7 +344,7 @@ class _Run:
     def _once(self, task: Task) -> PatientInfluence:
         alone = replace(self, start=None, checkpoints=None)
         _, predictions, _ = alone.sequence([task])
-        return self.rows("test").influence(predictions[-1].difference)
+        return self.rows("test").influence(predictions[-1].score)
 
 
 def _evaluate(
@@ -344,7 +361,7 @@ def _evaluate(
         images, run.rows("validation"), predictions, run.config.train.seed
     )
     tasks = [one.influence for one in test]
-    held = bounds.get("joint"), bounds.get("joint-observed")
+    held = bounds.get(Bound.JOINT), bounds.get(Bound.JOINT_OBSERVED)
     summary = summarise(
         np.stack([one.auroc for one in tasks]),
         scenario.introduced,
@@ -354,8 +371,8 @@ def _evaluate(
     # Wherever the reference is compared, its own score is told too.
     positive = images.influence(predictions[-1].positive)
     every = ~np.isnan(positive.auroc)
-    summary["final_auroc_positive"], *ends = mean_auroc_interval(positive, every)
-    intervals["final_auroc_positive"] = (ends[0], ends[1])
+    summary[Metric.FINAL_AUROC_POSITIVE], *ends = mean_auroc_interval(positive, every)
+    intervals[Metric.FINAL_AUROC_POSITIVE] = (ends[0], ends[1])
     evaluated = EvaluatedRun(
         findings,
         scenario.introduced,
@@ -368,8 +385,8 @@ def _evaluate(
         config=run.config,
         findings=findings,
         scenario=scenario,
-        difference=np.stack([one.auroc for one in test]),
-        positive=np.stack([one.others["auroc_positive"] for one in test]),
+        auroc=np.stack([one.auroc for one in test]),
+        auroc_positive=np.stack([one.others[Metric.AUROC_POSITIVE] for one in test]),
         final=test[-1],
         bounds={name: bound.auroc for name, bound in bounds.items()},
         summary=summary,

@@ -4,20 +4,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from retune.store import FeatureStore, add_metrics, find_run
 from retune.store.errors import ConfigurationError, LeakageError, TrainingError
 
 from ..problem.features import SPLITS, Features
-from ..problem.prediction import Prediction
-from ..problem.score import with_score
-from ..problem.targets import Targets, make_targets
+from ..problem.targets import BlankPolicy, Targets, UncertainPolicy, make_targets
 from ..stats.evaluation import EvaluatedRows, Evaluation, evaluate_scores
+from .learning_set import ImageSet
 from .metric_rows import evaluation_values
-from .record import (
-    load_run_features,
+from .reopened import (
+    ReopenedRun,
+    load_other_images,
+    load_own_images,
     load_run_model,
-    recorded_config,
+    reopen_run,
 )
 from .saved_model import predict
 from .seen_images import find_seen_images
@@ -36,6 +38,8 @@ class ExternalEvaluation:
         n_images: How many images.
         n_trained: How many of them are of patients, or are pictures, that this store
             gave the run to train on.
+        n_contaminated: Images of patients that the backbone was trained on: left out,
+            or counted if they were allowed.
         findings: Findings that both the run and the images' labels know.
         evaluation: Their figures.
         not_evaluated: Finding of the run -> why it has no figure.
@@ -45,6 +49,7 @@ class ExternalEvaluation:
     split: str
     n_images: int
     n_trained: int
+    n_contaminated: int
     findings: tuple[str, ...]
     evaluation: Evaluation
     not_evaluated: dict[str, str]
@@ -57,9 +62,10 @@ def evaluate_run(
     datasets: Sequence[str] | None = None,
     split: str = "test",
     where: str | None = None,
-    uncertain: str | None = None,
-    blank: str | None = None,
+    uncertain: UncertainPolicy | None = None,
+    blank: BlankPolicy | None = None,
     allow_leakage: bool = False,
+    allow_contaminated: bool = False,
 ) -> ExternalEvaluation:
     """Evaluate a run and enter the figures into `metrics`.
 
@@ -68,13 +74,15 @@ def evaluate_run(
     Args:
         store: With the run and with images encoded by the run's encoder.
         name: Run id, the beginning of one, or ``latest``.
-        datasets: Only these; None for all.
+        datasets: Only these; None for those of the run. With neither `datasets` nor
+            `where`, exactly the images that the run had.
         split: ``train``, ``validation``, ``test`` or ``all``.
         where: A SQL condition over `images`.
         uncertain: Policy for uncertain labels; None: the run's.
         blank: Policy for findings not mentioned; None: the run's.
         allow_leakage: Also on patients and pictures that the run was trained on, as
             with `split` ``train`` in any case.
+        allow_contaminated: Also on images of patients that the backbone was trained on.
 
     Raises:
         ConfigurationError: Run, dataset or split is unknown, or no image fits.
@@ -82,45 +90,38 @@ def evaluate_run(
         TrainingError: Run and images have no finding in common, or the run's record
             or folder is damaged.
     """
-    run = find_run(store, name)
-    experiment, _ = recorded_config(run)
+    reopened = reopen_run(store, find_run(store, name))
+    run, config = reopened.run, reopened.record.config
     saved = load_run_model(store, run)
-    features, _ = load_run_features(store, run, datasets=datasets, where=where)
+    found = _images(store, reopened, datasets, split, where, allow_contaminated)
+    features = found.features
     rows = _rows(features, split)
-    seen = find_seen_images(store, run, features.image_id[rows].tolist())
+    seen = find_seen_images(store, reopened, features.image_id[rows].tolist())
     if seen and split != "train" and not allow_leakage:
         raise LeakageError(
             f"{len(seen):,} of these {len(rows):,} images are of patients, or are "
             f"pictures, that run {run.run_id} was trained on, such as {min(seen)}",
-            "Leave them out with --split test, --datasets or --where, or say "
-            "--allow-leakage if you mean it.",
+            "Leave them out with `split` test, `datasets` or `where`, or say "
+            "`allow_leakage` if you mean it.",
         )
     known = [name for name in saved.findings if name in features.findings]
     if not known:
         raise TrainingError(
             f"run {run.run_id} knows {', '.join(saved.findings)}; the images are "
             f"labelled for {', '.join(features.findings)}",
-            "Choose other --datasets.",
+            "Choose other `datasets`.",
         )
     columns = [features.findings.index(name) for name in known]
     outputs = [saved.findings.index(name) for name in known]
     all_targets = make_targets(
         features.states,
-        uncertain or experiment["uncertain"],  # type: ignore[arg-type]  # checked inside
-        blank or experiment["blank"],  # type: ignore[arg-type]  # as above
+        uncertain or config.uncertain,
+        blank or config.blank,
         findings=features.findings,
     )
     targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
-    scores = with_score(
-        predict(saved.model, features.embedding),
-        experiment.get("score", "difference"),
-        run.method,
-    )
-    prediction = Prediction(
-        scores.difference[:, outputs],
-        scores.positive[:, outputs],
-        scores.probability[:, outputs],
-    )
+    scores = predict(saved.model, features.embedding)
+    prediction = scores.ranking_by(config.score, run.method).columns(outputs)
     evaluation = evaluate_scores(
         EvaluatedRows.of(features, targets, rows),
         prediction,
@@ -151,25 +152,43 @@ def evaluate_run(
         label,
         len(rows),
         len(seen),
+        found.provenance.n_contaminated,
         tuple(known),
         evaluation,
         reasons,
     )
 
 
-def _rows(
-    features: Features, split: str
-) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-    if split == "all":
-        return np.arange(len(features.image_id))
-    if split not in SPLITS:
+def _images(
+    store: FeatureStore,
+    reopened: ReopenedRun,
+    datasets: Sequence[str] | None,
+    split: str,
+    where: str | None,
+    allow_contaminated: bool,
+) -> ImageSet:
+    """The run's own images, unless others were asked for."""
+    if split not in (*SPLITS, "all"):
         raise ConfigurationError(
-            f"unknown --split {split}", f"Use {', '.join(SPLITS)} or all."
+            f"unknown `split` {split}", f"Use {', '.join(SPLITS)} or all."
         )
-    rows = features.rows(split)
+    if datasets is None and where is None and not allow_contaminated:
+        return load_own_images(store, reopened, SPLITS if split == "all" else [split])
+    return load_other_images(
+        store,
+        reopened,
+        datasets=datasets,
+        where=where,
+        allow_contaminated=allow_contaminated,
+    )
+
+
+def _rows(features: Features, split: str) -> npt.NDArray[np.int64]:
+    chosen = SPLITS if split == "all" else (split,)
+    rows = np.sort(np.concatenate([features.rows(name) for name in chosen]))
     if not len(rows):
         raise ConfigurationError(
-            f"none of these images is in the {split} split", "Use --split all."
+            f"none of these images is in the {split} split", "Use `split` all."
         )
     return rows
 

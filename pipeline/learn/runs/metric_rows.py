@@ -9,6 +9,7 @@ import numpy.typing as npt
 from retune.store import MetricValue
 
 from ..problem.prediction import Prediction
+from ..stats.catalog_names import Bound, Metric
 from ..stats.evaluation import EvaluatedRows, Evaluation
 from ..stats.incremental import seen_findings
 from ..stats.intervals import PatientInfluence, mean_auroc_interval
@@ -52,19 +53,20 @@ def evaluation_values(
     found = evaluation.influence.delong
     for place, name in enumerate(findings):
         ends = (float(one[place]) for one in (found.auroc, found.low, found.high))
-        yield MetricValue(task, split, name, "auroc", *ends)
+        yield MetricValue(task, split, name, Metric.AUROC, *ends)
         if evaluation.bootstrap is not None:
             low, high = evaluation.bootstrap[:, place].tolist()
             area = float(found.auroc[place])
-            yield MetricValue(task, split, name, "auroc_bootstrap", area, low, high)
+            drawn = (area, low, high)
+            yield MetricValue(task, split, name, Metric.AUROC_BOOTSTRAP, *drawn)
         for metric, values in evaluation.others.items():
             yield MetricValue(task, split, name, metric, float(values[place]))
         for metric, counts in (
-            ("n_positive", evaluation.n_positive),
-            ("n_observed", evaluation.n_observed),
+            (Metric.N_POSITIVE, evaluation.n_positive),
+            (Metric.N_OBSERVED, evaluation.n_observed),
         ):
             yield MetricValue(task, split, name, metric, float(counts[place]))
-    yield MetricValue(task, split, None, "macro_auroc", *evaluation.macro)
+    yield MetricValue(task, split, None, Metric.MACRO_AUROC, *evaluation.macro)
 
 
 def run_values(
@@ -87,9 +89,10 @@ def run_values(
     for task in range(1, run.last + 1):
         seen = seen_findings(run.introduced, task)
         mean = mean_auroc_interval(run.test[task].influence, seen)
-        yield MetricValue(task, "test", None, "incremental_auroc", *mean)
+        yield MetricValue(task, "test", None, Metric.INCREMENTAL_AUROC, *mean)
     for name, task in zip(run.findings, run.introduced.tolist(), strict=True):
-        yield MetricValue(run.last, "test", name, "task_introduced", float(task))
+        row = (run.last, "test", name, Metric.TASK_INTRODUCED, float(task))
+        yield MetricValue(*row)
     for bound, found in run.bounds.items():
         yield from _bound_values(run, bound, found)
     for metric, (value, low, high) in run.summary.items():
@@ -103,10 +106,9 @@ def run_values(
 def _bound_values(
     run: EvaluatedRun, bound: str, found: PatientInfluence
 ) -> Iterator[MetricValue]:
-    suffix = bound.replace(" ", "_").replace("-", "_")
     for place, name in enumerate(run.findings):
         figures = (found.auroc, found.delong.low, found.delong.high)
         ends = (float(one[place]) for one in figures)
-        yield MetricValue(run.last, "test", name, f"auroc_{suffix}", *ends)
+        yield MetricValue(run.last, "test", name, Bound(bound).auroc, *ends)
     macro = mean_auroc_interval(found, ~np.isnan(found.auroc))
-    yield MetricValue(run.last, "test", None, f"macro_auroc_{suffix}", *macro)
+    yield MetricValue(run.last, "test", None, Bound(bound).macro_auroc, *macro)

@@ -1,92 +1,197 @@
-"""A run read back from the store: its record, its images and its model."""
+"""The record of a run: how it was made and from which images, typed and as JSON.
+
+It is kept in the column `config` of the catalog's `runs`. Reading it needs no torch.
+"""
 
 import json
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
-import pyarrow as pa
-import torch
-
-from retune.store import FeatureStore, Run
+from retune.store import Run
 from retune.store.errors import TrainingError
 
-from ..problem.features import Features
-from .from_store import load_features, run_folder
-from .saved_model import SavedModel, load_model
+from ..problem.config import TrainConfig
+from ..problem.prediction import Score
+from ..problem.scenarios import Visible
+from ..problem.targets import BlankPolicy, UncertainPolicy
+from .selection import Contribution, Provenance, Selection, SplitImages
 
-__all__ = [
-    "load_run_features",
-    "load_run_model",
-    "recorded_config",
-]
+__all__ = ["ExperimentConfig", "Lineage", "RunRecord", "read_record"]
+
+_FORMAT_VERSION = 2
+_T = TypeVar("_T")
 
 
-def recorded_config(run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """How a run was trained and on which images, from its record.
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """What a run is.
+
+    Attributes:
+        scenario: One of `SCENARIOS`, or ``merge`` for states that were added.
+        train: How adaptors are trained.
+        preset: The name that `train` came from, for the record.
+        method: How tasks are learned, a name in `METHODS`.
+        findings: Only these, and they must be usable; None: all that are.
+        order: Findings in the order of their tasks; None: as they are listed.
+        n_tasks: Parts of the ``data`` scenario.
+        visible: ``current`` or ``cumulative``.
+        uncertain: Policy for uncertain labels.
+        blank: Policy for findings not mentioned.
+        score: What AUROC ranks images by, one of `SCORES`.
+        with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    scenario: str
+    train: TrainConfig = field(default_factory=TrainConfig)
+    preset: str = "default"
+    method: str = "finetune"
+    findings: tuple[str, ...] | None = None
+    order: tuple[str, ...] | None = None
+    n_tasks: int = 5
+    visible: Visible = "current"
+    uncertain: UncertainPolicy = "ignore"
+    blank: BlankPolicy = "negative"
+    score: Score = "difference"
+    with_bounds: bool = True
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """What a run goes on from.
+
+    Attributes:
+        continued: The run or state file that it continued; empty if none.
+        merged: The runs or state files that it adds.
+        contributions: What these had learned from.
+    """
+
+    continued: str = ""
+    merged: tuple[str, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """How a run was made.
+
+    Attributes:
+        config: How it learned.
+        provenance: From which images.
+        lineage: What it goes on from.
+        pinned: Whether the run's folder lists its images; runs of version 0.1.0 and
+            before have no list.
+    """
+
+    config: ExperimentConfig
+    provenance: Provenance
+    lineage: Lineage = field(default_factory=Lineage)
+    pinned: bool = True
+
+    def to_json(self) -> str:
+        """JSON text with sorted keys.
+
+        >>> record = RunRecord(ExperimentConfig("joint"), Provenance(Selection(("d",))))
+        >>> RunRecord.from_json(record.to_json()) == record
+        True
+        """
+        content = {
+            "format_version": _FORMAT_VERSION,
+            "experiment": asdict(self.config),
+            "provenance": asdict(self.provenance),
+            "lineage": asdict(self.lineage),
+        }
+        return json.dumps(content, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunRecord":
+        """Read what `to_json` wrote, or a record of version 1.
+
+        Raises:
+            ValueError: The text is no record.
+        """
+        try:
+            content = json.loads(text)
+            config = _experiment(content["experiment"])
+            if "provenance" not in content:
+                return cls(config, _old_provenance(content["chosen"]), pinned=False)
+            if content["format_version"] > _FORMAT_VERSION:
+                raise ValueError("it was written by a newer retune")
+            return cls(
+                config, _provenance(content["provenance"]), _lineage(content["lineage"])
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__} {error}") from error
+
+
+def read_record(run: Run) -> RunRecord:
+    """The record of a run of the catalog.
 
     Raises:
-        TrainingError: The record cannot be read.
+        TrainingError: It cannot be read.
     """
     try:
-        config = json.loads(run.config)
-        experiment, chosen = dict(config["experiment"]), dict(config["chosen"])
-        experiment["uncertain"], experiment["blank"]
-    except (ValueError, KeyError, TypeError) as error:
+        return RunRecord.from_json(run.config)
+    except ValueError as error:
         raise TrainingError(
-            f"the record of run {run.run_id} in the catalog cannot be read: {error!r}",
-            "Train again; the table runs holds it in the column config.",
+            f"the record of run {run.run_id} in the catalog cannot be read: {error}",
+            "Train again; the table runs holds the record in the column config.",
         ) from error
-    return experiment, chosen
 
 
-def load_run_features(
-    store: FeatureStore,
-    run: Run,
-    *,
-    datasets: Sequence[str] | None,
-    where: str | None,
-) -> tuple[Features, pa.Table]:
-    """Images of the store, divided into splits as the run had them.
-
-    A run that divided patients anew (``--split-seed``) has other test images than the
-    store; the store's would be images that it was trained on.
+def _known(kind: type[_T], content: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass; lists as tuples.
 
     Raises:
-        TrainingError: The run's record cannot be read.
-        ConfigurationError: A dataset is unknown, or no image fits.
+        TypeError: A field is unknown.
     """
-    _, chosen = recorded_config(run)
-    return load_features(
-        store,
-        run.fingerprint,
-        datasets=datasets,
-        where=where,
-        split_seed=chosen.get("split_seed"),
-        shared_patients=not chosen.get("allow_leakage", False),
-    )
+    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    if unknown := set(content) - names:
+        raise TypeError(f"unknown fields {', '.join(sorted(unknown))}")
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in content.items()
+    }
 
 
-def load_run_model(store: FeatureStore, run: Run) -> SavedModel:
-    """The model of a run.
+def _experiment(content: Mapping[str, Any]) -> ExperimentConfig:
+    given = _known(ExperimentConfig, content)
+    given["train"] = TrainConfig(**_known(TrainConfig, content["train"]))
+    return ExperimentConfig(**given)
 
-    Raises:
-        TrainingError: Its folder is damaged, is another run's, or holds weights that
-            are no finite numbers.
-    """
-    folder = run_folder(store, run.run_id)
-    saved = load_model(folder)
-    hint = "Train again: the run's folder is damaged or was exchanged."
-    if saved.fingerprint != run.fingerprint:
-        raise TrainingError(
-            f"{folder} is of encoder {saved.fingerprint}, run {run.run_id} of "
-            f"{run.fingerprint}",
-            hint,
+
+def _contributions(content: Any) -> tuple[Contribution, ...]:
+    return tuple(Contribution(**_known(Contribution, one)) for one in content)
+
+
+def _provenance(content: Mapping[str, Any]) -> Provenance:
+    given = _known(Provenance, content)
+    given["selection"] = Selection(**_known(Selection, content["selection"]))
+    given["splits"] = {
+        name: SplitImages(**_known(SplitImages, one))
+        for name, one in content["splits"].items()
+    }
+    given["contributions"] = _contributions(content["contributions"])
+    return Provenance(**given)
+
+
+def _lineage(content: Mapping[str, Any]) -> Lineage:
+    given = _known(Lineage, content)
+    given["contributions"] = _contributions(content["contributions"])
+    return Lineage(**given)
+
+
+def _old_provenance(chosen: Mapping[str, Any]) -> Provenance:
+    """Of a record that says how images were chosen, and not which they were."""
+    datasets = chosen.get("datasets")
+    return Provenance(
+        Selection(
+            None if datasets is None else tuple(datasets),
+            chosen.get("where"),
+            chosen.get("split_seed"),
+            chosen.get("descriptions", "default"),
+            bool(chosen.get("allow_leakage", False)),
         )
-    for name, tensor in saved.model.state_dict().items():
-        if not torch.isfinite(tensor).all():
-            raise TrainingError(
-                f"{folder} cannot be used: {name} holds values that are no finite "
-                "numbers",
-                hint,
-            )
-    return saved
+    )

@@ -87,7 +87,8 @@ def predict(
             for column, values in zip(columns, found, strict=True):
                 column[part] = values.cpu().numpy()
     assert columns is not None
-    return Prediction(*columns)
+    difference, positive, probability = columns
+    return Prediction(difference, positive, probability)
 
 
 def save_model(folder: Path, saved: SavedModel) -> None:

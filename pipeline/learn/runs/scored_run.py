@@ -9,10 +9,10 @@ from retune.store import FeatureStore, Run
 from retune.store.errors import ConfigurationError, FingerprintMismatchError
 
 from ..problem.chosen_findings import with_findings
-from ..problem.features import Features
-from ..problem.score import with_score
 from ..problem.targets import Targets, make_targets
-from .record import load_run_features, load_run_model, recorded_config
+from .learning_set import ImageSet
+from .record import ExperimentConfig
+from .reopened import ReopenedRun, load_own_images, load_run_model, reopen_run
 from .saved_model import predict
 
 __all__ = ["ScoredRun", "check_comparable", "score_run"]
@@ -37,6 +37,8 @@ class ScoredRun:
         targets: Under the run's own label policies; n rows.
         source: ``predictions`` if they stood in the catalog, ``model`` if the saved
             model has scored the images again.
+        config: How it was trained.
+        notes: What a reader must know of its images and labels.
     """
 
     run: Run
@@ -47,16 +49,18 @@ class ScoredRun:
     probability: Scores
     targets: Targets
     source: str
+    config: ExperimentConfig
+    notes: tuple[str, ...] = ()
 
     @property
     def score_name(self) -> str:
         """One of `SCORES`."""
-        return str(recorded_config(self.run)[0].get("score", "difference"))
+        return self.config.score
 
     @property
     def preset(self) -> str:
         """The name that its training options came from."""
-        return str(recorded_config(self.run)[0].get("preset", "default"))
+        return self.config.preset
 
     def columns(self, names: tuple[str, ...]) -> "ScoredRun":
         """The same for some of the findings, in the order given."""
@@ -70,11 +74,13 @@ class ScoredRun:
             self.probability[:, place],
             Targets(self.targets.value[:, place], self.targets.observed[:, place]),
             self.source,
+            self.config,
+            self.notes,
         )
 
 
 def score_run(store: FeatureStore, run: Run) -> ScoredRun:
-    """Scores of the images that are now the run's test images.
+    """Scores of the test images of a run, exactly those that it had.
 
     Kept predictions are used if they cover these images; otherwise the saved model
     scores them again, from the vectors in the store.
@@ -83,10 +89,9 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         TrainingError: The run's folder is damaged, or its record cannot be read.
         ConfigurationError: The store no longer has images that the run was tested on.
     """
-    experiment, chosen = recorded_config(run)
-    features, _ = load_run_features(
-        store, run, datasets=chosen.get("datasets"), where=chosen.get("where")
-    )
+    reopened = reopen_run(store, run)
+    found = load_own_images(store, reopened, ["test"])
+    features, config = found.features, reopened.record.config
     rows = features.rows("test")
     if not len(rows):
         raise ConfigurationError(
@@ -95,13 +100,10 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         )
     rows = rows[np.argsort(features.image_id[rows].astype(str))]
     kept = _kept_predictions(store, run, features.image_id[rows])
-    findings, score, probability = kept or _scored_again(store, run, features, rows)
+    findings, score, probability = kept or _scored_again(store, reopened, found, rows)
     labelled = with_findings(features, findings)
     targets = make_targets(
-        labelled.states[rows],
-        experiment["uncertain"],
-        experiment["blank"],
-        findings=findings,
+        labelled.states[rows], config.uncertain, config.blank, findings=findings
     )
     return ScoredRun(
         run,
@@ -112,7 +114,28 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         probability,
         targets,
         "predictions" if kept else "model",
+        config,
+        _notes(reopened, found),
     )
+
+
+def _notes(reopened: ReopenedRun, found: ImageSet) -> tuple[str, ...]:
+    """What a reader must know of the labels and images that metrics are of."""
+    then = reopened.record.provenance.label_versions
+    now = found.provenance.label_versions
+    run_id = reopened.run.run_id
+    notes = [
+        f"labels of {name} changed since run {run_id}: version {then[name]} then, "
+        f"{version} now"
+        for name, version in now.items()
+        if then.get(name, version) != version
+    ]
+    if reopened.listed is None:
+        notes.append(
+            f"run {run_id} is from before runs kept their images: these are the ones "
+            "that its selection gives now"
+        )
+    return tuple(notes)
 
 
 def _kept_predictions(
@@ -140,15 +163,16 @@ def _kept_predictions(
 
 
 def _scored_again(
-    store: FeatureStore, run: Run, features: Features, rows: npt.NDArray[np.int64]
+    store: FeatureStore,
+    reopened: ReopenedRun,
+    images: ImageSet,
+    rows: npt.NDArray[np.int64],
 ) -> tuple[tuple[str, ...], Scores, Scores]:
-    saved = load_run_model(store, run)
-    found = with_score(
-        predict(saved.model, features.embedding[rows]),
-        recorded_config(run)[0].get("score", "difference"),
-        run.method,
+    saved = load_run_model(store, reopened.run)
+    found = predict(saved.model, images.features.embedding[rows]).ranking_by(
+        reopened.record.config.score, reopened.run.method
     )
-    return saved.findings, found.difference, found.probability
+    return saved.findings, found.score, found.probability
 
 
 def check_comparable(
@@ -176,7 +200,7 @@ def check_comparable(
             f"run {one.run_id} is of encoder {one.fingerprint}, run {other.run_id} of "
             f"{other.fingerprint}",
             "A difference would be that of the encoders too. If that is what you want "
-            "to see, add --across-encoders.",
+            "to see, add `across_encoders`.",
         )
     _check_same_images(first, second)
     shared = tuple(name for name in first.findings if name in second.findings)
@@ -193,7 +217,7 @@ def check_comparable(
         raise ConfigurationError(
             f"runs {one.run_id} and {other.run_id} count labels differently: "
             f"{int((~same).sum())} cells of their test images differ",
-            "Compare runs with the same --uncertain and --blank.",
+            "Compare runs with the same `uncertain` and `blank`.",
         )
     return first, second
 
@@ -207,6 +231,6 @@ def _check_same_images(first: ScoredRun, second: ScoredRun) -> None:
         f"runs {first.run.run_id} and {second.run.run_id} have different test images: "
         f"{len(one - other)} only in the first, {len(other - one)} only in the second, "
         f"such as {', '.join(lone[:_FEW])}",
-        "Compare runs with the same --datasets, --where and --split-seed. An image "
+        "Compare runs with the same `datasets`, `where` and `split_seed`. An image "
         "that tests one run may have trained the other.",
     )

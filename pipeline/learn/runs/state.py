@@ -8,9 +8,11 @@ image, no embedding and no id. A file of ``replay`` holds embeddings of patients
 
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,11 +27,20 @@ from ..methods.analytic.counted import check_apart
 from ..methods.analytic.method import merge_states
 from ..problem.config import TrainConfig
 from ..problem.features import Prompts
+from .selection import Contribution
 
-__all__ = ["STATE_FILE", "RunState", "load_state", "merge_runs", "save_state"]
+__all__ = [
+    "STATE_FILE",
+    "RunState",
+    "load_state",
+    "merge_runs",
+    "refuse_known",
+    "save_state",
+]
 
 STATE_FILE = "state.safetensors"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 _HINT = "Take the file from its run again, or train again."
 
 
@@ -44,6 +55,8 @@ class RunState:
         fingerprint: Of the encoder whose embeddings it saw.
         prompts: The descriptions of the findings.
         tensors: The method's own.
+        contributions: What it has learned from, a digest for the images of a dataset;
+            empty for files of version 1.
     """
 
     method: str
@@ -52,6 +65,7 @@ class RunState:
     fingerprint: str
     prompts: Prompts
     tensors: Mapping[str, Tensor]
+    contributions: tuple[Contribution, ...] = ()
 
 
 def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
@@ -73,6 +87,7 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
         "fingerprint": state.fingerprint,
         "prompt_finding": state.prompts.finding.tolist(),
         "prompt_positive": state.prompts.positive.tolist(),
+        "contributions": [asdict(one) for one in state.contributions],
     }
     tensors = {
         f"state.{name}": tensor.detach().cpu().contiguous()
@@ -80,21 +95,27 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
         if local or not name.startswith("local.")
     }
     tensors["prompts"] = torch.from_numpy(np.ascontiguousarray(state.prompts.embedding))
-    described["checksum"] = _checksum(tensors)
+    described["checksum"] = _checksum(tensors, described)
     write_atomically(path, save(tensors, metadata={"retune": json.dumps(described)}))
 
 
-def _checksum(tensors: Mapping[str, Tensor]) -> int:
-    """crc32 over all tensors by name: a file that travels may be damaged."""
-    found = 0
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] = _EMPTY) -> int:
+    """crc32 over header and tensors by name: a file that travels may be damaged."""
+    text = json.dumps(dict(header), sort_keys=True) if header else ""
+    found = zlib.crc32(text.encode())
     for name in sorted(tensors):
         found = zlib.crc32(name.encode(), found)
         found = zlib.crc32(tensors[name].numpy().tobytes(), found)
     return found
 
 
-def _check_bytes(tensors: Mapping[str, Tensor], checksum: int) -> None:
-    if _checksum(tensors) != checksum:
+def _check_bytes(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
+    """Compare with the checksum, which files of before it was kept have not."""
+    is_old = described["format_version"] < 2
+    if is_old and "checksum" not in described:
+        return
+    header = {name: one for name, one in described.items() if name != "checksum"}
+    if _checksum(tensors, _EMPTY if is_old else header) != described["checksum"]:
         raise ValueError("its checksum is wrong: some bytes are not as written")
 
 
@@ -120,8 +141,7 @@ def load_state(path: Path) -> RunState:
             described = json.loads((file.metadata() or {})["retune"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         _check_version(path, described["format_version"])
-        if "checksum" in described:  # files of before it was kept have none
-            _check_bytes(tensors, described["checksum"])
+        _check_bytes(tensors, described)
         prompts = Prompts(
             tensors.pop("prompts").numpy(),
             np.array(described["prompt_finding"], dtype=np.int64),
@@ -135,6 +155,7 @@ def load_state(path: Path) -> RunState:
             described["fingerprint"],
             prompts,
             {name.removeprefix("state."): one for name, one in tensors.items()},
+            tuple(Contribution(**one) for one in described.get("contributions", [])),
         )
         _check_prompts(prompts)
     except TrainingError:
@@ -182,9 +203,38 @@ def merge_runs(states: list[RunState]) -> RunState:
             raise TrainingError(
                 "the runs are of other findings, options or, with random features, "
                 f"seeds: {', '.join(first.findings)} and {', '.join(state.findings)}",
-                "Train them with the same --findings, --set and --seed.",
+                "Train them with the same `findings`, `options` and `seed`.",
             )
     tensors = [state.tensors for state in states]
     merged = merge_states(tensors)
+    _check_contributions(states)
     check_apart(tensors)
-    return replace(first, tensors=merged)
+    every = tuple(one for state in states for one in state.contributions)
+    return replace(first, tensors=merged, contributions=every)
+
+
+def _check_contributions(states: Sequence[RunState]) -> None:
+    known: dict[str, Contribution] = {}
+    for state in states:
+        refuse_known(state.contributions, known.values())
+        known |= {one.digest: one for one in state.contributions}
+
+
+def refuse_known(new: Iterable[Contribution], known: Iterable[Contribution]) -> None:
+    """Refuse to add images that have been added.
+
+    Args:
+        new: What is to be added.
+        known: What has been.
+
+    Raises:
+        TrainingError: A contribution is in both.
+    """
+    digests = {one.digest for one in known}
+    both = [one for one in new if one.digest in digests]
+    if both:
+        named = ", ".join(f"{one.dataset} ({one.n_images:,} images)" for one in both)
+        raise TrainingError(
+            f"{named} has been learned from already: it would count twice",
+            "Leave out that run, or choose other images (`datasets`, `where`).",
+        )

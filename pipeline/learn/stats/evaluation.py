@@ -16,6 +16,7 @@ from .bootstrap import (
     mean_of_draws,
     percentile_interval,
 )
+from .catalog_names import Metric
 from .intervals import (
     DeLong,
     PatientInfluence,
@@ -74,7 +75,7 @@ class Evaluation:
     """Figures of one set of images; all of shape (K,), NaN where undefined.
 
     Attributes:
-        influence: AUROC of the score s⁺ − s⁻, and what each patient adds to it.
+        influence: AUROC of `Prediction.score`, and what each patient adds to it.
         others: Further figures by metric name.
         n_positive: Positive images.
         n_observed: Images with a known label.
@@ -93,7 +94,7 @@ class Evaluation:
 
     @property
     def auroc(self) -> Floats:
-        """Of the score s⁺ − s⁻."""
+        """Of `Prediction.score`."""
         return self.influence.auroc
 
     @property
@@ -175,7 +176,7 @@ class _Evaluator:
         self, prediction: Prediction, thresholds: Floats, seed: int | None = None
     ) -> Evaluation:
         """As `evaluate_scores`."""
-        parts = (prediction.difference, prediction.positive, prediction.probability)
+        parts = (prediction.score, prediction.positive, prediction.probability)
         scores = np.stack([part[self._images.rows] for part in parts])
         if self._last is None:
             figures = self._figures(scores, thresholds, np.arange(len(thresholds)))
@@ -197,26 +198,28 @@ class _Evaluator:
         columns: npt.NDArray[np.int64],
     ) -> _Figures:
         """Of some findings; scores of shape (3, n, K)."""
-        difference, positive, probability = scores[:, :, columns]
+        score, positive, probability = scores[:, :, columns]
         value = self._images.value[:, columns]
         observed = self._images.observed[:, columns]
-        rankings = rank_findings(difference, value, observed)
+        rankings = rank_findings(score, value, observed)
         precision, sensitivity = of_rankings(rankings, 0.9)
         return _Figures(
             patient_influence_of(rankings, value, observed, self._images.patient),
             {
-                "average_precision": precision,
-                "f1": f1_score(probability, value, observed, thresholds[columns]),
-                "sensitivity_at_90_specificity": sensitivity,
-                "brier": brier_score(probability, value, observed),
-                "calibration_error": calibration_error(probability, value, observed),
-                "auroc_positive": auroc(positive, value, observed),
+                Metric.AVERAGE_PRECISION: precision,
+                Metric.F1: f1_score(probability, value, observed, thresholds[columns]),
+                Metric.SENSITIVITY_AT_90_SPECIFICITY: sensitivity,
+                Metric.BRIER: brier_score(probability, value, observed),
+                Metric.CALIBRATION_ERROR: calibration_error(
+                    probability, value, observed
+                ),
+                Metric.AUROC_POSITIVE: auroc(positive, value, observed),
             },
         )
 
     def _evaluation(
         self,
-        difference: npt.NDArray[np.float32],
+        score: npt.NDArray[np.float32],
         figures: _Figures,
         seed: int | None,
     ) -> Evaluation:
@@ -226,7 +229,7 @@ class _Evaluator:
         macro, ends = mean_auroc_interval(found, defined), None
         if seed is not None and defined.any():
             draws = draw_patients(self._images.patient, seed=seed)
-            table = bootstrap_auroc(difference, value, observed, draws)
+            table = bootstrap_auroc(score, value, observed, draws)
             ends = np.array([percentile_interval(column) for column in table.T]).T
             macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
         return Evaluation(

@@ -11,6 +11,7 @@ from retune.store import MetricValue
 
 from ..problem.features import number_patients
 from ..problem.prediction import Prediction
+from .catalog_names import Metric
 from .evaluation import EvaluatedRows
 from .intervals import mean_auroc_interval
 
@@ -79,20 +80,20 @@ def subgroup_values(
         for label in sorted(set(labels[images.rows].tolist())):
             rows = np.flatnonzero(labels[images.rows] == label)
             part = _part(images, rows)
-            found = part.influence(prediction.difference)
+            found = part.influence(prediction.score)
             positive = (part.value > 0) & part.observed
             name = f"{split}/{attribute}={label}"
             for place, finding in enumerate(findings):
                 figures = (found.auroc, found.delong.low, found.delong.high)
                 ends = (float(one[place]) for one in figures)
-                yield MetricValue(task, name, finding, "auroc", *ends)
-                counts = {"n_positive": positive, "n_observed": part.observed}
+                yield MetricValue(task, name, finding, Metric.AUROC, *ends)
+                counts = {Metric.N_POSITIVE: positive, Metric.N_OBSERVED: part.observed}
                 for metric, cells in counts.items():
                     number = float(cells[:, place].sum())
                     yield MetricValue(task, name, finding, metric, number)
             macro = mean_auroc_interval(found, ~np.isnan(found.auroc))
-            yield MetricValue(task, name, None, "macro_auroc", *macro)
-            yield MetricValue(task, name, None, "n_images", float(len(rows)))
+            yield MetricValue(task, name, None, Metric.MACRO_AUROC, *macro)
+            yield MetricValue(task, name, None, Metric.N_IMAGES, float(len(rows)))
 
 
 def _part(images: EvaluatedRows, rows: npt.NDArray[np.int64]) -> EvaluatedRows:

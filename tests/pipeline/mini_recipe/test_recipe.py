@@ -70,7 +70,8 @@ def test_only_training_patients_are_listed(made: Path) -> None:
         "# nih-320", "# nih-64", "# demo-trained",
     ]  # fmt: skip
     for section in sections[:2]:
-        patients = section.splitlines()[1:]
+        patients = section.splitlines()[2:]
+        assert section.splitlines()[1] == "# patients of nih"
         assert 0 < len(patients) < 40
         assert len(set(patients)) == len(patients)
     # The hash of a patient's id alone decides, in both pools alike.

@@ -105,6 +105,14 @@ def _zero_shot(prompts: Prompts, n_findings: int) -> Tensor:
 class Analytic:
     """Sums of tasks, and the ridge that follows from them."""
 
+    #: An image that is added twice counts twice.
+    counts_images = True
+    #: Parts of `TrainConfig` that the sums do not depend on.
+    ignored_options = (
+        "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
+        "patience", "learn_scale", "precision",
+    )  # fmt: skip
+
     def __init__(self, problem: Problem) -> None:
         features = problem.features
         self.model = self.build_model(

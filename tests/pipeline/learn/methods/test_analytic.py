@@ -192,13 +192,11 @@ def test_a_run_forgets_nothing_and_has_no_sequence_gap(scenario: str) -> None:
     config = ExperimentConfig(scenario, method="analytic")
     found = run_experiment(features, prompts, config)
     np.testing.assert_allclose(
-        found.difference[-1], found.bounds["joint-observed"], atol=1e-4
+        found.auroc[-1], found.bounds["joint-observed"], atol=1e-4
     )
     assert abs(found.summary["sequence_gap"]) <= 1e-4
     if scenario == "data":
-        np.testing.assert_allclose(
-            found.difference[-1], found.bounds["joint"], atol=1e-4
-        )
+        np.testing.assert_allclose(found.auroc[-1], found.bounds["joint"], atol=1e-4)
 
 
 def test_labels_of_other_findings_never_move_a_finding() -> None:
@@ -206,8 +204,8 @@ def test_labels_of_other_findings_never_move_a_finding() -> None:
         *problem(), ExperimentConfig("label", method="analytic", with_bounds=False)
     )
     for k, task in enumerate(found.scenario.introduced):
-        assert len(set(found.difference[task:, k].tolist())) == 1
-        assert len(set(found.difference[:task, k].tolist())) == 1
+        assert len(set(found.auroc[task:, k].tolist())) == 1
+        assert len(set(found.auroc[:task, k].tolist())) == 1
     assert found.summary["forgetting"] == 0
 
 
@@ -218,17 +216,15 @@ def test_a_finding_without_data_scores_as_zero_shot() -> None:
     zero = build_model(untrained(TrainConfig()), prompts, len(FINDINGS), 12)
     expected = predict(zero, features.embedding)
     start = predict(method.model, features.embedding)
-    np.testing.assert_allclose(start.difference, expected.difference, atol=1e-6)
+    np.testing.assert_allclose(start.auroc, expected.auroc, atol=1e-6)
     np.testing.assert_allclose(start.probability, expected.probability, atol=1e-5)
     tasks = plan_scenario(
         "label", targets, features.patient_id, features.rows("train"), FINDINGS
     ).tasks
     method.learn(tasks[0])
     found = predict(method.model, features.embedding)
-    np.testing.assert_allclose(
-        found.difference[:, 1:], expected.difference[:, 1:], atol=1e-6
-    )
-    assert not np.allclose(found.difference[:, 0], expected.difference[:, 0], atol=0.1)
+    np.testing.assert_allclose(found.auroc[:, 1:], expected.auroc[:, 1:], atol=1e-6)
+    assert not np.allclose(found.auroc[:, 0], expected.auroc[:, 0], atol=0.1)
 
 
 def _hospitals() -> tuple[Features, Features, Features, Prompts]:
@@ -336,7 +332,7 @@ def test_constant_features_leave_zero_shot(odd: str) -> None:
     found = run_experiment(
         same, prompts, ExperimentConfig("label", method="analytic", with_bounds=False)
     )
-    np.testing.assert_allclose(found.difference, 0.5)
+    np.testing.assert_allclose(found.auroc, 0.5)
 
 
 def test_without_validation_images_it_still_learns() -> None:

@@ -79,5 +79,5 @@ def test_constant_features_give_chance(method: str, value: float) -> None:
     features, prompts = problem()
     same = replace(features, embedding=np.full((240, 12), value, "f2"))
     found = run_experiment(same, prompts, _config(method))
-    np.testing.assert_allclose(found.difference, 0.5)
+    np.testing.assert_allclose(found.auroc, 0.5)
     assert np.isfinite(found.prediction.probability).all()

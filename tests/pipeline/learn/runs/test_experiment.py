@@ -41,8 +41,8 @@ def test_every_scenario_gives_a_row_per_task_and_its_bounds(
     scenario: str, n_tasks: int
 ) -> None:
     found = _run(scenario)
-    assert found.difference.shape == found.positive.shape == (n_tasks + 1, 3)
-    assert np.isfinite(found.difference).all()
+    assert found.auroc.shape == found.auroc_positive.shape == (n_tasks + 1, 3)
+    assert np.isfinite(found.auroc).all()
     expected = {"logistic regression"}
     expected |= set() if scenario == "joint" else {"joint"}
     if scenario in ("class", "label", "data"):
@@ -56,8 +56,8 @@ def test_figures_are_of_the_score_asked_for() -> None:
     """The weights are the same; only what AUROC is of differs."""
     ours = _run("label", with_bounds=True)
     theirs = _run("label", with_bounds=True, score="positive")
-    np.testing.assert_allclose(theirs.difference, ours.positive, atol=1e-12)
-    assert not np.array_equal(theirs.difference, ours.difference)
+    np.testing.assert_allclose(theirs.auroc, ours.auroc_positive, atol=1e-12)
+    assert not np.array_equal(theirs.auroc, ours.auroc)
     np.testing.assert_array_equal(
         theirs.prediction.probability, ours.prediction.probability
     )
@@ -66,13 +66,14 @@ def test_figures_are_of_the_score_asked_for() -> None:
     for found in (ours, theirs):
         value = found.summary["final_auroc_positive"]
         low, high = found.summary_interval["final_auroc_positive"]
-        assert value == pytest.approx(ours.positive[-1].mean())
+        assert value == pytest.approx(ours.auroc_positive[-1].mean())
         assert low < value < high
-    assert theirs.summary["final_auroc"] == pytest.approx(ours.positive[-1].mean())
+    final = ours.auroc_positive[-1].mean()
+    assert theirs.summary["final_auroc"] == pytest.approx(final)
 
 
 def test_a_method_without_that_score_says_so() -> None:
-    with pytest.raises(ConfigurationError, match=r"analytic has no score s\+"):
+    with pytest.raises(ConfigurationError, match=r"analytic gives no score s\+"):
         _run("joint", method="analytic", score="positive")
     found = _run("joint", method="analytic")
     assert np.isnan(found.summary["final_auroc_positive"])
@@ -80,13 +81,13 @@ def test_a_method_without_that_score_says_so() -> None:
 
 def test_joint_learns_and_zero_shot_is_the_first_row_of_every_run() -> None:
     joint, zero = _run("joint"), _run("zero-shot")
-    np.testing.assert_array_equal(joint.difference[0], zero.difference[0])
+    np.testing.assert_array_equal(joint.auroc[0], zero.auroc[0])
     assert joint.summary["final_auroc"] > 0.85
 
 
 def test_a_run_is_repeatable() -> None:
     one, other = _run(), _run()
-    np.testing.assert_array_equal(one.difference, other.difference)
+    np.testing.assert_array_equal(one.auroc, other.auroc)
     assert repr(one.metrics) == repr(other.metrics)
 
 
@@ -99,7 +100,7 @@ def test_metrics_name_every_task_split_and_finding() -> None:
             for place, name in enumerate(FINDINGS):
                 row = rows[task, split, name, "auroc"]
                 if split == "test":
-                    assert row.value == pytest.approx(found.difference[task, place])
+                    assert row.value == pytest.approx(found.auroc[task, place])
                 assert row.ci_low is not None
                 for metric in ("average_precision", "f1", "brier", "n_positive"):
                     assert (task, split, name, metric) in rows
@@ -117,7 +118,7 @@ def test_metrics_name_every_task_split_and_finding() -> None:
     assert drawn.ci_low is not None
     assert drawn.ci_low <= drawn.value
     seen = rows[1, "test", None, "incremental_auroc"]
-    assert seen.value == pytest.approx(found.difference[1, 0])
+    assert seen.value == pytest.approx(found.auroc[1, 0])
     assert (3, "test", "Mass", "auroc_joint_observed") in rows
     assert (3, "test", "Mass", "sensitivity_at_90_specificity") in rows
 
@@ -150,7 +151,7 @@ def test_a_finding_with_one_class_in_test_has_no_figure_and_is_named() -> None:
     states = features.states.copy()
     states[features.rows("test"), 1] = 1
     found = _run("label", problem=_changed(states=states))
-    assert np.isnan(found.difference[:, 1]).all()
+    assert np.isnan(found.auroc[:, 1]).all()
     assert set(found.excluded) == {"Mass"}
     assert np.isfinite(found.summary["final_auroc"])
 
@@ -168,7 +169,7 @@ def test_no_validation_images_is_no_reason_to_fail() -> None:
     moved = np.where(features.split == "validation", "train", features.split)
     found = _run("joint", problem=_changed(split=moved.astype(object)))
     assert found.thresholds.tolist() == [0.5] * 3
-    assert np.isfinite(found.difference).all()
+    assert np.isfinite(found.auroc).all()
 
 
 def test_no_usable_finding_is_an_error() -> None:
@@ -224,7 +225,7 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
 
 def test_constant_features_give_chance_not_a_crash() -> None:
     found = _run("joint", problem=_changed(embedding=np.ones((240, 12), "f2")))
-    np.testing.assert_allclose(found.difference, 0.5)
+    np.testing.assert_allclose(found.auroc, 0.5)
 
 
 def _saved(placement: str = "both") -> SavedModel:

@@ -17,6 +17,7 @@ from retune.pipeline.learn.runs.experiment import (
     Experiment,
     ExperimentConfig,
     run_experiment,
+    run_merge,
 )
 from retune.pipeline.learn.runs.state import (
     RunState,
@@ -107,10 +108,10 @@ def test_continued_elsewhere_it_scores_as_joint_training_on_both(
     there = replace(config, scenario=scenario)
     found = run_experiment(other, prompts, there, start=start)
     if scenario == "label":  # shows each finding on a part only
-        assert np.isfinite(found.difference).all()
+        assert np.isfinite(found.auroc).all()
         return
     together = run_experiment(whole, prompts, config)
-    np.testing.assert_allclose(found.difference[-1], together.difference[-1], atol=1e-4)
+    np.testing.assert_allclose(found.auroc[-1], together.auroc[-1], atol=1e-4)
 
 
 def test_merged_it_scores_as_joint_training_on_both(tmp_path: Path) -> None:
@@ -120,13 +121,11 @@ def test_merged_it_scores_as_joint_training_on_both(tmp_path: Path) -> None:
         _carried(run_experiment(part, prompts, config), tmp_path / str(place))
         for place, part in enumerate((one, other))
     ]
-    merged = run_experiment(
-        one, prompts, replace(config, scenario="merge"), start=merge_runs(states)
+    merged = run_merge(
+        one, prompts, replace(config, scenario="merge"), merge_runs(states)
     )
     together = run_experiment(whole, prompts, config)
-    np.testing.assert_allclose(
-        merged.difference[-1], together.difference[-1], atol=1e-4
-    )
+    np.testing.assert_allclose(merged.auroc[-1], together.auroc[-1], atol=1e-4)
 
 
 def test_a_finding_that_the_other_store_does_not_label_stays_as_it_was(
@@ -139,7 +138,7 @@ def test_a_finding_that_the_other_store_does_not_label_stays_as_it_was(
     fewer = replace(other, findings=FINDINGS[:2], states=other.states[:, :2])
     found = run_experiment(fewer, prompts, config, start=start)
     assert found.findings == FINDINGS
-    assert np.isnan(found.difference[-1, 2])
+    assert np.isnan(found.auroc[-1, 2])
     assert set(found.excluded) == {"Hernia"}
 
 
@@ -149,7 +148,7 @@ def test_trained_adaptors_go_on_too(method: str, tmp_path: Path) -> None:
     start = _carried(run_experiment(one, prompts, _config(method)), tmp_path / "s")
     found = run_experiment(other, prompts, _config(method), start=start)
     alone = run_experiment(other, prompts, _config(method))
-    assert not np.array_equal(found.difference[-1], alone.difference[-1])
+    assert not np.array_equal(found.auroc[-1], alone.auroc[-1])
 
 
 def test_what_cannot_be_merged_is_named() -> None:
@@ -201,10 +200,27 @@ def test_a_state_of_before_checksums_is_read(tmp_path: Path) -> None:
     header = json.loads(content[8 : 8 + size])
     described = json.loads(header["__metadata__"]["retune"])
     del described["checksum"]
+    described["format_version"] = 1
     header["__metadata__"]["retune"] = json.dumps(described)
     text = json.dumps(header).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
     assert load_state(path).findings == FINDINGS
+
+
+def test_the_checksum_covers_the_header_and_cannot_be_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "state.safetensors"
+    save_state(path, _state(run_experiment(*problem(), _config("analytic"))))
+    content = path.read_bytes()
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    told = json.loads(header["__metadata__"]["retune"])
+    without = {name: value for name, value in told.items() if name != "checksum"}
+    for described in (without, told | {"contributions": []} | {"method": "ewc"}):
+        header["__metadata__"]["retune"] = json.dumps(described)
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + content[8 + size :])
+        with pytest.raises(TrainingError, match="checksum"):
+            load_state(path)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +293,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     )
     again = run_experiment(*problem(), config, checkpoints=checkpoints)
     assert seen == list(FINDINGS[stopped_after:])
-    np.testing.assert_array_equal(again.difference, whole.difference)
+    np.testing.assert_array_equal(again.auroc, whole.auroc)
     np.testing.assert_array_equal(
         again.prediction.difference, whole.prediction.difference
     )

@@ -1,7 +1,5 @@
 """Figures that are taken over from the prediction before are those computed anew."""
 
-from dataclasses import fields
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -31,6 +29,9 @@ def _images(random: np.random.Generator, rows: npt.NDArray[np.int64]) -> Evaluat
     )
 
 
+_PARTS = ("difference", "positive", "probability")
+
+
 def _prediction(random: np.random.Generator) -> Prediction:
     scores = random.standard_normal((3, _N, _K)).astype(np.float32)
     return Prediction(scores[0], scores[1], 1 / (1 + np.exp(-scores[2])))
@@ -41,8 +42,8 @@ def _with_columns(
 ) -> Prediction:
     return Prediction(
         *(
-            np.where(changed, getattr(after, part.name), getattr(before, part.name))
-            for part in fields(Prediction)
+            np.where(changed, getattr(after, part), getattr(before, part))
+            for part in _PARTS
         )
     )
 
@@ -93,7 +94,7 @@ def test_a_sequence_is_evaluated_as_each_prediction_alone(
             np.testing.assert_equal(thresholds, last)
 
 
-@pytest.mark.parametrize("part", [part.name for part in fields(Prediction)])
+@pytest.mark.parametrize("part", _PARTS)
 def test_only_findings_whose_scores_changed_are_ranked(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,9 +104,7 @@ def test_only_findings_whose_scores_changed_are_ranked(
         _images(random, np.arange(35, 60)),
     )
     first = _prediction(random)
-    values = {
-        each.name: getattr(first, each.name).copy() for each in fields(Prediction)
-    }
+    values = {each: getattr(first, each).copy() for each in _PARTS}
     values[part][:, 2] = values[part][::-1, 2]
     sorted_columns: list[int] = []
     rank_findings = evaluation.rank_findings

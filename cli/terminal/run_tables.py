@@ -1,108 +1,54 @@
-"""Runs of one command: made, entered into the store, and told of."""
+"""Printing runs: one in full, or several with their mean."""
 
-import time
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .terminal.printing import print_json, print_line, print_table, progress_bar, remark
-from .terminal.selection import announce_selection
+from .printing import (
+    contamination_line,
+    print_json,
+    print_line,
+    print_table,
+    remark,
+)
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.runs.experiment import Experiment, ExperimentConfig
-    from retune.pipeline.learn.runs.from_store import LearningSet
-    from retune.pipeline.learn.runs.state import RunState
-    from retune.store import FeatureStore, Run
+    from retune.pipeline.app.train import TrainedRun
+    from retune.pipeline.learn.runs.experiment import Experiment
+    from retune.pipeline.learn.runs.learning_set import LearningSet
+    from retune.store import Run
 
-__all__ = ["Runs"]
+__all__ = ["show_runs"]
 
 
-@dataclass(frozen=True)
-class Runs:
-    """What the runs of one command have in common."""
-
-    store: "FeatureStore"
-    encoder: dict[str, Any]
-    images: dict[str, Any]
-    noted: dict[str, Any]
-    start: "RunState | None" = None
-    with_predictions: bool = False
-    resume: bool = False
-    explain: bool = False
-    quiet: bool = False
-
-    def load(self) -> "LearningSet":
-        """Read images and descriptions."""
-        from retune.pipeline.learn.runs.from_store import load_learning_set
-
-        announce_selection(
-            self.store, self.images["datasets"], self.images["where"], quiet=self.quiet
-        )
-        return load_learning_set(self.store, **self.encoder, **self.images)
-
-    def run(
-        self, learning_set: "LearningSet", config: "ExperimentConfig"
-    ) -> "tuple[Run, Experiment]":
-        """One run, entered into the store."""
-        from retune.pipeline.learn.runs.experiment import run_experiment
-        from retune.pipeline.learn.runs.from_store import checkpoints_of, save_run
-        from retune.pipeline.learn.stats.subgroups import image_groups
-
-        chosen = self.images | self.noted
-        kept = (
-            checkpoints_of(self.store, learning_set, config, chosen)
-            if self.resume
-            else None
-        )
-        started_at, started = datetime.now(UTC), time.perf_counter()
-        with progress_bar(quiet=self.quiet) as show:
-            experiment = run_experiment(
-                learning_set.features,
-                learning_set.prompts,
-                config,
-                show,
-                start=self.start,
-                checkpoints=kept,
-                groups=image_groups(learning_set.images),
+def show_runs(
+    runs: "Sequence[TrainedRun]",
+    store: Path,
+    *,
+    as_json: bool,
+    explain: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Print one run in full, or a line for each of several and their mean."""
+    done = [(one.run, one.experiment) for one in runs]
+    if as_json:
+        results = [
+            _as_json(*one) | {"n_images_of_backbone_patients": n_contaminated}
+            for one, n_contaminated in zip(
+                done,
+                [one.learning_set.provenance.n_contaminated for one in runs],
+                strict=True,
             )
-        run = save_run(
-            self.store,
-            learning_set,
-            experiment,
-            chosen=chosen,
-            started_at=started_at.replace(tzinfo=None),
-            seconds=time.perf_counter() - started,
-            with_predictions=self.with_predictions,
-        )
-        if kept is not None:
-            kept.remove()
-        return run, experiment
-
-    def show(
-        self,
-        learning_set: "LearningSet",
-        done: "list[tuple[Run, Experiment]]",
-        *,
-        as_json: bool,
-    ) -> None:
-        """Print one run in full, or a line for each of several and their mean."""
-        path = self.store.path
-        if as_json:
-            results = [_as_json(*one) for one in done]
-            print_json(results[0] if len(results) == 1 else results)
-        elif len(done) == 1:
-            run, experiment = done[0]
-            _print_run(
-                learning_set,
-                experiment,
-                run,
-                path,
-                explain=self.explain,
-                quiet=self.quiet,
-            )
-        else:
-            _print_seeds(done, path)
+        ]
+        print_json(results[0] if len(results) == 1 else results)
+    elif len(runs) == 1:
+        (one,) = runs
+        _print_run(
+            one.learning_set, one.experiment, one.run, store, explain=explain,
+            quiet=quiet,
+        )  # fmt: skip
+    else:
+        _print_seeds(done, store)
 
 
 def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
@@ -113,8 +59,8 @@ def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
         "seconds": run.seconds,
         "findings": experiment.findings,
         "tasks": [task.name for task in experiment.scenario.tasks],
-        "auroc": experiment.difference.tolist(),
-        "auroc_positive": experiment.positive.tolist(),
+        "auroc": experiment.auroc.tolist(),
+        "auroc_positive": experiment.auroc_positive.tolist(),
         "final_low": experiment.final.low.tolist(),
         "final_high": experiment.final.high.tolist(),
         "macro_auroc": experiment.final.macro,
@@ -151,11 +97,15 @@ def _print_run(
         f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
         f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
     )
+    provenance = learning_set.provenance
+    if provenance.n_contaminated:
+        allowed = provenance.selection.allow_contaminated
+        print_line(contamination_line(provenance.n_contaminated, allowed))
     print_line()
     print_line(
         format_matrix(
             experiment.findings,
-            experiment.difference,
+            experiment.auroc,
             experiment.scenario.introduced,
             summary=experiment.summary,
             intervals=experiment.summary_interval,

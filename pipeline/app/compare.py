@@ -1,0 +1,135 @@
+"""Comparing two runs on the same test images."""
+
+from dataclasses import dataclass
+
+from retune.store import FeatureStore, find_run
+
+from ..learn.runs.scored_run import ScoredRun, check_comparable, score_run
+from ..learn.stats.paired import (
+    MacroDifference,
+    macro_difference,
+    paired_delong,
+)
+
+__all__ = ["FEW", "Comparison", "FindingDifference", "compare"]
+
+#: Images of the smaller class below which the test is a rough guide.
+FEW = 10
+
+
+@dataclass(frozen=True)
+class FindingDifference:
+    """DeLong's paired test for one finding; NaN where there is no figure.
+
+    Attributes:
+        finding: Its name.
+        positive: Positive test images.
+        first: AUROC of the first run.
+        second: AUROC of the second.
+        difference: First less second.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        p: Of the test.
+        p_holm: Adjusted for the number of findings (Holm).
+        few: Whether a class has fewer than `FEW` images.
+    """
+
+    finding: str
+    positive: int
+    first: float
+    second: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    few: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two runs on their common test images.
+
+    Attributes:
+        first: One run with its scores.
+        second: The other.
+        findings: A test for each finding that both know.
+        macro: Of the mean over findings, by paired bootstrap over patients.
+    """
+
+    first: ScoredRun
+    second: ScoredRun
+    findings: tuple[FindingDifference, ...]
+    macro: MacroDifference
+
+    @property
+    def n_images(self) -> int:
+        """Test images."""
+        return len(self.first.image_id)
+
+    @property
+    def n_patients(self) -> int:
+        """Their patients."""
+        return len(set(self.first.patient_id.tolist()))
+
+    def __repr__(self) -> str:
+        found = self.macro
+        return (
+            f"Comparison({self.first.run.run_id} less {self.second.run.run_id}: "
+            f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}), "
+            f"p = {found.p:.3f}, {self.n_images} images)"
+        )
+
+
+def compare(
+    store: FeatureStore,
+    first: str,
+    second: str,
+    *,
+    across_encoders: bool = False,
+    seed: int = 0,
+) -> Comparison:
+    """Test whether two runs differ on the same test images.
+
+    Args:
+        store: With both runs.
+        first: Run id, the beginning of one, or ``latest``.
+        second: The run to compare it with.
+        across_encoders: Whether their vectors may be of different encoders.
+        seed: Of the bootstrap.
+
+    Raises:
+        ConfigurationError: A run is unknown, their images or labels differ, or test
+            images are no longer in the store.
+        FingerprintMismatchError: They are of different encoders.
+        TrainingError: The record or the folder of a run is damaged.
+    """
+    runs = [find_run(store, name) for name in (first, second)]
+    one, other = check_comparable(
+        *(score_run(store, run) for run in runs), across_encoders=across_encoders
+    )
+    cells = one.targets.value, one.targets.observed
+    macro = macro_difference(one.score, other.score, *cells, one.patient_id, seed=seed)
+    return Comparison(one, other, _differences(one, other), macro)
+
+
+def _differences(one: ScoredRun, other: ScoredRun) -> tuple[FindingDifference, ...]:
+    value, observed = one.targets.value, one.targets.observed
+    found = paired_delong(one.score, other.score, value, observed)
+    positive = ((value > 0) & observed).sum(axis=0)
+    negative = observed.sum(axis=0) - positive
+    return tuple(
+        FindingDifference(
+            name,
+            int(positive[k]),
+            float(found.first[k]),
+            float(found.second[k]),
+            float(found.difference[k]),
+            float(found.low[k]),
+            float(found.high[k]),
+            float(found.p[k]),
+            float(found.p_holm[k]),
+            bool(min(positive[k], negative[k]) < FEW),
+        )
+        for k, name in enumerate(one.findings)
+    )

@@ -1,0 +1,258 @@
+"""Images, labels, descriptions and where they come from: the one way into learning."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from retune.store import (
+    EncoderRow,
+    FeatureStore,
+    LabelledImages,
+    choose_encoder,
+    read_descriptions,
+    read_labelled_images,
+)
+from retune.store.queries.tables import table_names
+
+from ...datasets.contamination import read_trained_on
+from ...datasets.leakage import check_leakage, read_populations
+from ...datasets.splits import resplit
+from ...findings import canonical_name
+from ..problem.features import SET_ASIDE, SPLITS, Features, Prompts
+from .image_list import ImageList
+from .selection import (
+    Provenance,
+    Selection,
+    SplitImages,
+    contributions_of,
+    images_digest,
+)
+
+__all__ = [
+    "ImageSet",
+    "LearningSet",
+    "load_images",
+    "load_learning_set",
+    "named_findings",
+    "place_images",
+]
+
+Names = npt.NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Images of a store in splits, and where they come from.
+
+    Attributes:
+        encoder: Whose vectors these are.
+        features: The images.
+        images: The catalog's columns of the same images, for subgroups.
+        listed: The same images by name.
+        provenance: What was asked for, and what it turned out to be.
+    """
+
+    encoder: EncoderRow
+    features: Features
+    images: pa.Table
+    listed: ImageList
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class LearningSet(ImageSet):
+    """All that a run starts from.
+
+    Attributes:
+        prompts: The descriptions of all findings.
+    """
+
+    prompts: Prompts
+
+
+def load_images(
+    store: FeatureStore,
+    selection: Selection,
+    *,
+    backbone: str | None = None,
+    fingerprint: str | None = None,
+    stream: bool = False,
+) -> ImageSet:
+    """Read the images of one encoder that a selection has.
+
+    Images in validation or test whose patients the backbone was trained on are set
+    aside, unless the selection allows them.
+
+    Args:
+        store: Where to read.
+        selection: Which images.
+        backbone: Name given at `embed`; None if it does not matter.
+        fingerprint: The encoder's digest or its beginning; None if it does not matter.
+        stream: Leave the vectors in a file; see `read_labelled_images`.
+
+    Raises:
+        ConfigurationError: The encoder or a dataset is not there, or no image fits.
+        LeakageError: Splits share patients or pictures and the selection does not allow
+            it; with a `split_seed` patients are divided anew and cannot be shared.
+        QueryError: `where` is no condition.
+    """
+    encoder = choose_encoder(store, backbone=backbone, fingerprint=fingerprint)
+    if selection.split_seed is None and not selection.allow_leakage:
+        check_leakage(store, datasets=selection.datasets, where=selection.where)
+    read = read_labelled_images(
+        store,
+        encoder.fingerprint,
+        datasets=selection.datasets,
+        where=selection.where,
+        in_file=stream,
+    )
+    split = _column(read.images, "split")
+    if selection.split_seed is not None:
+        # By the id alone, as ingest does it: two datasets may share patients.
+        patients = _column(read.images, "patient_id")
+        split = np.asarray(resplit(patients, seed=selection.split_seed), dtype=object)
+    return place_images(store, encoder, read, split, selection)
+
+
+def load_learning_set(
+    store: FeatureStore,
+    selection: Selection,
+    *,
+    backbone: str | None = None,
+    fingerprint: str | None = None,
+    stream: bool = False,
+) -> LearningSet:
+    """Read images and descriptions of one encoder; see `load_images`.
+
+    Raises:
+        ConfigurationError: The encoder, a dataset or the set is not there.
+        LeakageError: Splits share patients or pictures.
+        QueryError: `where` is no condition.
+    """
+    found = load_images(
+        store, selection, backbone=backbone, fingerprint=fingerprint, stream=stream
+    )
+    findings = found.features.findings
+    read = read_descriptions(
+        store, found.encoder.fingerprint, selection.description_set, findings
+    )
+    place = {name: index for index, name in enumerate(findings)}
+    prompts = Prompts(
+        read.embedding.astype(np.float32),
+        np.array([place[name] for name in read.finding], dtype=np.int64),
+        read.positive,
+    )
+    return LearningSet(**vars(found), prompts=prompts)
+
+
+def place_images(
+    store: FeatureStore,
+    encoder: EncoderRow,
+    read: LabelledImages,
+    split: Names,
+    selection: Selection,
+) -> ImageSet:
+    """Put images that were read into splits, and note where they come from.
+
+    Args:
+        store: Where they were read.
+        encoder: Whose vectors they have.
+        read: N images.
+        split: Shape (N,), names in `SPLITS`.
+        selection: What was asked for.
+    """
+    columns = {name: _column(read.images, name) for name in _IDENTITY}
+    populations = read_populations(store)
+    population = np.array([populations[name] for name in columns["dataset"]], object)
+    known, unknown_because = _contaminated(store, encoder, columns, population)
+    known &= split != "train"
+    if not selection.allow_contaminated:
+        split = np.where(known, SET_ASIDE, split).astype(object)
+    # Patient 17 of one hospital is not patient 17 of another.
+    owner = columns["dataset"] if selection.allow_leakage else population
+    features = Features(
+        columns["image_id"],
+        owner + "/" + columns["patient_id"],
+        split,
+        read.embedding,
+        read.findings,
+        read.states,
+    )
+    datasets = tuple(sorted(set(columns["dataset"].tolist())))
+    provenance = Provenance(
+        replace(selection, datasets=datasets),
+        _label_versions(store, datasets),
+        {
+            name: SplitImages(len(rows), images_digest(features.image_id[rows]))
+            for name in SPLITS
+            for rows in [features.rows(name)]
+        },
+        contributions_of(columns["dataset"], columns["content_digest"]),
+        int(known.sum()),
+        unknown_because,
+    )
+    listed = ImageList(
+        columns["image_id"],
+        population,
+        columns["patient_id"],
+        columns["content_digest"],
+        split,
+    )
+    return ImageSet(encoder, features, read.images, listed, provenance)
+
+
+_IDENTITY = ("image_id", "dataset", "patient_id", "content_digest")
+
+
+def _column(images: pa.Table, name: str) -> Names:
+    return np.asarray(images[name].to_pylist(), dtype=object)
+
+
+def _contaminated(
+    store: FeatureStore,
+    encoder: EncoderRow,
+    columns: Mapping[str, Names],
+    population: Names,
+) -> tuple[npt.NDArray[np.bool_], str]:
+    """Which images the backbone knows, and why that cannot be told in full."""
+    trained_on = read_trained_on(store, encoder.fingerprint)
+    if not trained_on:
+        nothing = np.zeros(len(population), dtype=bool)
+        return nothing, f"backbone {encoder.backbone} does not say whom it knows"
+    known = trained_on.knows(
+        population, columns["patient_id"], columns["content_digest"]
+    )
+    hidden = _pseudonymised(store) & set(columns["dataset"].tolist())
+    return known, f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
+
+
+def _pseudonymised(store: FeatureStore) -> set[str]:
+    if "pseudonym_keys" not in table_names(store):
+        return set()
+    rows = store.sql("SELECT dataset FROM pseudonym_keys").fetchall()
+    return {dataset for (dataset,) in rows}
+
+
+def _label_versions(store: FeatureStore, datasets: Sequence[str]) -> dict[str, int]:
+    if "label_versions" not in table_names(store):
+        return {}
+    rows = store.sql(
+        "SELECT dataset, max(version) FROM label_versions GROUP BY dataset"
+    ).fetchall()
+    return {dataset: int(version) for dataset, version in rows if dataset in datasets}
+
+
+def named_findings(
+    names: Sequence[str] | None, known: Sequence[str]
+) -> tuple[str, ...] | None:
+    """Users' spellings of findings as the store spells them.
+
+    Raises:
+        ConfigurationError: One is unknown; close names are suggested.
+    """
+    if names is None:
+        return None
+    return tuple(canonical_name(name, known) for name in names)

@@ -1,0 +1,63 @@
+"""Names of figures in the catalog's `metrics`, all in one place; they are public."""
+
+from enum import StrEnum
+
+__all__ = ["Bound", "Metric"]
+
+
+class Metric(StrEnum):
+    """What a row of `metrics` is a value of."""
+
+    AUROC = "auroc"
+    AUROC_BOOTSTRAP = "auroc_bootstrap"
+    AUROC_POSITIVE = "auroc_positive"
+    AVERAGE_PRECISION = "average_precision"
+    F1 = "f1"
+    SENSITIVITY_AT_90_SPECIFICITY = "sensitivity_at_90_specificity"
+    BRIER = "brier"
+    CALIBRATION_ERROR = "calibration_error"
+    N_POSITIVE = "n_positive"
+    N_OBSERVED = "n_observed"
+    N_IMAGES = "n_images"
+    MACRO_AUROC = "macro_auroc"
+    INCREMENTAL_AUROC = "incremental_auroc"
+    TASK_INTRODUCED = "task_introduced"
+    ZERO_SHOT_AUROC = "zero_shot_auroc"
+    FINAL_AUROC = "final_auroc"
+    FINAL_AUROC_ALL = "final_auroc_all"
+    FINAL_AUROC_POSITIVE = "final_auroc_positive"
+    AVERAGE_INCREMENTAL_AUROC = "average_incremental_auroc"
+    BACKWARD_TRANSFER = "backward_transfer"
+    FORGETTING = "forgetting"
+    FORWARD_TRANSFER = "forward_transfer"
+    JOINT_GAP = "joint_gap"
+    SEQUENCE_GAP = "sequence_gap"
+    ZERO_SHOT_RETENTION = "zero_shot_retention"
+    AUROC_JOINT = "auroc_joint"
+    AUROC_JOINT_OBSERVED = "auroc_joint_observed"
+    AUROC_LOGISTIC_REGRESSION = "auroc_logistic_regression"
+    MACRO_AUROC_JOINT = "macro_auroc_joint"
+    MACRO_AUROC_JOINT_OBSERVED = "macro_auroc_joint_observed"
+    MACRO_AUROC_LOGISTIC_REGRESSION = "macro_auroc_logistic_regression"
+
+
+class Bound(StrEnum):
+    """What a scenario is held against; the value is what people read."""
+
+    JOINT = "joint"
+    JOINT_OBSERVED = "joint-observed"
+    LOGISTIC_REGRESSION = "logistic regression"
+
+    @property
+    def auroc(self) -> Metric:
+        """Its AUROC for one finding.
+
+        >>> Bound.JOINT_OBSERVED.auroc.value
+        'auroc_joint_observed'
+        """
+        return Metric[f"AUROC_{self.name}"]
+
+    @property
+    def macro_auroc(self) -> Metric:
+        """Its mean AUROC over findings."""
+        return Metric[f"MACRO_AUROC_{self.name}"]

@@ -1,0 +1,10 @@
+"""Which tables a store has: those that came later are missing in older stores."""
+
+from ..feature_store import FeatureStore
+
+__all__ = ["table_names"]
+
+
+def table_names(store: FeatureStore) -> frozenset[str]:
+    """Names of the catalog's tables and views."""
+    return frozenset(row[0] for row in store.sql("SHOW TABLES").fetchall())
