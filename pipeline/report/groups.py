@@ -213,8 +213,8 @@ def where_it_loses(group: RunGroup) -> list[str]:
     """Plain sentences on what a reader should hold against it.
 
     Forgetting and sequence gap above `MENTIONED`; ending below zero-shot or below
-    logistic regression; findings that end below zero-shot. Differences are taken run by run, and
-    have an interval over runs where there are several.
+    logistic regression; findings that end below zero-shot. Differences are taken run
+    by run, and have an interval over runs where there are several.
     """
     found = []
     for metric, words in (
