@@ -62,6 +62,7 @@ def predict_command(
     code 4 if an image could not be used.
 
     Example: retune-cli predict latest xray.png
+
     Example: find scans -name "*.dcm" | retune-cli predict latest - --out found.parquet
     """
     from retune.pipeline.platform.memory import keep_freed_memory

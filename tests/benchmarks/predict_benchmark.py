@@ -67,13 +67,13 @@ def _rate_row(root: Path, store: Path, plan: IngestPlan, repeats: int) -> Row:
 
 def _pictures(root: Path) -> IngestPlan:
     """Links to radiographs with a label table."""
-    found = sorted(radiographs(root, "nih-320").rglob("*.png"))[:_N_IMAGES]
+    images = find_images([radiographs(root, "nih-320")])[:_N_IMAGES]
     folder = root / "predict-images"
     folder.mkdir()
     lines = ["path,patient_id,Edema"]
-    for place, path in enumerate(found):
-        name = f"{place:03d}.png"
-        (folder / name).symlink_to(path)
+    for place, item in enumerate(images):
+        name = f"{place:03d}{Path(item.path).suffix}"
+        (folder / name).symlink_to(item.path)
         lines.append(f"{name},{place},{place // 2 % 2}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return read_dataset(folder, "table", dataset="links")
