@@ -1,21 +1,37 @@
 """`retune-cli predict`: a run's adaptors on new images."""
 
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import JsonOption, StoreOption
-from .terminal.printing import print_json, print_line, print_table, remark
+from .terminal.options import QuietOption, StoreOption
+from .terminal.printing import print_line, print_table, progress_bar, remark
+
+if TYPE_CHECKING:
+    from retune.pipeline.app.prediction import DecisionRule, ImagePrediction
+    from retune.pipeline.app.prediction_output import Output, Write
 
 __all__ = ["predict_command"]
 
 _UNUSABLE_IMAGE = 4
+#: Images with a table each; further images have a line each.
+_MOST_TABLES = 10
 
 
 def predict_command(
     run: Annotated[str, typer.Argument(help="Run id, its first digits, or latest.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    images: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files, folders, patterns; - reads a list, one name a line, from "
+            "standard input."
+        ),
+    ],
     store: StoreOption = Path("feature-store"),
     backbone: Annotated[
         str | None,
@@ -24,37 +40,136 @@ def predict_command(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
-    json: JsonOption = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Write a file instead: .csv, .json or .parquet by its name."
+        ),
+    ] = None,
+    csv: Annotated[
+        bool, typer.Option("--csv", help="Print CSV, a row for each finding.")
+    ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, an object for each image.")
+    ] = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Predict findings of images. For research only, never for a patient's care.
 
-    A star marks findings at or above the run's threshold. Exit code 4 if an image
-    could not be used.
+    Folders are searched with all folders in them for PNG, JPEG, TIFF, BMP and DICOM
+    files. A finding is positive from the run's threshold on, which was tuned on its
+    validation images; "default" marks 0.5, where none of these had the finding. Exit
+    code 4 if an image could not be used.
 
-    Example: retune-cli predict latest xray.png --json
+    Example: retune-cli predict latest xray.png
+
+    Example: find scans -name "*.dcm" | retune-cli predict latest - --out found.parquet
     """
-    from retune.pipeline.app.predict import predict_images
+    from retune.pipeline.platform.memory import keep_freed_memory
+    from retune.pipeline.platform.processor import let_threads_sleep
+
+    keep_freed_memory()  # before the imports below start threads
+    let_threads_sleep()
+
+    from retune.pipeline.app.predict import PredictRequest, predict_images
     from retune.store import FeatureStore
 
-    found = predict_images(
-        FeatureStore(store), run, images, backbone=backbone, device=device
-    )
-    if json:
-        print_json([vars(one) for one in found])
-    else:
-        for one in found:
-            print_line(one.path)
-            if one.error:
-                print_line(f"  cannot be used: {one.error}")
-                continue
-            ranked = sorted(one.probabilities.items(), key=lambda pair: -pair[1])
-            print_table(
-                ("  finding", "probability", ""),
-                [
-                    (f"  {name}", probability, "*" if name in one.called else "")
-                    for name, probability in ranked
-                ],
-            )
-        remark("Research software, not a medical device.")
-    if any(one.error for one in found):
+    output = _output(out, as_csv=csv, as_json=json)
+    request = PredictRequest(run, _names(images), backbone, device)
+    with progress_bar(quiet=quiet) as show:
+        summary = predict_images(FeatureStore(store), request, output, show)
+    if out is not None:
+        rate = summary.n_images / summary.image_seconds
+        print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")
+    if summary.n_unusable:
+        text = f"{summary.n_unusable:,} of {summary.n_images:,} images not usable"
+        remark(text, quiet=quiet)
+    if not json and not csv:
+        remark("Research software, not a medical device.", quiet=quiet)
+    if summary.n_unusable:
         raise typer.Exit(_UNUSABLE_IMAGE)
+
+
+def _names(given: Sequence[str]) -> Iterator[str]:
+    """What was given, and in place of ``-`` the lines of standard input."""
+    for name in given:
+        if name != "-":
+            yield name
+            continue
+        if hasattr(sys.stdin, "reconfigure"):  # file names need not be UTF-8
+            sys.stdin.reconfigure(errors="surrogateescape")
+        lines = (line.rstrip("\r\n") for line in sys.stdin)
+        yield from (line for line in lines if line)
+
+
+def _output(out: Path | None, *, as_csv: bool, as_json: bool) -> "Output":
+    from retune.pipeline.app.prediction_output import (
+        csv_output,
+        file_output,
+        json_output,
+    )
+    from retune.store.errors import ConfigurationError
+
+    if (out is not None) + as_csv + as_json > 1:
+        raise ConfigurationError(
+            "--out, --csv and --json exclude each other", "Use one of them."
+        )
+    if out is not None:
+        return file_output(out)
+    if as_csv or as_json:
+        return csv_output(sys.stdout) if as_csv else json_output(sys.stdout)
+    return _tables
+
+
+@contextmanager
+def _tables(rule: "DecisionRule") -> "Iterator[Write]":
+    """A table for each of the first images, then a line for each."""
+    from tqdm import tqdm
+
+    n_shown = 0
+
+    def write(part: "Sequence[ImagePrediction]") -> None:
+        nonlocal n_shown
+        with tqdm.external_write_mode(file=sys.stdout):  # a bar makes room
+            for one in part:
+                if n_shown == _MOST_TABLES:
+                    print_line("further images: positive findings only")
+                _print_image(one, rule, whole=n_shown < _MOST_TABLES)
+                n_shown += 1
+
+    yield write
+
+
+def _print_image(one: "ImagePrediction", rule: "DecisionRule", *, whole: bool) -> None:
+    path = str(one.path)
+    if one.error:
+        print_line(f"{path}: cannot be used: {one.error}")
+    elif whole:
+        print_line(path)
+        ranked = sorted(one.probabilities.items(), key=lambda pair: -pair[1])
+        print_table(
+            ("  finding", "probability", "threshold", "decision", "threshold from"),
+            [
+                (f"  {name}", _figure(probability), _figure(one.thresholds[name]),
+                 "positive" if name in one.called else "negative",
+                 rule.threshold_from[name])
+                for name, probability in ranked
+            ],
+        )  # fmt: skip
+    else:
+        found = ", ".join(
+            f"{name} {_figure(one.probabilities[name])}" for name in one.called
+        )
+        print_line(f"{path}: {found or 'none'}")
+
+
+def _figure(value: float) -> str:
+    """Three decimals, or two significant digits where these say more.
+
+    >>> _figure(0.5), _figure(0.99971), _figure(0.000412)
+    ('0.500', '0.99971', '0.00041')
+    """
+    if 0.001 <= value <= 0.999 or value in (0, 1):
+        return f"{value:.3f}"
+    decimals = 1 - math.floor(math.log10(min(value, 1 - value)))
+    return f"{value:.{min(decimals, 9)}f}"

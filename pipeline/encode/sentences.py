@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from retune.store import EncoderSpec, FeatureStore
-from retune.store.errors import FingerprintMismatchError
+from retune.store import FeatureStore
 
-from .backbones.chunking import with_long_texts
-from .backbones.loading import load_backbone, source_of
+from .reopened import reopen_backbone
 
 __all__ = ["encode_sentences"]
 
@@ -37,36 +35,15 @@ def encode_sentences(
         Sentence -> vector, shape (D,), rounded as the store rounds.
 
     Raises:
-        BackboneError: The backbone cannot be loaded.
-        FingerprintMismatchError: It is not the one that made the store's vectors.
+        RetuneError: See `reopen_backbone`.
     """
-    rows = store.sql(
-        "SELECT spec FROM encoders WHERE fingerprint = ?", [fingerprint]
-    ).fetchall()
-    spec = EncoderSpec.from_json(rows[0][0])
-    source = source_of(
-        backbone or spec.backbone,
-        precision=spec.precision,
-        output_dtype=spec.output_dtype,
-        decode=str(spec.preprocess.get("decode", "full")),
-    )
-    loaded = load_backbone(
-        source,
-        precision=spec.precision,
-        output_dtype=spec.output_dtype,
-        device=device,
-    )
-    loaded = with_long_texts(loaded, str(spec.tokenizer.get("long", "cut")))
-    if loaded.spec.fingerprint != fingerprint:
-        raise FingerprintMismatchError(
-            f"the store's vectors are of {fingerprint}; '{source.name}' is "
-            f"{loaded.spec.fingerprint}",
-            "Its weights, preprocessing and library versions must be those of `embed`.",
-        )
     distinct = list(dict.fromkeys(texts))
+    if not distinct:
+        return {}
+    loaded = reopen_backbone(store, fingerprint, backbone=backbone, device=device)
     vectors = [
         loaded.encode_texts(distinct[start : start + _BATCH])
         for start in range(0, len(distinct), _BATCH)
     ]
-    stored = np.concatenate(vectors).astype(spec.output_dtype).astype(np.float32)
-    return dict(zip(distinct, stored, strict=True))
+    stored = np.concatenate(vectors).astype(loaded.spec.output_dtype)
+    return dict(zip(distinct, stored.astype(np.float32), strict=True))

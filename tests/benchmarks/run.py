@@ -20,6 +20,7 @@ from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
 from peer_benchmark import peer_rows
+from predict_benchmark import predict_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
 from sink_benchmark import overlap_rows, publish_rows
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
-    kinds = ["ingest", "read", "query", "encode", "sink", "peer", "learn"]
+    kinds = ["ingest", "read", "query", "encode", "sink", "peer", "predict", "learn"]
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -48,6 +49,8 @@ def main() -> None:
             rows += overlap_rows(root, max(3, arguments.repeats // 2))
         if arguments.only in (None, "peer"):
             rows += peer_rows(root, max(3, arguments.repeats // 2))
+        if arguments.only in (None, "predict"):
+            rows += predict_rows(root, arguments.repeats)
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()

@@ -6,6 +6,7 @@ from pathlib import Path
 import encode_benchmark
 import ingest_benchmark
 import learn_benchmark
+import predict_benchmark
 import pytest
 import sink_benchmark
 from measuring import Row, print_rows
@@ -74,6 +75,16 @@ def test_encoding(
     monkeypatch.setattr(encode_benchmark, "_vit", lambda exact: exact)
     monkeypatch.setattr(encode_benchmark, "keep_freed_memory", lambda: None)
     _check(encode_benchmark.encode_rows(tmp_path, 1), capsys)
+
+
+def test_predicting(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_demo(tmp_path / "drawn" / "nih-320", 24, size=64)
+    monkeypatch.setenv("RETUNE_REAL_DATA", str(tmp_path / "drawn"))
+    _check(predict_benchmark.predict_rows(tmp_path, 1), capsys)
 
 
 def test_learning(

@@ -1,0 +1,206 @@
+"""A run's model in memory: images in, probabilities and decisions out.
+
+Here encode and learn meet: neither room knows the other.
+"""
+
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from PIL import Image
+
+from retune.store import FeatureStore, Run, find_run
+from retune.store.errors import ConfigurationError
+
+from ..encode.reopened import reopen_backbone
+from ..encode.vector_stream import VectorBatch, stream_vectors
+from ..learn.runs.reopened import load_run_model
+from ..learn.runs.saved_model import SavedModel, predict
+from ..progress import Progress, ProgressCallback, silent
+from .image_sources import ImageSources, Source, find_images
+from .prediction import PREDICTION_SCHEMA, DecisionRule, ImagePrediction, to_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..encode.backbones.contract import Backbone
+
+__all__ = ["Predictions", "RunModel"]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run says of images, a row for each image and finding.
+
+    Attributes:
+        table: Of `PREDICTION_SCHEMA`. An image that could not be used has one row, with
+            an `error` and neither finding nor probability.
+    """
+
+    table: pa.Table
+
+    def frame(self) -> "pd.DataFrame":
+        """The rows as a pandas DataFrame.
+
+        Raises:
+            ConfigurationError: pandas is not installed.
+        """
+        try:
+            import pandas  # noqa: F401, ICN001 - arrow imports it by itself
+        except ImportError as error:
+            raise ConfigurationError(
+                "a DataFrame needs pandas, which is not installed",
+                "pip install pandas, or use the Arrow table: `.table`.",
+            ) from error
+        frame: pd.DataFrame = self.table.to_pandas()
+        return frame
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __repr__(self) -> str:
+        errors = len(self) - self.table["error"].null_count
+        return f"<Predictions: {len(self):,} rows, {errors:,} images not usable>"
+
+
+@dataclass(frozen=True)
+class RunModel:
+    """A run's adaptors behind its backbone, loaded once for as many images as you like.
+
+    Attributes:
+        run: The run.
+        saved: Its adaptors.
+        backbone: The backbone that it was trained on.
+
+    Example:
+        model = RunModel.open(FeatureStore("feature-store"), "latest")
+        model.predict(["x.png", numpy_array, pil_image, "folder/"]).frame()
+    """
+
+    run: Run
+    saved: SavedModel
+    backbone: "Backbone"
+
+    @classmethod
+    def open(
+        cls,
+        store: FeatureStore,
+        run_name: str,
+        *,
+        backbone: str | None = None,
+        device: str = "auto",
+    ) -> Self:
+        """Load a run and its backbone.
+
+        Args:
+            store: With the run.
+            run_name: Run id, the beginning of one, or ``latest``.
+            backbone: Where the run's backbone lies now; None: where it was at `embed`.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises:
+            BackboneError: The backbone cannot be loaded.
+            ConfigurationError: The run, the backbone's name or the device is unknown.
+            FingerprintMismatchError: It is not the one that the run was trained on.
+            StoreCorruptError: The encoder's record cannot be read.
+            TrainingError: The run's folder is damaged.
+        """
+        run = find_run(store, run_name)
+        saved = load_run_model(store, run)
+        loaded = reopen_backbone(
+            store, run.fingerprint, backbone=backbone, device=device
+        )
+        return cls(run, saved, loaded)
+
+    @cached_property
+    def rule(self) -> DecisionRule:
+        """Findings, thresholds, and where these come from."""
+        return DecisionRule.of(self.saved.findings, self.saved.thresholds)
+
+    def predict(
+        self,
+        items: Source | Iterable[Source],
+        progress: ProgressCallback = silent,
+    ) -> Predictions:
+        """Predict findings of images that need not be in the store.
+
+        Args:
+            items: One or several of: a file, a folder (searched with all in it), a
+                pattern such as ``scans/*.png``, a PIL image, a NumPy array. Arrays are
+                uint8 or uint16, of shape (height, width), (height, width, 1) or
+                (height, width, 3).
+            progress: Told after each batch.
+
+        Returns:
+            Rows in the order of `items`, in memory; `stream` is for more images than
+            fit there.
+
+        Raises:
+            BackboneError: The backbone fails on every image of a batch.
+        """
+        single = isinstance(items, str | Image.Image | np.ndarray) or hasattr(
+            items, "__fspath__"
+        )
+        sources = find_images([items] if single else items)  # type: ignore[list-item, arg-type]  # just asked
+        tables = [to_table(part, self.rule) for part in self.stream(sources, progress)]
+        return Predictions(pa.concat_tables([PREDICTION_SCHEMA.empty_table(), *tables]))
+
+    def stream(
+        self, sources: ImageSources, progress: ProgressCallback = silent
+    ) -> Generator[list[ImagePrediction]]:
+        """Predict batch by batch, at the rate of `embed`; memory holds a few batches.
+
+        Args:
+            sources: From `find_images`.
+            progress: Told after each batch.
+
+        Yields:
+            Predictions of images that follow each other.
+
+        Raises:
+            BackboneError: The backbone fails on every image of a batch.
+        """
+        preprocess = self.backbone.preprocess
+        batches = stream_vectors(
+            self.backbone, sources, lambda item: sources.read(item, preprocess)
+        )
+        done = n_unusable = 0
+        try:
+            for batch in batches:
+                part = self._score(batch, sources)
+                done += len(part)
+                n_unusable += sum(bool(one.error) for one in part)
+                note = f"{n_unusable:,} not usable" if n_unusable else ""
+                progress(Progress("images", done, len(sources), note))
+                yield part
+        finally:
+            batches.close()
+
+    def _score(
+        self, batch: VectorBatch, sources: ImageSources
+    ) -> list[ImagePrediction]:
+        scored: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+        if len(batch.vectors):
+            scored = predict(self.saved.model, batch.vectors).probability
+        rows = iter(scored)
+        return [
+            ImagePrediction.of(
+                sources.given_as(item),
+                sources.path_of(item),
+                error,
+                None if error else next(rows),
+                self.rule,
+            )
+            for item, error in zip(batch.items, batch.errors, strict=True)
+        ]
+
+    def __repr__(self) -> str:
+        known: Sequence[Any] = self.saved.findings
+        return (
+            f"<RunModel {self.run.run_id}: {len(known)} findings by "
+            f"{self.saved.method}, behind {self.backbone.spec.backbone}>"
+        )

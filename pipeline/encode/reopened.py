@@ -1,0 +1,116 @@
+"""The backbone that a store's vectors are of, loaded again: the one place for it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from retune.store import EncoderSpec, FeatureStore
+from retune.store.errors import (
+    ConfigurationError,
+    FingerprintMismatchError,
+    StoreCorruptError,
+)
+
+from ..platform.memory import keep_freed_memory
+from ..platform.processor import let_threads_sleep
+from .backbones.loading import load_backbone, source_of
+
+if TYPE_CHECKING:
+    from .backbones.contract import Backbone
+
+__all__ = ["encoder_spec", "reopen_backbone"]
+
+
+def encoder_spec(store: FeatureStore, fingerprint: str) -> EncoderSpec:
+    """What the store knows of one of its encoders.
+
+    Raises:
+        ConfigurationError: The store has no such encoder.
+        StoreCorruptError: Its record cannot be read.
+    """
+    rows = store.sql(
+        "SELECT spec FROM encoders WHERE fingerprint = ?", [fingerprint]
+    ).fetchall()
+    if not rows:
+        raise ConfigurationError(
+            f"the store {store.path} has no encoder {fingerprint}",
+            "`retune-cli status` lists its encoders; `retune-cli embed` adds one.",
+        )
+    try:
+        return EncoderSpec.from_json(rows[0][0])
+    except ValueError as error:
+        raise StoreCorruptError(
+            f"the record of encoder {fingerprint} in {store.path} cannot be read: "
+            f"{error}",
+            "Was the catalog changed by hand? Restore it from a copy.",
+        ) from error
+
+
+def reopen_backbone(
+    store: FeatureStore,
+    fingerprint: str,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+) -> "Backbone":
+    """Load the backbone of an encoder of the store, and check that it is the same.
+
+    Its vectors can be put beside the store's: weights, preprocessing, arithmetic and
+    the treatment of long texts are those of `embed`.
+
+    Args:
+        store: With vectors of the encoder.
+        fingerprint: Of the encoder.
+        backbone: Where it lies now; None: where it was at `embed`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises:
+        BackboneError: The backbone cannot be loaded.
+        ConfigurationError: The encoder, the backbone's name or the device is unknown.
+        FingerprintMismatchError: It is not the one that made the store's vectors.
+        StoreCorruptError: The encoder's record cannot be read.
+    """
+    keep_freed_memory()
+    let_threads_sleep()
+    spec = encoder_spec(store, fingerprint)
+    source = source_of(
+        backbone or spec.backbone,
+        precision=spec.precision,
+        output_dtype=spec.output_dtype,
+        decode=str(spec.preprocess.get("decode", "full")),
+    )
+    from .backbones.chunking import with_long_texts  # loads torch
+
+    with _one_thread():
+        loaded = load_backbone(
+            source,
+            precision=spec.precision,
+            output_dtype=spec.output_dtype,
+            device=device,
+        )
+    loaded = with_long_texts(loaded, str(spec.tokenizer.get("long", "cut")))
+    if loaded.spec.fingerprint != fingerprint:
+        raise FingerprintMismatchError(
+            f"the store's vectors are of {fingerprint}; '{source.name}' is "
+            f"{loaded.spec.fingerprint}",
+            "Say with `backbone` where the backbone of `embed` lies. Its weights, "
+            "preprocessing and library versions must be those of `embed`.",
+        )
+    return loaded
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Load in one torch thread.
+
+    Loading tries a few pictures. Where torch was loaded before threads were told to
+    sleep, they spin for each other: on two busy cores that took 2.8 s instead of 0.1.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,162 @@
+"""`predict` on the command line: what it takes, what it writes, how it fails."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Result, result_in, run_command, run_in
+from image_samples import write_dataset, write_tiny_backbone
+from pyarrow import parquet
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("predict")
+    write_dataset(folder / "data", 60)
+    backbone = write_tiny_backbone(folder / "tiny")
+    for command in (
+        ("ingest", "data", "--layout", "table"),
+        ("embed", "--backbone", backbone),
+    ):
+        assert run_in(folder, *command).returncode == 0
+    result_in(folder, "train", "--scenario", "joint", "--method", "analytic")
+    (folder / "empty").mkdir()
+    (folder / "bad.png").write_bytes(b"nothing")
+    return folder
+
+
+def _predict(place: Path, *arguments: object, stdin: str = "") -> Result:
+    return run_command("predict", "latest", *arguments, cwd=place, stdin=stdin)
+
+
+def _paths(done: Result) -> list[str]:
+    return [one["path"] for one in json.loads(done.stdout)]
+
+
+def test_a_folder_a_pattern_and_a_list_give_the_same(place: Path) -> None:
+    by_folder = _predict(place, "data", "--json")
+    by_pattern = _predict(place, "data/*.png", "--json")
+    names = "".join(f"data/{n:03d}.png\n" for n in range(60))
+    by_list = _predict(place, "-", "--json", stdin=names)
+    assert by_folder.returncode == 0, by_folder.stderr
+    assert _paths(by_folder) == _paths(by_pattern) == names.split()
+    probabilities = [
+        [one["probabilities"] for one in json.loads(done.stdout)]
+        for done in (by_folder, by_list)
+    ]
+    assert probabilities[0] == probabilities[1]
+
+
+def test_each_bad_thing_has_its_row_and_the_code_says_so(place: Path) -> None:
+    done = _predict(
+        place, "bad.png", "data/001.png", "nowhere", "empty", "x*.png", "--csv"
+    )
+    assert done.returncode == 4
+    assert "Traceback" not in done.stderr
+    assert "4 of 5 images not usable" in done.stderr
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [row["path"] for row in rows] == [
+        "bad.png", "data/001.png", "data/001.png", "nowhere", "empty", "x*.png",
+    ]  # fmt: skip
+    words = ("not a PNG", "", "", "No such file", "no image in", "no file fits")
+    for row, word in zip(rows, words, strict=True):
+        assert word in row["error"]
+        assert bool(row["error"]) != bool(row["finding"])
+
+
+def test_the_table_shows_probability_threshold_and_decision(place: Path) -> None:
+    done = _predict(place, "data/000.png")
+    assert done.returncode == 0, done.stderr
+    header, *lines = done.stdout.splitlines()[1:]
+    assert header.split() == [
+        "finding", "probability", "threshold", "decision", "threshold", "from",
+    ]  # fmt: skip
+    assert {line.split()[0] for line in lines} == {"Edema", "Mass"}
+    assert all(line.split()[3] in ("positive", "negative") for line in lines)
+    assert "not a medical device" in done.stderr
+
+
+def test_many_images_have_a_line_each(place: Path) -> None:
+    done = _predict(place, "data", "bad.png", "--quiet")
+    assert done.returncode == 4
+    lines = done.stdout.splitlines()
+    assert len(lines) == 10 * 4 + 1 + 50 + 1
+    assert lines[-2].startswith("data/059.png: ")
+    assert lines[-1].startswith("bad.png: cannot be used")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json", "parquet", "CSV"])
+def test_files_hold_what_is_printed(place: Path, tmp_path: Path, suffix: str) -> None:
+    out = tmp_path / f"found.{suffix}"
+    out.write_text("of before")
+    done = _predict(place, "data", "bad.png", "--out", out)
+    assert done.returncode == 4, done.stderr
+    assert "61 images at" in done.stdout
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+    if suffix == "parquet":
+        rows = parquet.read_table(out).to_pylist()
+        assert len(rows) == 121
+        assert rows[-1]["error"]
+    else:
+        option = f"--{suffix.lower()}"
+        printed = _predict(place, "data", "bad.png", option).stdout
+        assert out.read_text() == printed
+
+
+def test_a_file_that_was_cut_short_keeps_its_rows(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from retune.pipeline.app.model import RunModel
+
+    whole = RunModel.stream
+
+    def interrupted(self: RunModel, *given: object) -> object:
+        stream = whole(self, *given)  # type: ignore[arg-type]  # as given
+        yield next(stream)
+        stream.close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RunModel, "stream", interrupted)
+    for suffix in ("csv", "json", "parquet"):
+        done = _predict(place, "data", "--out", tmp_path / f"found.{suffix}")
+        assert done.returncode == 130
+        assert not (tmp_path / f"found.{suffix}").exists()
+    assert json.loads((tmp_path / "found.json.partial").read_text())
+    assert parquet.read_table(tmp_path / "found.parquet.partial").num_rows
+    assert (tmp_path / "found.csv.partial").read_text().count("\n") > 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (("data", "--out", "found.xlsx"), 2, ".parquet"),
+        (("data", "--out", "nowhere/found.csv"), 2, "no folder"),
+        (("data", "--out", "found.csv", "--json"), 2, "exclude each other"),
+        (("data", "--csv", "--json"), 2, "exclude each other"),
+        (("-",), 2, "no image was named"),
+        (("data", "--device", "warp"), 2, "warp"),
+        (("data", "--backbone", "nonsense"), 2, "nonsense"),
+    ],
+)
+def test_mistakes_are_explained(
+    place: Path, arguments: tuple[str, ...], code: int, word: str
+) -> None:
+    done = _predict(place, *arguments)
+    assert done.returncode == code, done.stderr
+    assert word in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(place.glob("found*"))
+
+
+def test_a_full_disk_is_named(place: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
+    (place / "full.csv.partial").symlink_to("/dev/full")
+    done = _predict(place, "data/000.png", "--out", "full.csv")
+    assert done.returncode == 3
+    assert "cannot write full.csv: No space left" in done.stderr

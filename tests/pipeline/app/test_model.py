@@ -1,0 +1,167 @@
+"""A run's model in memory: the same answer for a picture, however it is given."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from command_line import result_in, run_in
+from image_samples import write_dataset, write_tiny_backbone
+from PIL import Image
+
+from retune.pipeline.app.image_sources import find_images
+from retune.pipeline.app.model import Predictions, RunModel
+from retune.pipeline.app.prediction import PREDICTION_SCHEMA
+from retune.pipeline.progress import Progress
+from retune.store import FeatureStore
+from retune.store.errors import ConfigurationError
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    write_dataset(folder / "data", 60)
+    backbone = write_tiny_backbone(folder / "tiny")
+    for command in (
+        ("ingest", "data", "--layout", "table"),
+        ("embed", "--backbone", backbone),
+    ):
+        assert run_in(folder, *command).returncode == 0
+    result_in(
+        folder, "train", "--scenario", "joint", "--method", "analytic", "--predictions"
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(place: Path) -> RunModel:
+    return RunModel.open(FeatureStore(place / "feature-store"), "latest", device="cpu")
+
+
+def _probabilities(found: Predictions) -> np.ndarray:
+    values = found.table["probability"].to_numpy()
+    return np.asarray(values).reshape(-1, 2)
+
+
+def test_a_picture_gets_the_same_answer_however_it_is_given(
+    place: Path, model: RunModel
+) -> None:
+    path = place / "data" / "000.png"
+    with Image.open(path) as image:
+        array = np.asarray(image)
+        given = [path, str(path), image.copy(), array, array[:, :, None],
+                 np.stack([array] * 3, axis=-1), image.convert("RGBA"),
+                 image.convert("P"), image.convert("CMYK")]  # fmt: skip
+        found = model.predict([*given, image])  # the last not loaded by itself
+    figures = _probabilities(found)
+    assert len(figures) == 10
+    np.testing.assert_allclose(figures, figures[:1].repeat(10, 0), atol=2e-3)
+    assert found.table["path"].to_pylist()[:2] == [str(path)] * 2
+    assert found.table["path"].to_pylist()[4] is None
+    assert found.table["index"].to_pylist() == [i for i in range(10) for _ in "ab"]
+
+
+def test_16_bit_arrays_are_scaled_as_16_bit_files_are(
+    tmp_path: Path, model: RunModel
+) -> None:
+    grey = np.random.default_rng(0).integers(0, 4096, (40, 40), dtype=np.uint16)
+    Image.fromarray(grey).save(tmp_path / "16.png")
+    rgb = np.stack([grey] * 3, axis=-1)
+    figures = _probabilities(model.predict([tmp_path / "16.png", grey, rgb]))
+    np.testing.assert_allclose(figures, figures[:1].repeat(3, 0), atol=2e-3)
+
+
+def test_answers_are_those_that_the_run_stored(place: Path, model: RunModel) -> None:
+    rows = (
+        FeatureStore(place / "feature-store")
+        .sql(
+            "SELECT path, finding, probability FROM predictions JOIN images "
+            "USING (image_id) WHERE run_id = ?",
+            [model.run.run_id],
+        )
+        .fetchall()
+    )
+    wanted = {(str(place / "data" / path), name): value for path, name, value in rows}
+    found = model.predict(place / "data").table.to_pylist()
+    got = {(row["path"], row["finding"]): row["probability"] for row in found}
+    assert wanted
+    for key, value in wanted.items():
+        assert got[key] == pytest.approx(value, abs=2e-3)
+
+
+def test_rows_say_threshold_decision_and_where_it_is_from(
+    place: Path, model: RunModel
+) -> None:
+    found = model.predict(str(place / "data"))
+    assert found.table.schema.equals(PREDICTION_SCHEMA)
+    assert len(found) == 120
+    for row in found.table.to_pylist():
+        reached = row["probability"] >= row["threshold"]
+        assert row["decision"] == ("positive" if reached else "negative")
+        assert row["threshold"] == model.rule.thresholds[row["finding"]]
+        assert row["threshold_from"] in ("validation", "default")
+    frame = found.frame()
+    assert list(frame.columns) == PREDICTION_SCHEMA.names
+    assert "120 rows" in repr(found)
+    assert model.run.run_id in repr(model)
+
+
+def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    lazy = tmp_path / "cut.png"
+    Image.effect_noise((64, 64), 50).save(lazy)
+    lazy.write_bytes(lazy.read_bytes()[:500])
+    with Image.open(lazy) as cut:
+        found = model.predict(
+            [
+                tmp_path / "bad.png",
+                np.zeros((4, 4)),
+                np.zeros((0, 4), dtype=np.uint8),
+                np.zeros((2, 3, 4, 3), dtype=np.uint8),
+                tmp_path / "gone",
+                cut,
+            ]
+        )
+    errors = found.table["error"].to_pylist()
+    assert found.table["finding"].to_pylist() == [None] * 6
+    for error, words in zip(
+        errors,
+        ("not a PNG", "not float64", "empty", "not uint8 of shape (2, 3, 4, 3)",
+         "No such file", "damaged"),
+        strict=True,
+    ):  # fmt: skip
+        assert words in error
+    assert "6 images not usable" in repr(found)
+    assert len(model.predict([])) == 0
+
+
+def test_a_batch_is_forgotten_when_the_next_is_asked_for(
+    place: Path, model: RunModel
+) -> None:
+    """Files are read as predictions are taken, so that millions need no memory."""
+    read: list[str] = []
+    paths = [place / "data" / f"{n % 60:03d}.png" for n in range(2000)]
+    sources = find_images(paths)
+    original = sources.read
+    sources.read = lambda item, preprocess: (  # type: ignore[method-assign]
+        read.append(item.image_id) or original(item, preprocess)
+    )
+    told: list[Progress] = []
+    stream = model.stream(sources, told.append)
+    first = next(stream)
+    assert [one.path for one in first] == [str(path) for path in paths[: len(first)]]
+    stream.close()
+    lanes = len(os.sched_getaffinity(0))
+    assert len(read) <= 16 * 2 * (lanes + 1)
+    assert told[0].total == 2000
+    assert told[0].done == len(first)
+
+
+def test_a_frame_without_pandas_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    table: pa.Table = PREDICTION_SCHEMA.empty_table()
+    with pytest.raises(ConfigurationError, match="pandas"):
+        Predictions(table).frame()
