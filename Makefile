@@ -64,7 +64,8 @@ lint: $(VENV)/.developing ## Style of the code
 types: $(VENV)/.developing ## Types of the code
 	@mkdir -p build/types/retune
 	@for room in cli pipeline store; do ln -sfn ../../../$$room build/types/retune/$$room; done
-	$(BIN)/mypy -p retune.store -p retune.pipeline -p retune.cli
+	@for file in __init__.py py.typed; do ln -sfn ../../../retune/$$file build/types/retune/$$file; done
+	$(BIN)/mypy -p retune
 
 bench: $(VENV)/.developing ## Benchmarks: ratios against peers and limits
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'

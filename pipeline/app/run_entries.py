@@ -61,8 +61,18 @@ def list_runs(store: FeatureStore, tag: str | None = None) -> Listing[RunEntry]:
         FROM runs WHERE status = 'finished' ORDER BY started_at DESC, run_id DESC"""
     ).fetchall()
     entries = [
-        RunEntry(run_id, names.get(run_id), *figures, tags.get(run_id, ()), started_at)
-        for run_id, *figures, started_at in rows
+        RunEntry(
+            run_id,
+            names.get(run_id),
+            scenario,
+            method,
+            seed,
+            seconds,
+            final_auroc,
+            tags.get(run_id, ()),
+            started_at,
+        )
+        for run_id, scenario, method, seed, seconds, final_auroc, started_at in rows
         if tag is None or tag in tags.get(run_id, ())
     ]
     columns = [name for name in RunEntry.__dataclass_fields__ if name != "started_at"]
