@@ -10,9 +10,10 @@
 
 Names are loaded when they are first used, so that `import retune` takes no time.
 
+>>> import retune
 >>> try:
-...     open("no-such-store")
-... except RetuneError as error:
+...     retune.open("no-such-store")
+... except retune.RetuneError as error:
 ...     print(error.hint)
 Make one: retune.open('no-such-store', create=True).
 """

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import polars as pl
     from torch.utils.data import TensorDataset
 
+    from ..describe.describing import DescribeSummary
     from ..encode.options import EmbedSummary
 
 __all__ = ["Store", "open_store"]
@@ -217,6 +218,54 @@ class Store:
         )
         with notebook_bar(progress=progress) as show:
             return embed(self.feature_store, chosen, show)
+
+    def describe(
+        self,
+        findings: str | Sequence[str],
+        model: str,
+        base_url: str,
+        *,
+        n: int = 12,
+        set_name: str | None = None,
+        language: str = "en",
+        max_tokens: int = 75,
+        progress: bool = False,
+        **options: Any,
+    ) -> "DescribeSummary":
+        """Let a language model write descriptions of findings, and judge them.
+
+        Args:
+            findings: Names, in any language.
+            model: As the server knows it.
+            base_url: Of a server that speaks OpenAI's protocol, with /v1.
+            n: Sentences per finding and polarity.
+            set_name: Of the set; None: of the model and a digest.
+            language: ISO 639-1 code of the sentences.
+            max_tokens: Longest sentence: 75 fits CLIP, 254 BiomedCLIP.
+            progress: Draw a bar.
+            **options: Further fields of `DescribeRequest`: `sampling`, `instruction`,
+                `rounds`, `concurrency`, `accept_anyway`.
+
+        Raises:
+            LanguageModelError: The server cannot be used, or findings are unfinished.
+
+        Example:
+            store.describe(["Edema"], "llama3.1", "http://localhost:11434/v1")
+        """
+        from ..describe.validation import Requirements
+        from .describing.describe import DescribeRequest, describe
+
+        request = DescribeRequest(
+            names(findings) or (),
+            model,
+            base_url,
+            n=n,
+            requirements=Requirements(n, language, max_tokens),
+            set_name=set_name,
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return describe(self.path, request, show)
 
     # What comes out.
 

@@ -1,0 +1,33 @@
+"""A notebook on real radiographs: the whole face in one short script."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import retune
+
+pytestmark = [pytest.mark.real, pytest.mark.e2e]
+
+
+def test_a_notebook_on_real_radiographs(real_data: Path, tmp_path: Path) -> None:
+    store = retune.open(tmp_path / "feature-store", create=True)
+    store.ingest(real_data / "nih-320", layout="nih")
+    store.embed("mini", device="cpu")
+    df = store.frame(split="test", labels=True, vectors=True)
+    X, Y, images = store.arrays(split="train")
+    dataset = store.torch_dataset(split="validation")
+    tables = store.datasets, store.findings, store.encoders, store.runs
+    classifier = retune.AnalyticClassifier().fit(X, Y)
+    chances = classifier.predict_proba(np.stack(list(df["embedding"])))
+    counted = store.sql("SELECT count(*) AS n FROM images").df()
+
+    (row,) = store.datasets
+    assert (len(X), len(dataset), len(df)) == (row.train, row.validation, row.test)
+    assert counted["n"].tolist() == [row.images]
+    assert chances.shape == (len(df), Y.shape[1])
+    assert images["split"].unique().tolist() == ["train"]
+    assert set(np.unique(df["Pneumothorax"])) <= {0, 1}
+    assert not store.status().missing
+    assert all(len(repr(table).splitlines()) <= 32 for table in tables)
+    assert len(repr(store).splitlines()) == 4
