@@ -133,20 +133,17 @@ def compare_sets(store: _Path, first: str, second: str) -> SetChange:
         ConfigurationError: There is no such set.
         StoreNotFoundError: There is no store, and a set does not ship.
     """
-    sides = [
-        {
-            (row.finding, row.polarity, row.text): None
-            for row in (m.description for m in _members(store, name)[1])
-        }
-        for name in (first, second)
-    ]
-    differences = tuple(
-        Difference(name, *key)
-        for name, side, other in ((first, *sides), (second, *sides[::-1]))
-        for key in side
-        if key not in other
-    )
-    return SetChange(differences, len(sides[0].keys() & sides[1].keys()))
+    one, other = (_keys(store, name) for name in (first, second))
+    only = [(first, key) for key in one if key not in other]
+    only += [(second, key) for key in other if key not in one]
+    differences = tuple(Difference(name, *key) for name, key in only)
+    return SetChange(differences, len(one.keys() & other.keys()))
+
+
+def _keys(store: _Path, set_name: str) -> dict[tuple[str, Polarity, str], None]:
+    """What tells the sentences of a set apart, in their order."""
+    rows = [member.description for member in _members(store, set_name)[1]]
+    return {(row.finding, row.polarity, row.text): None for row in rows}
 
 
 def set_text(store: _Path, set_name: str) -> tuple[str, int]:
