@@ -12,10 +12,10 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini test lint types bench bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark test lint types bench bench-peers clean
 
 help: ## List the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,9 @@ report: setup ## The runs of STORE as one page, report.html
 RADIOGRAPHS ?= ../shared/data
 mini: setup ## Train the embedded backbone anew on RADIOGRAPHS (nih-320, nih-64)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode/backbones
+
+mini-benchmark: setup ## Train a mini that saw no patient of nih-320, to measure methods with; never shipped
+	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini-benchmark build/mini-benchmark --without nih-320
 
 test: lint types $(VENV)/.developing ## Lint, types and tests
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90

@@ -19,6 +19,6 @@ print(*(name for name in ("torch._dynamo", "sklearn") if name in sys.modules))
 def test_training_loads_neither_the_compiler_nor_scikit_learn() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _CODE],
-        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[4],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3],
     )  # fmt: skip
     assert done.stdout.strip() == ""
