@@ -229,7 +229,8 @@ class AnalyticClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if self.prior is not None:
             start += np.asarray(self.prior, dtype=np.float64)
         centred = [centre(gram) for gram in sums.grams]
-        found = solve(sums, Sums.none(n_findings, size - 1), start, centred)
+        found = solve(sums, start, centred)
         self.coef_ = found.weights
-        self.intercept_ = found.intercepts
+        # Labels of one class, or none, say how often it is so and nothing else.
+        self.intercept_ = np.where(found.learned, found.intercepts, found.prevalence)
         return self

@@ -97,6 +97,15 @@ def test_a_prior_is_what_nothing_learned_scores_by() -> None:
     np.testing.assert_array_equal(model.coef_[1], prior[1])
 
 
+def test_a_finding_that_all_images_have_is_expected_again() -> None:
+    x, y = _problem()
+    y[:, 0], y[:, 1], y[:, 2] = 1, 0, np.nan
+    chances = AnalyticClassifier().fit(x, y).predict_proba(x)
+    assert (chances[:, 0] > 0.9).all()
+    assert (chances[:, 1] < 0.1).all()
+    np.testing.assert_allclose(chances[:, 2], 0.5)
+
+
 def test_it_is_cloned_and_piped() -> None:
     x, y = _problem()
     labels = np.nan_to_num(y[:, 0])
