@@ -21,9 +21,10 @@ def verify_command(
 
     Example: retune-cli verify
     """
+    from retune.pipeline.app.care import verify
     from retune.store import FeatureStore
 
-    report = FeatureStore(store).verify()
+    report = verify(FeatureStore(store))
     _show(report, json=json, verb="would be")
     if report:
         raise typer.Exit(3)
@@ -36,9 +37,10 @@ def repair_command(
 
     Example: retune-cli repair && retune-cli embed
     """
+    from retune.pipeline.app.care import repair
     from retune.store import FeatureStore
 
-    _show(FeatureStore(store).repair(), json=json, verb="were")
+    _show(repair(FeatureStore(store)), json=json, verb="were")
 
 
 def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:

@@ -26,16 +26,10 @@ def demo_command(
 
     Example: retune-cli demo demo-radiographs --images 600 --seed 0
     """
-    from retune.pipeline.demo import write_demo
-    from retune.pipeline.progress import Progress
+    from retune.pipeline.app.demo import draw_demo
 
     with progress_bar(quiet=quiet) as show:
-        summary = write_demo(
-            folder,
-            images,
-            seed,
-            progress=lambda done, total: show(Progress("drawing", done, total)),
-        )
+        summary = draw_demo(folder, images, seed, show)
     print_line(
         f"{summary.n_images} synthetic radiographs of {summary.n_patients} invented "
         f"patients in {summary.folder}"

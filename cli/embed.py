@@ -12,6 +12,7 @@ from .terminal.options import (
     StoreOption,
     WhereOption,
     split_names,
+    store_flag,
 )
 from .terminal.printing import print_json, print_line, progress_bar, remark
 from .terminal.selection import announce_selection
@@ -128,14 +129,9 @@ def embed_command(
 
     keep_freed_memory()  # before the imports below start threads
 
-    from retune.pipeline.encode.embed import EmbedOptions, embed
+    from retune.pipeline.app.embed import EmbedOptions, embed, images_per_second
     from retune.store import FeatureStore
-    from retune.store.errors import ConfigurationError
 
-    if dtype not in ("float16", "float32"):
-        raise ConfigurationError(
-            f"vectors cannot be stored as '{dtype}'", "Use float16 or float32."
-        )
     chosen = EmbedOptions(
         backbone=backbone,
         precision=precision,
@@ -164,9 +160,7 @@ def embed_command(
     if json:
         print_json(vars(summary))
         return
-    rate = (
-        summary.images_encoded / summary.image_seconds if summary.image_seconds else 0
-    )
+    rate = images_per_second(summary)
     speed = f" at {rate:.0f} images/s (limit: {summary.limiting_stage})" if rate else ""
     print_line(
         f"encoder {summary.fingerprint} ({backbone}): "
@@ -187,5 +181,4 @@ def embed_command(
             f"({summary.images_refused:,} of them known from before): "
             'retune-cli sql "SELECT path, stage, error FROM failures"'
         )
-    flag = "" if store == Path("feature-store") else f" --store {store}"
-    remark(f"Next: retune-cli train --scenario label{flag}", quiet=quiet)
+    remark(f"Next: retune-cli train --scenario label{store_flag(store)}", quiet=quiet)

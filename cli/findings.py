@@ -30,62 +30,21 @@ def findings_command(
 
     Example: retune-cli findings --datasets nih,chexpert
     """
+    from retune.pipeline.app.queries.findings import list_aliases, list_findings
+    from retune.store import FeatureStore
+
     if aliases:
-        _show_aliases(as_json=json)
+        known = list_aliases()
+        if json:
+            print_json(known.records())
+        else:
+            print_table(known.columns, known.cells())
         return
-    from retune.pipeline.datasets.label_counts import count_labels
-    from retune.pipeline.findings import broader_findings
-    from retune.store import FeatureStore
-
-    counts = count_labels(FeatureStore(store), _known(store, split_names(datasets)))
-    rows = [vars(one) | {"broader": broader_findings(one.finding)} for one in counts]
+    found = list_findings(FeatureStore(store), split_names(datasets))
     if json:
-        print_json(rows)
-        return
-    if not rows:
+        print_json([vars(row) for row in found])
+    elif found:
+        titles = {"absent": "not mentioned"}
+        print_table([titles.get(name, name) for name in found.columns], found.cells())
+    else:
         print_line("the store has no labels yet: retune-cli ingest ROOT")
-        return
-    print_table(
-        ("finding", "dataset", "positive", "negative", "uncertain", "not mentioned",
-         "broader"),
-        [
-            (
-                row["finding"], row["dataset"], row["positive"], row["negative"],
-                row["uncertain"], row["absent"], ", ".join(row["broader"]) or None,
-            )
-            for row in rows
-        ],
-    )  # fmt: skip
-
-
-def _known(store: Path, datasets: tuple[str, ...] | None) -> tuple[str, ...] | None:
-    """The datasets, after asking whether they are there."""
-    from retune.store import FeatureStore
-    from retune.store.errors import ConfigurationError
-
-    rows = FeatureStore(store).sql("SELECT dataset FROM datasets ORDER BY 1").fetchall()
-    known = [name for (name,) in rows]
-    unknown = [name for name in datasets or () if name not in known]
-    if unknown:
-        raise ConfigurationError(
-            f"the store has no dataset {', '.join(unknown)}; it has: "
-            f"{', '.join(known) or 'none'}",
-            "Choose one of these, or ingest it first.",
-        )
-    return datasets
-
-
-def _show_aliases(*, as_json: bool) -> None:
-    """Each layout's tokens beside the canonical findings that they stand for."""
-    from retune.pipeline.datasets.layouts import known_layouts
-
-    rows = [
-        (layout.name, token, ", ".join(names))
-        for layout in known_layouts().values()
-        for token, names in layout.tokens.items()
-    ]
-    header = ("layout", "written as", "finding")
-    if as_json:
-        print_json([dict(zip(header, row, strict=True)) for row in rows])
-        return
-    print_table(header, rows)

@@ -5,8 +5,20 @@ from typing import Annotated
 
 import typer
 
-from .terminal.options import JsonOption, QuietOption, StoreOption, split_names
-from .terminal.printing import print_json, print_line, print_table, remark
+from .terminal.options import (
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    split_names,
+    store_flag,
+)
+from .terminal.printing import (
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+    remark,
+)
 
 __all__ = ["ingest_command"]
 
@@ -107,10 +119,8 @@ def ingest_command(
 
     Example: retune-cli ingest /data/CheXpert-v1.0-small --layout chexpert
     """
+    from retune.pipeline.app.ingest import IngestRequest, ingest
     from retune.pipeline.datasets.contract import TableOptions
-    from retune.pipeline.datasets.ingest import read_dataset
-    from retune.pipeline.datasets.pseudonyms import read_key
-    from retune.store import FeatureStore
 
     options = TableOptions(
         file=file,
@@ -125,51 +135,31 @@ def ingest_command(
         votes=votes,
         patient_is_image=patient_is_image,
     )
-    plan = read_dataset(
+    request = IngestRequest(
         root,
         layout,
-        dataset=dataset,
-        options=options,
+        dataset,
+        options,
         split_seed=split_seed,
         ignore_official_splits=ignore_official_splits,
-        key=None if pseudonymize is None else read_key(pseudonymize),
+        moved=moved,
+        key_file=pseudonymize,
     )
-    for warning in plan.warnings:
-        remark(f"Note: {warning}", quiet=quiet)
-    feature_store = FeatureStore.create(store)
-    with feature_store.writer("ingest") as writer:
-        change = writer.replace_dataset(
-            plan.images,
-            plan.findings,
-            plan.states,
-            dataset=plan.dataset,
-            layout=plan.layout,
-            root=plan.root,
-            split_seed=split_seed,
-            warnings=plan.warnings,
-            moved=moved,
-            key_check=plan.key_check,
-        )
+    with progress_bar(quiet=quiet) as show:
+        summary = ingest(store, request, show)
     if json:
-        print_json({"dataset": plan.dataset, "layout": plan.layout, **vars(change)})
+        print_json(summary.as_json())
         return
+    change = summary.change
     print_line(
-        f"{plan.dataset}: {change.n_images:,} images ({change.added:,} new, "
+        f"{summary.dataset}: {change.n_images:,} images ({change.added:,} new, "
         f"{change.removed:,} no longer in the table), {change.n_findings} findings, "
-        f"read as {plan.layout}; labels "
+        f"read as {summary.layout}; labels "
         f"{'are new:' if change.labels_changed else 'are as before:'} "
         f"version {change.label_version}"
     )
     print_table(
         ("split", "patients", "images"),
-        feature_store.sql(
-            """SELECT split, count(DISTINCT patient_id), count(*) FROM images
-            WHERE dataset = ? GROUP BY split ORDER BY count(*) DESC""",
-            [plan.dataset],
-        ).fetchall(),
+        [(row.split, row.patients, row.images) for row in summary.splits],
     )
-    remark("Next: retune-cli embed" + _store_flag(store), quiet=quiet)
-
-
-def _store_flag(store: Path) -> str:
-    return "" if store == Path("feature-store") else f" --store {store}"
+    remark("Next: retune-cli embed" + store_flag(store), quiet=quiet)

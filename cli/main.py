@@ -19,6 +19,7 @@ from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
+from .run_entries import runs_app
 from .terminal.boundary import run_guarded
 from .train import train_command
 
@@ -46,10 +47,28 @@ app = typer.Typer(
 )
 
 
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"retune-cli {version('retune-cli')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=lambda wanted: _print_version(wanted=wanted),
+            is_eager=True,
+            help="Print the version and exit.",
+        ),
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
 ) -> None:
+    del show_version  # an eager callback has printed it
     del debug  # read from the arguments in `main`, before anything can fail
 
 
@@ -66,6 +85,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict": predict_command,
     "sql": sql_command,
     "report": report_command,
+    "runs": runs_app,
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,

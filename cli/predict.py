@@ -13,8 +13,8 @@ from .terminal.options import QuietOption, StoreOption
 from .terminal.printing import print_line, print_table, progress_bar, remark
 
 if TYPE_CHECKING:
-    from retune.pipeline.app.prediction import DecisionRule, ImagePrediction
-    from retune.pipeline.app.prediction_output import Output, Write
+    from retune.pipeline.app.predicting.prediction import DecisionRule, ImagePrediction
+    from retune.pipeline.app.predicting.prediction_output import Output, Write
 
 __all__ = ["predict_command"]
 
@@ -103,7 +103,7 @@ def _names(given: Sequence[str]) -> Iterator[str]:
 
 
 def _output(out: Path | None, *, as_csv: bool, as_json: bool) -> "Output":
-    from retune.pipeline.app.prediction_output import (
+    from retune.pipeline.app.predicting.prediction_output import (
         csv_output,
         file_output,
         json_output,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .terminal.options import JsonOption, StoreOption
-from .terminal.printing import print_json, print_line, print_table
+from .terminal.printing import print_csv, print_json, print_line, print_table
 
 __all__ = ["sql_command", "status_command"]
 
@@ -17,6 +17,9 @@ def sql_command(
     store: StoreOption = Path("feature-store"),
     json: Annotated[
         bool, typer.Option("--json", help="Print a list of objects.")
+    ] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Print all rows as CSV.")
     ] = False,
     write: Annotated[
         bool, typer.Option("--write", help="Let the statement change the catalog.")
@@ -33,14 +36,19 @@ def sql_command(
 
     Example: retune-cli sql "SELECT view, count(*) FROM images GROUP BY view"
     """
+    from retune.pipeline.app.queries.sql import query as run_query
     from retune.store import FeatureStore
 
+    if json and as_csv:
+        raise typer.BadParameter("give one of --json and --csv")
     text = sys.stdin.read() if query == "-" else query
-    relation = FeatureStore(store).sql(text, write=write)
+    relation = run_query(FeatureStore(store), text, write=write)
     if json:
         print_json(relation.to_arrow_table().to_pylist())
-        return
-    relation.show(max_rows=rows, max_width=200)
+    elif as_csv:
+        print_csv(relation.columns, relation.fetchall())
+    else:
+        relation.show(max_rows=rows, max_width=200)
 
 
 def status_command(
@@ -49,64 +57,36 @@ def status_command(
 ) -> None:
     """Say what is in a store: datasets, encoders, failures, runs, leakage.
 
+    Also what is not yet encoded: images of each dataset without a vector of an encoder.
+
     Example: retune-cli status
     """
-    from retune.pipeline.datasets.leakage import find_leaks
+    from retune.pipeline.app.queries.status import store_status
     from retune.store import FeatureStore
 
-    feature_store = FeatureStore(store)
-    leaks = [vars(leak) for leak in find_leaks(feature_store)]
-    parts = {name: feature_store.sql(query) for name, query in _STATUS_QUERIES.items()}
+    found = store_status(FeatureStore(store))
     if json:
-        print_json(
-            {name: part.to_arrow_table().to_pylist() for name, part in parts.items()}
-            | {"leakage": leaks}
-        )
+        print_json(found.as_json())
         return
-    print_line(f"feature store {feature_store.path}")
-    for name, part in parts.items():
-        rows = part.fetchall()
+    print_line(f"feature store {found.path}")
+    for name, part in found.parts.items():
+        heading = f"{name}: the last {len(part)} of {found.n_runs:,}"
         print_line()
-        print_line(name if rows else f"{name}: none")
-        if rows:
-            print_table(part.columns, rows)
+        if not part:
+            print_line(f"{name}: none")
+            continue
+        print_line(heading if name == "runs" else name)
+        print_table(part.columns, part.cells())
     print_line()
-    if not leaks:
+    if not found.leaks:
         print_line("leakage: none; no patient and no picture is in two splits")
         return
     print_line("leakage: in more than one split, so train refuses them together")
     print_table(
         ("what", "datasets", "shared", "images", "such as"),
         [
-            (leak["kind"], ", ".join(leak["datasets"]), leak["n_shared"],
-             leak["n_images"], leak["examples"][0])
-            for leak in leaks
+            (leak.kind, ", ".join(leak.datasets), leak.n_shared, leak.n_images,
+             leak.examples[0])
+            for leak in found.leaks
         ],
     )  # fmt: skip
-
-
-_STATUS_QUERIES = {
-    "datasets": """SELECT dataset, layout, count(*) AS images,
-            count(DISTINCT patient_id) AS patients,
-            count(*) FILTER (split = 'train') AS train,
-            count(*) FILTER (split = 'validation') AS validation,
-            count(*) FILTER (split = 'test') AS test, any_value(root) AS root
-        FROM images JOIN datasets USING (dataset) GROUP BY ALL ORDER BY dataset""",
-    "encoders": """SELECT fingerprint, backbone, precision, dim,
-            count(item_id) FILTER (modality = 'image') AS image_vectors,
-            count(item_id) FILTER (modality = 'text') AS text_vectors
-        FROM encoders LEFT JOIN features USING (fingerprint)
-        GROUP BY ALL ORDER BY any_value(added_at)""",
-    "labels": """SELECT finding, count(*) FILTER (state = 'positive') AS positive,
-            count(*) FILTER (state = 'negative') AS negative,
-            count(*) FILTER (state = 'uncertain') AS uncertain,
-            count(*) FILTER (state = 'absent') AS not_mentioned
-        FROM labels GROUP BY finding ORDER BY positive DESC, finding""",
-    "images that could not be used": """SELECT stage, error,
-            count(DISTINCT image_id) AS images
-        FROM failures GROUP BY ALL ORDER BY images DESC, error LIMIT 10""",
-    "runs": """SELECT run_id, scenario, method, seed, round(seconds, 2) AS seconds,
-            (SELECT round(value, 4) FROM metrics WHERE metrics.run_id = runs.run_id
-             AND metric = 'final_auroc' AND finding IS NULL LIMIT 1) AS final_auroc
-        FROM runs ORDER BY started_at DESC LIMIT 10""",
-}

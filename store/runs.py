@@ -1,16 +1,31 @@
-"""Entering runs and their metrics into the catalog."""
+"""Runs and their metrics in the catalog: entering, finding, naming, deleting."""
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
+import duckdb
 import pyarrow as pa
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, StoreWriteError
 from .feature_store import FeatureStore
+from .schema import create_table
 
-__all__ = ["MetricValue", "Run", "add_metrics", "find_run", "record_run"]
+__all__ = [
+    "MetricValue",
+    "Run",
+    "add_metrics",
+    "delete_run",
+    "find_run",
+    "read_run_names",
+    "read_run_tags",
+    "record_run",
+    "rename_run",
+    "tag_run",
+]
 
 
 @dataclass(frozen=True)
@@ -108,7 +123,7 @@ def add_metrics(
 
 
 def find_run(store: FeatureStore, name: str) -> Run:
-    """Find a run by its id, the beginning of it, or ``latest``.
+    """Find a run by its name, its id, the beginning of the id, or ``latest``.
 
     Raises:
         ConfigurationError: No run, or more than one, is meant.
@@ -117,16 +132,108 @@ def find_run(store: FeatureStore, name: str) -> Run:
         "SELECT * FROM runs WHERE status = 'finished' ORDER BY started_at"
     ).fetchall()
     runs = [Run(*row) for row in rows]
-    fitting = (
-        runs[-1:]
-        if name == "latest"
-        else [run for run in runs if run.run_id.startswith(name)]
-    )
+    named = [run_id for run_id, given in read_run_names(store).items() if given == name]
+    if name == "latest":
+        fitting = runs[-1:]
+    elif named:
+        fitting = [run for run in runs if run.run_id in named]
+    else:
+        fitting = [run for run in runs if run.run_id.startswith(name)]
     if len(fitting) == 1:
         return fitting[0]
     known = ", ".join(run.run_id for run in runs[-5:]) or "none"
     raise ConfigurationError(
         f"'{name}' means {len(fitting)} runs of {store.path}; the newest are: {known}",
-        '`retune-cli sql "SELECT run_id, scenario, started_at FROM runs"` lists '
-        "them; `latest` is the newest.",
+        "`retune-cli runs` lists them; `latest` is the newest.",
+    )
+
+
+def read_run_names(store: FeatureStore) -> dict[str, str]:
+    """Run id -> the name that a person gave it, of those that have one."""
+    with store.catalog.read() as connection:
+        if not _has(connection, "run_names"):
+            return {}
+        return dict(connection.execute("SELECT run_id, name FROM run_names").fetchall())
+
+
+def read_run_tags(store: FeatureStore) -> dict[str, tuple[str, ...]]:
+    """Run id -> its tags in order, of those that have some."""
+    with store.catalog.read() as connection:
+        if not _has(connection, "run_tags"):
+            return {}
+        rows = connection.execute(
+            "SELECT run_id, list_sort(list(DISTINCT tag)) FROM run_tags GROUP BY run_id"
+        ).fetchall()
+    return {run_id: tuple(tags) for run_id, tags in rows}
+
+
+def rename_run(store: FeatureStore, run_id: str, name: str | None) -> None:
+    """Give a run a name, another one, or none.
+
+    Raises:
+        ConfigurationError: Another run has this name.
+    """
+    with store.catalog.write() as connection:
+        connection.execute(create_table("run_names"))
+        connection.execute("DELETE FROM run_names WHERE run_id = ?", [run_id])
+        if name is None:
+            return
+        # The catalog has no unique keys: asked within the transaction.
+        taken = connection.execute(
+            "SELECT run_id FROM run_names WHERE name = ?", [name]
+        ).fetchall()
+        if taken:
+            raise ConfigurationError(
+                f"run {taken[0][0]} is called '{name}' already",
+                "Choose another name, or rename that run first.",
+            )
+        connection.execute("INSERT INTO run_names VALUES (?, ?)", [run_id, name])
+
+
+def tag_run(
+    store: FeatureStore, run_id: str, add: Sequence[str], remove: Sequence[str] = ()
+) -> None:
+    """Give a run tags and take others away; one that it has already stays one."""
+    with store.catalog.write() as connection:
+        connection.execute(create_table("run_tags"))
+        connection.execute(
+            "DELETE FROM run_tags WHERE run_id = ? AND list_contains(?, tag)",
+            [run_id, [*add, *remove]],
+        )
+        for tag in dict.fromkeys(add):
+            connection.execute("INSERT INTO run_tags VALUES (?, ?)", [run_id, tag])
+
+
+def delete_run(store: FeatureStore, run_id: str) -> None:
+    """Erase a run: its rows in one transaction, then its folder.
+
+    Raises:
+        StoreWriteError: The folder cannot be removed; the rows are gone.
+    """
+    tables = ("runs", "metrics", "predictions", "run_names", "run_tags")
+    with store.catalog.write() as connection:
+        for table in tables:
+            if _has(connection, table):
+                connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
+    # Somebody's SQL may have written any text as a run id.
+    if not run_id or Path(run_id).name != run_id:
+        return
+    folder = store.path / "runs" / run_id
+    try:
+        if folder.is_dir():
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise StoreWriteError(
+            f"run {run_id} is out of the catalog, but {folder} cannot be removed: "
+            f"{error.strerror or error}",
+            "Remove that folder by hand.",
+        ) from error
+
+
+def _has(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    """Whether the catalog has a table; older stores lack those that came later."""
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [table]
+        ).fetchall()
     )

@@ -73,6 +73,8 @@ _TABLES = {
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
         score FLOAT, probability FLOAT""",
+    "run_names": "run_id VARCHAR, name VARCHAR",
+    "run_tags": "run_id VARCHAR, tag VARCHAR",
 }
 
 TABLE_NAMES: Sequence[str] = tuple(_TABLES)

@@ -6,13 +6,14 @@ import pkgutil
 
 import pytest
 
+import retune
 import retune.cli
 import retune.pipeline
 import retune.store
 
 
 def _modules() -> list[str]:
-    return [
+    return ["retune"] + [
         module.name
         for room in (retune.store, retune.pipeline, retune.cli)
         for module in pkgutil.walk_packages(room.__path__, f"{room.__name__}.")

@@ -5,13 +5,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..terminal.options import JsonOption, QuietOption, StoreOption, split_names
+from ..terminal.options import (
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    split_names,
+    store_flag,
+)
 from ..terminal.printing import print_json, print_line, progress_bar, remark
 from .ablate import ablate_command
 from .description_sets import add_set_commands
 
 if TYPE_CHECKING:
-    from retune.pipeline.describe.describing import DescribeRequest, DescribeSummary
+    from retune.pipeline.app.describing.describe import DescribePlan, DescribeSummary
 
 __all__ = ["describe_app"]
 
@@ -114,11 +120,15 @@ def describe_command(
     """
     if context.invoked_subcommand is not None:
         return
-    from retune.pipeline.describe.describing import DescribeRequest, describe
+    from retune.pipeline.app.describing.describe import (
+        DescribeRequest,
+        cost_of,
+        describe,
+        plan_requests,
+    )
     from retune.pipeline.describe.instruction import load_instruction
     from retune.pipeline.describe.language_model import Sampling
     from retune.pipeline.describe.validation import Requirements
-    from retune.store import FeatureStore
 
     request = DescribeRequest(
         findings=split_names(_needed(findings, "--findings", '"Edema,Rib fracture"'))
@@ -136,11 +146,11 @@ def describe_command(
     )
     prices = _prices(price)
     if dry_run:
-        _print_plan(request, json=json)
+        _print_plan(plan_requests(request), json=json)
         return
     with progress_bar(quiet=quiet) as show:
         summary = describe(
-            FeatureStore.create(store),
+            store,
             request,
             show,
             lambda finding, problem: remark(
@@ -148,7 +158,7 @@ def describe_command(
                 quiet=quiet,
             ),
         )
-    _print_summary(summary, prices, store, json=json, quiet=quiet)
+    _print_summary(summary, cost_of(summary, prices), store, json=json, quiet=quiet)
 
 
 def _needed(value: str | None, option: str, example: str) -> str:
@@ -178,40 +188,34 @@ def _prices(text: str | None) -> tuple[float, float] | None:
     return one, other
 
 
-def _print_plan(request: "DescribeRequest", *, json: bool) -> None:
-    from retune.pipeline.describe.describing import planned_messages
-    from retune.pipeline.describe.validation import estimate_tokens
-
-    planned = planned_messages(request)
-    tokens = sum(
-        estimate_tokens(message["content"])
-        for messages in planned.values()
-        for message in messages
-    )
+def _print_plan(plan: "DescribePlan", *, json: bool) -> None:
     if json:
-        print_json({"set_name": request.name, "tokens": tokens, "messages": planned})
+        print_json(
+            {
+                "set_name": plan.set_name,
+                "tokens": plan.tokens,
+                "messages": plan.messages,
+            }
+        )
         return
-    for finding, messages in planned.items():
+    for finding, messages in plan.messages.items():
         print_line(f"--- {finding}")
         for message in messages:
             print_line(f"[{message['role']}]\n{message['content']}")
     print_line(
-        f"--- nothing was sent: {len(planned)} requests to {request.model}, about "
-        f"{tokens:,} tokens, for the set {request.name}"
+        f"--- nothing was sent: {len(plan.messages)} requests to {plan.model}, about "
+        f"{plan.tokens:,} tokens, for the set {plan.set_name}"
     )
 
 
 def _print_summary(
     summary: "DescribeSummary",
-    prices: tuple[float, float] | None,
+    cost: float | None,
     store: Path,
     *,
     json: bool,
     quiet: bool,
 ) -> None:
-    cost = None
-    if prices is not None:
-        cost = (summary.tokens_in * prices[0] + summary.tokens_out * prices[1]) / 1e6
     if json:
         print_json({**vars(summary), "cost": cost})
         return
@@ -229,9 +233,8 @@ def _print_summary(
             f"{summary.requests} answers, {summary.tokens_in:,} tokens in, "
             f"{summary.tokens_out:,} out{spent}"
         )
-    flag = "" if store == Path("feature-store") else f" --store {store}"
     remark(
         "No radiologist has read these sentences. Next: retune-cli embed "
-        f"--descriptions {summary.set_name}{flag}",
+        f"--descriptions {summary.set_name}{store_flag(store)}",
         quiet=quiet,
     )

@@ -1,6 +1,5 @@
 """`retune-cli describe show|diff|export`: named sets of descriptions."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from ..terminal.options import JsonOption, StoreOption
 from ..terminal.printing import print_json, print_line, print_table, remark
-from .set_entry import SetArgument, edit_command, import_command, opened
+from .set_entry import SetArgument, edit_command, import_command
 
 if TYPE_CHECKING:
     from retune.pipeline.describe.members import Member
@@ -40,14 +39,13 @@ def show_command(
 
     Example: retune-cli describe show default --finding Edema
     """
-    from retune.pipeline.describe.exchange import load_members
+    from retune.pipeline.app.describing.description_sets import read_sentences
     from retune.pipeline.describe.members import member_to_json
 
     if set_name is None:
         _list_sets(store, json=json)
         return
-    _, members = load_members(opened(store, set_name), set_name)
-    chosen = [m for m in members if _fits(m, finding, members)]
+    chosen = read_sentences(store, set_name, finding)
     if json:
         print_json([member_to_json(member) for member in chosen])
         return
@@ -61,15 +59,6 @@ def show_command(
     print_line()
     for line in sorted({_from(member) for member in chosen}):
         print_line(line)
-
-
-def _fits(member: "Member", finding: str | None, members: "Sequence[Member]") -> bool:
-    from retune.pipeline.findings import canonical_name
-
-    if finding is None:
-        return True
-    names = list(dict.fromkeys(m.description.finding for m in members))
-    return member.description.finding == canonical_name(finding, names)
 
 
 def _remarks(member: "Member") -> str:
@@ -93,19 +82,10 @@ def _from(member: "Member") -> str:
 
 
 def _list_sets(store: Path, *, json: bool) -> None:
-    from retune.pipeline.descriptions import available_sets, load_descriptions
-    from retune.store import FeatureStore
-    from retune.store.description_sets import SetRow, list_sets
-    from retune.store.errors import StoreNotFoundError
+    from retune.pipeline.app.describing.description_sets import every_set
 
-    rows = [
-        SetRow(name, "shipped", "", "en", len(found), found[0].created_at)
-        for name in available_sets()
-        for found in [load_descriptions(name)]
-    ]
-    try:
-        rows += list_sets(FeatureStore(store))
-    except StoreNotFoundError:
+    rows, has_store = every_set(store)
+    if not has_store:
         remark(f"There is no store at {store} yet; these sets ship with retune.")
     if json:
         print_json([vars(row) for row in rows])
@@ -126,32 +106,29 @@ def diff_command(
 
     Example: retune-cli describe diff default ours
     """
-    from retune.pipeline.describe.exchange import load_members
+    from retune.pipeline.app.describing.description_sets import compare_sets
 
-    sides = []
-    for name in (first, second):
-        _, members = load_members(opened(store, name), name)
-        sides.append(
-            {
-                (m.description.finding, m.description.polarity, m.description.text): m
-                for m in members
-            }
-        )
-    changes = [
-        {"in": name, "finding": key[0], "polarity": key[1], "text": key[2]}
-        for name, side, other in ((first, *sides), (second, *sides[::-1]))
-        for key in side
-        if key not in other
-    ]
+    found = compare_sets(store, first, second)
     if json:
-        print_json(changes)
+        print_json(
+            [
+                {
+                    "in": one.set_name,
+                    "finding": one.finding,
+                    "polarity": one.polarity,
+                    "text": one.text,
+                }
+                for one in found.differences
+            ]
+        )
         return
-    for change in sorted(changes, key=lambda c: (c["finding"], c["polarity"])):
-        mark = "-" if change["in"] == first else "+"
-        place = f"{change['finding']}, {change['polarity']}"
-        print_line(f"{mark} {place}: {change['text']}")
-    n_both = len(sides[0].keys() & sides[1].keys())
-    remark(f"{n_both} sentences are in both; - only in {first}, + only in {second}")
+    for one in sorted(found.differences, key=lambda d: (d.finding, d.polarity)):
+        mark = "-" if one.set_name == first else "+"
+        print_line(f"{mark} {one.finding}, {one.polarity}: {one.text}")
+    remark(
+        f"{found.n_in_both} sentences are in both; - only in {first}, + only in "
+        f"{second}"
+    )
 
 
 def export_command(
@@ -165,11 +142,10 @@ def export_command(
 
     Example: retune-cli describe export ours --to ours.yaml
     """
-    from retune.pipeline.describe.exchange import export_set, load_members
+    from retune.pipeline.app.describing.description_sets import set_text
     from retune.store.errors import ConfigurationError
 
-    language, members = load_members(opened(store, set_name), set_name)
-    text = export_set(set_name, language, members)
+    text, n_sentences = set_text(store, set_name)
     if to is None:
         print_line(text.rstrip("\n"))
         return
@@ -181,4 +157,4 @@ def export_command(
             f"{to}: cannot be written: {error.strerror}",
             "Name a file that does not exist yet, in a folder that does.",
         ) from error
-    print_line(f"{to}: {len(members)} sentences of {set_name}")
+    print_line(f"{to}: {n_sentences} sentences of {set_name}")

@@ -4,7 +4,6 @@ import os
 import shlex
 import subprocess
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,9 +14,8 @@ from ..terminal.printing import print_line, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.describe.exchange import Imported
-    from retune.store import FeatureStore
 
-__all__ = ["SetArgument", "edit_command", "import_command", "opened"]
+__all__ = ["SetArgument", "edit_command", "import_command"]
 
 SetArgument = Annotated[str, typer.Argument(metavar="SET", help="Name of the set.")]
 _NameOption = Annotated[str | None, typer.Option("--set", help="Name of the new set.")]
@@ -46,9 +44,10 @@ def import_command(
 
     Example: retune-cli describe import ours.yaml --set ours
     """
-    from retune.pipeline.describe.exchange import read_import
-    from retune.pipeline.describe.validation import Requirements
-    from retune.store import FeatureStore
+    from retune.pipeline.app.describing.description_sets import (
+        ImportRequest,
+        read_draft,
+    )
     from retune.store.errors import ConfigurationError
 
     try:
@@ -57,17 +56,9 @@ def import_command(
         raise ConfigurationError(
             f"{file}: cannot be read: {error}", "Give the path of a YAML file."
         ) from error
-    feature_store = FeatureStore.create(store)
-    imported = read_import(
-        feature_store,
-        text,
-        str(file),
-        Requirements(1, "en", max_tokens),
-        set_name=set_name,
-        language=language,
-        created_at=_now(),
-    )
-    _enter(feature_store, imported, "import", accept_anyway=accept_anyway)
+    request = ImportRequest(text, str(file), set_name, language, max_tokens)
+    imported = read_draft(store, request)
+    _enter(store, imported, "import", accept_anyway=accept_anyway)
 
 
 def edit_command(
@@ -84,35 +75,24 @@ def edit_command(
 
     Example: retune-cli describe edit default --set ours
     """
-    from retune.pipeline.describe.exchange import (
-        export_set,
-        load_members,
-        read_import,
+    from retune.pipeline.app.describing.description_sets import (
+        ImportRequest,
+        read_draft,
+        start_edit,
     )
-    from retune.pipeline.describe.validation import Requirements
-    from retune.store import FeatureStore
     from retune.store.errors import RetuneError
 
-    language, members = load_members(opened(store, set_name), set_name)
-    feature_store = FeatureStore.create(store)
-    name = new_name or _next_name(feature_store, set_name)
-    before = export_set(name, language, members, parent=set_name, provenance=False)
+    draft = start_edit(store, set_name, new_name)
     folder = Path(tempfile.mkdtemp(prefix="retune-"))
-    file = folder / f"{name}.yaml"
-    file.write_text(before, encoding="utf-8")
+    file = folder / f"{draft.name}.yaml"
+    file.write_text(draft.text, encoding="utf-8")
     kept = f"What you wrote is kept in {file}."
     try:
         after = _edited(file)
-        if after != before:
-            imported = read_import(
-                feature_store,
-                after,
-                str(file),
-                Requirements(1, language, max_tokens),
-                set_name=new_name,
-                created_at=_now(),
-            )
-            _enter(feature_store, imported, "edit", accept_anyway=accept_anyway)
+        if after != draft.text:
+            request = ImportRequest(after, str(file), new_name, max_tokens=max_tokens)
+            imported = read_draft(store, request)
+            _enter(store, imported, "edit", accept_anyway=accept_anyway)
         else:
             print_line("nothing was changed; no set was made")
     except RetuneError as error:
@@ -141,50 +121,17 @@ def _edited(file: Path) -> str:
     return text
 
 
-def _next_name(store: "FeatureStore", set_name: str) -> str:
-    from retune.store.description_sets import list_sets
-
-    taken = {row.set_name for row in list_sets(store)}
-    numbered = (f"{set_name}-{number}" for number in range(2, len(taken) + 3))
-    return next(name for name in numbered if name not in taken)
-
-
 def _enter(
-    store: "FeatureStore", imported: "Imported", made_by: str, *, accept_anyway: bool
+    store: Path, imported: "Imported", made_by: str, *, accept_anyway: bool
 ) -> None:
-    from retune.pipeline.describe.members import publish
-    from retune.store.errors import ConfigurationError
+    from retune.pipeline.app.describing.description_sets import enter_set
 
     for finding, problem in imported.problems:
         remark(f"{finding}, {problem.polarity}: {problem.reason}: {problem.text}")
-    if imported.problems and not accept_anyway:
-        raise ConfigurationError(
-            f"{len(imported.problems)} faults were found; no set was made",
-            "Correct them, or keep the sentences with --accept-anyway.",
-        )
-    row = publish(
-        store,
-        imported.members,
-        made_by=made_by,
-        language=imported.language,
-        created_at=_now(),
-        parent=imported.parent,
-    )
+    row = enter_set(store, imported, made_by, accept_anyway=accept_anyway)
     edited = sum(member.description.edited for member in imported.members)
     accepted = sum(bool(member.accepted) for member in imported.members)
     print_line(
         f"set {row.set_name}: {row.n_sentences} sentences, {edited} of them edited, "
         f"{accepted} kept in spite of a fault"
     )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def opened(store: Path, set_name: str) -> "FeatureStore | None":
-    """The store; sets that ship need none."""
-    from retune.pipeline.descriptions import available_sets
-    from retune.store import FeatureStore
-
-    return None if set_name in available_sets() else FeatureStore(store)

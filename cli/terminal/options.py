@@ -20,6 +20,7 @@ __all__ = [
     "UncertainOption",
     "WhereOption",
     "split_names",
+    "store_flag",
 ]
 
 StoreOption: TypeAlias = Annotated[
@@ -91,3 +92,12 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def store_flag(store: Path) -> str:
+    """What a suggested command needs to mean the same store.
+
+    >>> store_flag(Path("feature-store")), store_flag(Path("ward"))
+    ('', ' --store ward')
+    """
+    return "" if store == Path("feature-store") else f" --store {store}"

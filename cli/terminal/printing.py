@@ -1,17 +1,20 @@
 """Writing to the terminal: results to stdout, everything else to stderr."""
 
+import csv
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from retune.pipeline.progress import Progress, ProgressCallback
+    from retune.pipeline.progress import ProgressCallback
 
 __all__ = [
     "contamination_line",
+    "print_csv",
     "print_json",
     "print_line",
     "print_table",
@@ -64,66 +67,30 @@ def print_json(value: Any) -> None:
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write aligned columns; numbers to the right."""
-    cells = [[_cell(value) for value in row] for row in rows]
-    widths = [
-        max(len(line[column]) for line in [list(header), *cells])
-        for column in range(len(header))
-    ]
-    right = [
-        bool(rows) and all(isinstance(row[column], int | float) for row in rows)
-        for column in range(len(header))
-    ]
-    for line in [list(header), *cells]:
-        padded = [
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(line, widths, right, strict=True)
-        ]
-        print_line("  ".join(padded).rstrip())
+    from retune.pipeline.report.text_table import text_table
+
+    for line in text_table(header, rows):
+        print_line(line)
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return str(value)
+def print_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as CSV: nothing for NULL, JSON for lists, dates as ISO 8601."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow([_csv_cell(value) for value in row])
 
 
-@contextmanager
-def progress_bar(*, quiet: bool) -> Iterator["ProgressCallback"]:
+def _csv_cell(value: object) -> object:
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return value
+
+
+def progress_bar(*, quiet: bool) -> "AbstractContextManager[ProgressCallback]":
     """Draw progress on stderr if it is a terminal; one bar per stage."""
-    from tqdm import tqdm
+    from retune.pipeline.app.progress_bar import terminal_bar
 
-    bar: tqdm[Any] | None = None
-    stage = ""
-
-    def show(progress: "Progress") -> None:
-        nonlocal bar, stage
-        if quiet:
-            return
-        if progress.total == 0:
-            note = f": {progress.note}" if progress.note else " …"
-            remark(progress.stage + note)
-            return
-        if bar is None or stage != progress.stage:
-            if bar is not None:
-                bar.close()
-            stage = progress.stage
-            bar = tqdm(
-                desc=progress.stage,
-                total=progress.total,
-                unit="",
-                disable=None,
-                file=sys.stderr,
-                dynamic_ncols=True,
-            )
-        bar.set_postfix_str(progress.note, refresh=False)
-        bar.update(progress.done - bar.n)
-
-    try:
-        yield show
-    finally:
-        if bar is not None:
-            bar.close()
+    return terminal_bar(quiet=quiet)

@@ -24,21 +24,11 @@ def announce_selection(
         ConfigurationError: No image does.
         QueryError: It is no condition over images.
     """
-    if where is None:
-        return
-    from retune.store.errors import ConfigurationError
-    from retune.store.queries.labelled import count_images
+    from retune.pipeline.app.queries.selection import count_selection
 
-    chosen, n_images = count_images(store, datasets=datasets, where=where)
-    if not chosen:
-        raise ConfigurationError(
-            f"no image of the store {store.path} fits"
-            + (
-                f": it must be in {', '.join(datasets)} and"
-                if datasets
-                else ": it must"
-            )
-            + f" fulfil {where}",
-            "`retune-cli status` shows datasets and what is encoded.",
+    found = count_selection(store, datasets, where)
+    if found is not None:
+        remark(
+            f"--where chooses {found.n_chosen:,} of {found.n_images:,} images",
+            quiet=quiet,
         )
-    remark(f"--where chooses {chosen:,} of {n_images:,} images", quiet=quiet)

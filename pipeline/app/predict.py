@@ -8,9 +8,9 @@ from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 
 from ..progress import Progress, ProgressCallback, silent
-from .image_sources import Source, find_images
-from .model import RunModel
-from .prediction_output import Output
+from .predicting.image_sources import Source, find_images
+from .predicting.model import RunModel
+from .predicting.prediction_output import Output
 
 __all__ = ["PredictRequest", "PredictSummary", "predict_images"]
 

@@ -19,6 +19,7 @@ from retune.store.errors import ConfigurationError, LanguageModelError
 from ..descriptions.sentence import Polarity, content_digest
 from ..findings import NO_FINDING, spelling_key
 from ..progress import Progress, ProgressCallback, silent
+from .event_loop import run_to_end
 from .instruction import Instruction, load_instruction
 from .language_model import LanguageModel, Sampling, host_of
 from .members import (
@@ -203,7 +204,7 @@ def describe(
         progress(Progress("findings", len(finished), len(request.findings), note))
 
     if unfinished:
-        reasons = asyncio.run(_ask_all(request, unfinished, keep))
+        reasons = run_to_end(_ask_all(request, unfinished, keep))
         if reasons:
             raise _unfinished(reasons, len(finished), summary)
     return _publish(store, request, finished, summary)

@@ -1,11 +1,14 @@
 """`make mini`: train mini, measure it, and write its files.
 
-    python -m retune.pipeline.mini_recipe RADIOGRAPHS WORK OUT [--split-seed N]
+    python -m retune.pipeline.mini_recipe RADIOGRAPHS WORK OUT
+        [--split-seed N] [--without POOL]
 
 RADIOGRAPHS holds the folders nih-320 and nih-64, WORK takes what can be thrown away,
 and OUT gets mini.safetensors, mini-card.md and mini-patients.txt. With another split
 seed the model is for measuring the recipe on other patients; it is written to WORK as
-a folder for `--backbone local-dir:` and must not be shipped.
+a folder for `--backbone local-dir:` and must not be shipped. The same holds for
+`--without nih-320` (`make mini-benchmark`), which trains on no patient of that pool:
+with it methods are measured on real radiographs that the backbone never saw.
 """
 
 import argparse
@@ -35,18 +38,31 @@ def main() -> None:
     parser.add_argument("work", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--split-seed", type=int, default=0)
+    parser.add_argument("--without", metavar="POOL", action="append", default=[])
     given = parser.parse_args()
     try:
-        _run(given.radiographs, given.work, given.out, given.split_seed)
+        _run(
+            given.radiographs,
+            given.work,
+            given.out,
+            given.split_seed,
+            tuple(given.without),
+        )
     except RetuneError as error:
         sys.exit(f"Error: {error.message}\nHint: {error.hint}")
 
 
-def _run(radiographs: Path, work: Path, out: Path, split_seed: int) -> None:
+def _run(
+    radiographs: Path,
+    work: Path,
+    out: Path,
+    split_seed: int,
+    without: tuple[str, ...],
+) -> None:
     store = FeatureStore.create(work / "store")
     ingest_pools(store, radiographs, work, split_seed=split_seed)
     config = RecipeConfig()
-    pools = read_pools(store, FINDINGS, _show)
+    pools = read_pools(store, FINDINGS, _show, without=without)
     trained = train_mini(pools, FINDINGS, config, _show)
     weights = out / "mini.safetensors"
     out.mkdir(parents=True, exist_ok=True)
@@ -64,7 +80,9 @@ def _run(radiographs: Path, work: Path, out: Path, split_seed: int) -> None:
         for name in evaluated
     }
     margins = description_margins(store, fingerprint)
-    card = write_card(pools, config, measured, margins, split_seed=split_seed)
+    card = write_card(
+        pools, config, measured, margins, split_seed=split_seed, without=without
+    )
     (out / "mini-card.md").write_text(card, encoding="utf-8")
     sys.stdout.write(card)
 

@@ -39,6 +39,7 @@ def write_card(
     margins: Mapping[str, float],
     *,
     split_seed: int,
+    without: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -48,7 +49,13 @@ def write_card(
         measured: Evaluated dataset -> its figures.
         margins: From `description_margins`.
         split_seed: Of the patient hash.
+        without: Pools that were left out with all their patients.
     """
+    left = "".join(
+        f"No patient of `{name}` was trained on, in whichever pool: this model is for\n"
+        "measuring and is not shipped.\n\n"
+        for name in without
+    )
     trained = "\n".join(
         f"| {one.pool.name} | {len(one.pool.features):,} | {len(one.patients):,} "
         f"| {one.pool.share:.0%} |"
@@ -86,7 +93,7 @@ NIH states no restrictions on the use of the images. Labels were mined from repo
 software and are partly wrong. In `nih-320`, Pneumonia is exactly "not No Finding".
 `demo-trained` are drawings that `retune-cli demo` makes with seed 1.
 
-Only training patients were used: those that the project's own patient hash (seed
+{left}Only training patients were used: those that the project's own patient hash (seed
 {split_seed}) puts there. Their ids are in mini-patients.txt. **Figures of mini on other
 radiographs of these patients mean nothing.** ChestX-ray14 as a whole contains them:
 leave them out of validation and test sets when you evaluate mini on it.

@@ -5,7 +5,7 @@ project's own readers, and the locked image tower's features are vectors of an e
 of their own. So a second run of the recipe reads them instead of decoding again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from retune.store import EncoderSpec, FeatureStore, LabelledImages, read_labelled_images
+from retune.store.errors import ConfigurationError
 from retune.store.label_states import POSITIVE, UNCERTAIN, UNLABELLED
 
 from ..datasets.ingest import read_dataset
@@ -124,6 +125,8 @@ def read_pools(
     store: FeatureStore,
     findings: Sequence[str],
     progress: ProgressCallback = silent,
+    *,
+    without: Sequence[str] = (),
 ) -> list[TrainedPool]:
     """Features and labels of the training patients of each pool.
 
@@ -134,22 +137,46 @@ def read_pools(
         store: After `ingest_pools`.
         findings: K canonical names; columns of the result.
         progress: Told how far encoding is.
+        without: Pools to leave out, with all their patients wherever else they are:
+            no image of theirs has then been trained on.
+
+    Raises:
+        ConfigurationError: A pool to leave out does not exist, or none is left.
     """
-    options = EmbedOptions(description_sets=(), datasets=tuple(TRAINED_POOLS))
+    unknown = sorted(set(without) - set(TRAINED_POOLS))
+    kept = {name: one for name, one in TRAINED_POOLS.items() if name not in without}
+    if unknown or not kept:
+        raise ConfigurationError(
+            f"cannot train without {', '.join(unknown or without)}",
+            f"The pools are {', '.join(TRAINED_POOLS)}; at least one must stay.",
+        )
+    held_out = _patients_of(store, without)
+    options = EmbedOptions(description_sets=(), datasets=tuple(kept))
     fingerprint = embed_with(store, image_tower(), options, progress).fingerprint
     pools = []
-    for name, share in TRAINED_POOLS.items():
+    for name, share in kept.items():
         images = read_labelled_images(store, fingerprint, datasets=[name])
-        pools.append(_training_part(name, share, images, findings))
+        pools.append(_training_part(name, share, images, findings, held_out))
     return pools
 
 
+def _patients_of(store: FeatureStore, datasets: Sequence[str]) -> set[str]:
+    """All patients of some datasets, of whichever split."""
+    found = store.sql("SELECT DISTINCT dataset, patient_id FROM images").fetchall()
+    return {patient for dataset, patient in found if dataset in datasets}
+
+
 def _training_part(
-    name: str, share: float, images: LabelledImages, findings: Sequence[str]
+    name: str,
+    share: float,
+    images: LabelledImages,
+    findings: Sequence[str],
+    held_out: Collection[str],
 ) -> TrainedPool:
     splits = np.array(images.images["split"].to_pylist())
     patients = np.array(images.images["patient_id"].to_pylist())
-    rows = np.flatnonzero(splits == "train")
+    free = ~np.isin(patients, sorted(held_out))
+    rows = np.flatnonzero((splits == "train") & free)
     states = np.full((len(rows), len(findings)), UNLABELLED, dtype=np.int8)
     for column, finding in enumerate(findings):
         if finding in images.findings:

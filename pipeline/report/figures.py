@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retune.store.errors import ConfigurationError
+
 from .groups import RunGroup
 from .records import Figure, ReportedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
-__all__ = ["draw_course", "draw_findings", "draw_overview"]
+__all__ = ["draw_course", "draw_findings", "draw_overview", "plot_findings"]
 
 #: Colours that differ for colour-blind readers too (Okabe & Ito 2008).
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -20,8 +23,13 @@ _GREY = "#777777"
 _ROW_INCHES = 0.34
 
 
-def _canvas(width: float, height: float) -> tuple[Any, "Axes"]:
-    from matplotlib.figure import Figure as Canvas
+def _canvas(width: float, height: float) -> tuple["Canvas", "Axes"]:
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError as error:
+        raise ConfigurationError(
+            "a figure needs the package matplotlib", "pip install 'retune-cli[report]'"
+        ) from error
 
     canvas = Canvas(figsize=(width, height), layout="constrained")
     axes = canvas.add_subplot()
@@ -126,7 +134,16 @@ def _course(run: ReportedRun) -> list[float]:
 
 
 def draw_findings(run: ReportedRun) -> str:
-    """AUROC of each finding after the last task with DeLong's interval, and before."""
+    """`plot_findings` as SVG text."""
+    return _svg(plot_findings(run))
+
+
+def plot_findings(run: ReportedRun) -> "Canvas":
+    """AUROC of each finding after the last task with DeLong's interval, and before.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
     names = list(run.findings)
     canvas, axes = _canvas(7.2, 1.2 + 0.26 * len(names))
     axes.axvline(0.5, color="#bbbbbb", linewidth=1)
@@ -153,4 +170,4 @@ def draw_findings(run: ReportedRun) -> str:
     axes.set_xlim(0, 1)
     axes.set_xlabel("test AUROC, 95 % interval (DeLong)")
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    return _svg(canvas)
+    return canvas

@@ -8,8 +8,8 @@ from pathlib import Path
 from encode_benchmark import radiographs
 from measuring import Row, in_turns
 
-from retune.pipeline.app.image_sources import find_images
-from retune.pipeline.app.model import RunModel
+from retune.pipeline.app.predicting.image_sources import find_images
+from retune.pipeline.app.predicting.model import RunModel
 from retune.pipeline.datasets.ingest import IngestPlan, read_dataset
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.store import FeatureStore

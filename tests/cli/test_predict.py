@@ -111,7 +111,7 @@ def test_files_hold_what_is_printed(place: Path, tmp_path: Path, suffix: str) ->
 def test_a_file_that_was_cut_short_keeps_its_rows(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from retune.pipeline.app.model import RunModel
+    from retune.pipeline.app.predicting.model import RunModel
 
     whole = RunModel.stream
 

@@ -10,6 +10,7 @@ from retune.store.errors import ConfigurationError
 
 from ..problem.config import TrainConfig
 from ..problem.contract import read_options
+from ..problem.seeds import stream_seed
 from ..training.hook import Hook
 from ..training.model import AdaptedModel, masked_loss
 from ..training.optimiser import FlatAdam
@@ -47,7 +48,7 @@ class ElasticWeights(Hook):
                 "Use a finite strength of at least 0 and at least one row.",
             )
         self._options = options
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(stream_seed(seed, "fisher"))
         self._sums: dict[str, Tensor] = {}
 
     def before_step(self, optimiser: FlatAdam) -> None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from retune.store.errors import TrainingError
@@ -11,12 +13,18 @@ from ..problem.config import TrainConfig
 from ..problem.contract import Problem, read_options
 from ..problem.features import Prompts
 from ..problem.scenarios import Task
+from ..stats.calibration import Line, platt
 from ..training.hook import Hook
 from ..training.model import AdaptedModel
 from ..training.threads import few_threads
 from ..training.trainer import Trainer, build_model
 
 __all__ = ["Finetune"]
+
+#: Rows that are turned into float32 at a time.
+_BLOCK = 16_384
+#: The logit as it was trained, which a fit to few labels stays near.
+_AS_TRAINED = Line(1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Finetune:
         )
         self._problem = problem
         self._trainer = Trainer(self.model, problem, self._hook(problem.config))
+        self._shown = np.zeros(len(problem.features.findings), dtype=bool)
 
     @staticmethod
     def build_model(
@@ -58,10 +67,27 @@ class Finetune:
         batch_size = self._problem.config.batch_size
         with few_threads(batch_size, self._problem.features.embedding.shape):
             self._trainer.learn(task)
+            self._shown |= task.mask.any(axis=0)
+            self._calibrate()
+
+    def _calibrate(self) -> None:
+        """Probabilities by validation labels of the findings that were shown so far."""
+        features, targets = self._problem.features, self._problem.targets
+        rows, model = features.rows("validation"), self.model
+        x = torch.from_numpy(features.embedding[rows]).to(self._problem.device)
+        model.eval()
+        with torch.inference_mode():
+            parts = [model.logits(part.float()) for part in torch.split(x, _BLOCK)]
+        logits = torch.cat(parts).double().cpu().numpy()
+        for k in np.flatnonzero(self._shown):
+            seen = targets.observed[rows, k]
+            positive = targets.value[rows[seen], k] > 0
+            line = platt(logits[seen, k], positive, _AS_TRAINED)
+            model.slope[k], model.offset[k] = line.slope, line.offset
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments, the random generator, and what the hook keeps."""
-        return self._trainer.state()
+        return self._trainer.state() | {"shown": torch.from_numpy(self._shown.copy())}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state.
@@ -71,6 +97,9 @@ class Finetune:
         """
         try:
             self._trainer.restore(state)
+            # States of before probabilities were calibrated have none.
+            shown = state.get("shown", torch.zeros(len(self._shown), dtype=torch.bool))
+            self._shown = shown.cpu().numpy().copy()
         except (KeyError, RuntimeError, ValueError, IndexError) as error:
             raise TrainingError(
                 f"the state does not fit these adaptors: {error}",

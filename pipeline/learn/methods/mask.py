@@ -34,7 +34,7 @@ class UpdateMask(Hook):
     """RE-tune's update masks: small changes of weights are undone, from task 2 on.
 
     Per tensor, with d = |w − w_old|, entries with d < min d + θ(max d − min d) go back
-    to w_old (METHOD §4).
+    to w_old (docs/method.md, "mask").
     """
 
     def __init__(self, options: UpdateMaskOptions) -> None:

@@ -11,6 +11,7 @@ from retune.store.errors import ConfigurationError
 
 from ..problem.config import TrainConfig
 from ..problem.contract import read_options
+from ..problem.seeds import stream_seed
 from ..training.hook import Hook
 from ..training.model import AdaptedModel, masked_loss
 from ..training.optimiser import FlatAdam
@@ -46,7 +47,7 @@ class Replay(Hook):
                 "Use a budget of at least 1 and a finite weight.",
             )
         self._options = options
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator().manual_seed(stream_seed(seed, "replay"))
         self._kept: dict[str, Tensor] = {}
 
     def extra_loss(

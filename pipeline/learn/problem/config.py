@@ -45,6 +45,9 @@ class TrainConfig:
         epoch_steps: Steps in a pass, at most; a larger task's pass is a sample of it.
         patience: Stop a task after so many passes without a better validation loss and
             go back to the best; 0: train all epochs and keep the last.
+        caution: Labels at which a task moves the weights half of the way that it
+            trained them, n of them n/(n + caution) of it; 0: all the way. They are
+            counted by `training.trainer.telling_labels`.
         seed: Of weights and batches.
         precision: A name in `PRECISIONS`.
         shuffle: ``rows``, or ``blocks`` for vectors that stay in a file.
@@ -63,6 +66,7 @@ class TrainConfig:
     epochs: int = 200
     epoch_steps: int = 100
     patience: int = 20
+    caution: float = 100.0
     seed: int = 0
     precision: str = "float32"
     shuffle: Shuffle = "rows"
@@ -90,6 +94,7 @@ PRESETS: Mapping[str, TrainConfig] = {
         epochs=10,
         epoch_steps=1_000_000,
         patience=0,
+        caution=0.0,
         seed=27,
     ),
 }
@@ -119,6 +124,11 @@ def preset(name: str, **changes: object) -> TrainConfig:
         raise ConfigurationError(
             f"--learning-rate {config.learning_rate:g} is no positive finite number",
             "Use a number such as 1e-3.",
+        )
+    if not 0 <= config.caution < float("inf"):
+        raise ConfigurationError(
+            f"`caution` {config.caution:g} is no finite number of at least 0",
+            "Use a number of labels such as 100, or 0 for none.",
         )
     return config
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from retune.store.errors import ConfigurationError, TrainingError
 
 from .features import PatientIds, number_patients
+from .seeds import generator
 from .targets import SOFT_TARGET, Targets
 
 __all__ = [
@@ -89,7 +90,7 @@ def patient_parts(
             "tasks without sharing one",
             "Use fewer findings (--findings), fewer --tasks, or more data.",
         )
-    shuffled = np.random.default_rng(seed).permutation(n_patients)
+    shuffled = generator(seed, "parts").permutation(n_patients)
     part_of = np.empty(n_patients, dtype=np.int64)
     for part, members in enumerate(np.array_split(shuffled, n_parts)):
         part_of[members] = part

@@ -1,53 +1,124 @@
 """From a score to a probability."""
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["platt"]
+__all__ = ["Line", "platt"]
 
-#: Logit of a score that estimates a probability, to first order about one half.
-_PLAIN = (4.0, -2.0)
+#: How far the fitted slope may be from the expected one, as a factor, and how far the
+#: middle of the logits may move: standard deviations of a normal prior.
+_FACTOR_SPREAD, _SHIFT_SPREAD = 0.5, 2.0
+#: No line is flatter than this share of the expected slope.
+_LEAST_FACTOR = 0.05
+_STEPS = 50
+
+
+class Line(NamedTuple):
+    """The logit of a score: slope times score plus offset."""
+
+    slope: float
+    offset: float
+
+    @classmethod
+    def tangent(cls, prevalence: float) -> "Line":
+        """Of scores that estimate probabilities, to first order about their mean.
+
+        Args:
+            prevalence: Between 0 and 1, exclusive.
+
+        >>> Line.tangent(0.5)
+        Line(slope=4.0, offset=-2.0)
+        """
+        slope = 1 / (prevalence * (1 - prevalence))
+        middle = float(np.log(prevalence / (1 - prevalence)))
+        return cls(slope, middle - slope * prevalence)
+
+
+#: For scores that estimate a probability, about one half.
+_PLAIN = Line.tangent(0.5)
 
 
 def platt(
-    scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_]
-) -> tuple[float, float]:
-    """Slope and offset of the logit, fitted to labels (Platt 1999).
+    scores: npt.NDArray[np.float64],
+    positive: npt.NDArray[np.bool_],
+    expected: Line | None = None,
+) -> Line:
+    """The line from score to logit, fitted to labels (Platt 1999).
 
-    The targets are Platt's smoothed ones, so that separable labels have a finite fit.
+    With an expected line the fit is pulled towards it by a normal prior: its slope by a
+    factor of 1 ± 0.5, and its height in the middle of the scores by ± 2. So a few
+    validation images move it little, many decide, and there always is a rising line.
+
+    Without one, the targets are Platt's smoothed ones, so that separable labels have a
+    finite fit; where labels of one class, or scores that fall as labels rise, give no
+    rising line, it is that of a score that already is a probability.
 
     Args:
-        scores: Shape (n,), about probabilities.
+        scores: Shape (n,).
         positive: Shape (n,).
-
-    Returns:
-        Slope, above 0, and offset. Where labels of one class, or scores that fall as
-        labels rise, give no such line, that of a score that already is a probability.
+        expected: What to believe without labels.
 
     >>> slope, offset = platt(np.array([0.0, 1, 2, 3]), np.array([0, 0, 1, 1]) > 0)
     >>> bool(slope > 0), bool(abs(slope * 1.5 + offset) < 1e-6)
     (True, True)
+    >>> platt(np.array([]), np.array([], dtype=bool), Line(30.0, 0.0))
+    Line(slope=30.0, offset=0.0)
     """
+    if expected is not None:
+        return _near(scores, positive, expected)
     n_positive = int(positive.sum())
     n_negative = len(positive) - n_positive
     spread = float(scores.std()) if len(scores) else 0.0
     if not n_positive or not n_negative or spread <= 1e-12:
         return _PLAIN
     high, low = (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2)
-    target = np.where(positive, high, low)
     middle = float(scores.mean())
     design = np.column_stack([(scores - middle) / spread, np.ones(len(scores))])
-    line = np.zeros(2)
-    line[1] = np.log((n_positive + 1) / (n_negative + 1))
-    for _ in range(50):
+    start = np.array([0.0, np.log((n_positive + 1) / (n_negative + 1))])
+    line = _newton(design, np.where(positive, high, low), start, np.zeros(2), start)
+    slope = float(line[0] / spread)
+    if not np.isfinite(line).all() or slope <= 0:
+        return _PLAIN
+    return Line(slope, float(line[1] - slope * middle))
+
+
+def _near(
+    scores: npt.NDArray[np.float64], positive: npt.NDArray[np.bool_], expected: Line
+) -> Line:
+    """The most probable line about the expected one."""
+    if not len(scores):
+        return expected
+    middle = float(scores.mean())
+    logits = expected.slope * (scores - middle)
+    height = expected.slope * middle + expected.offset
+    design = np.column_stack([logits, np.ones(len(scores))])
+    pull = np.array([_FACTOR_SPREAD, _SHIFT_SPREAD]) ** -2.0
+    about = np.array([1.0, height])
+    factor, found = _newton(design, positive.astype(float), about, pull, about)
+    if not np.isfinite(factor + found):
+        return expected
+    slope = expected.slope * max(float(factor), _LEAST_FACTOR)
+    return Line(slope, float(found) - slope * middle)
+
+
+def _newton(
+    design: npt.NDArray[np.float64],
+    target: npt.NDArray[np.float64],
+    start: npt.NDArray[np.float64],
+    pull: npt.NDArray[np.float64],
+    about: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """The logistic regression of targets, pulled towards `about`; shape (2,)."""
+    line = start.copy()
+    for _ in range(_STEPS):
         chance = 1 / (1 + np.exp(-np.clip(design @ line, -30, 30)))
         bend = (design * (chance * (1 - chance))[:, None]).T @ design
-        step = np.linalg.solve(bend + 1e-9 * np.eye(2), design.T @ (target - chance))
+        slope = design.T @ (target - chance) - pull * (line - about)
+        step = np.linalg.solve(bend + np.diag(pull) + 1e-9 * np.eye(2), slope)
         # A full Newton step may overshoot where the curve is flat.
         line += step * min(1.0, 5 / max(1e-12, float(np.abs(step).max())))
         if np.abs(step).max() < 1e-9:
             break
-    slope = float(line[0] / spread)
-    if not np.isfinite(line).all() or slope <= 0:
-        return _PLAIN
-    return slope, float(line[1] - slope * middle)
+    return line

@@ -9,6 +9,7 @@ from torch.nn import functional
 from retune.store.errors import ConfigurationError
 
 from ..plugins import named
+from ..problem.seeds import stream_seed
 from .fused import two_layers
 
 __all__ = ["ADAPTORS", "PLACEMENTS", "Adaptors", "ResidualAdaptor", "build_adaptors"]
@@ -144,7 +145,7 @@ def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
         )
     on_image, on_text = PLACEMENTS[placement]
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(stream_seed(seed, "weights"))
         image = make(dim) if on_image else nn.Identity()
         if placement == "shared":
             return Adaptors(image, image)

@@ -1,11 +1,13 @@
 """The adapted model: similarities between images and descriptions.
 
-Notation as in METHOD §1–2 of the project's design: x (D,) an image's embedding, u a
+Notation as in docs/method.md: x (D,) an image's embedding, u a
 description's; A_I and A_T the adaptors; s± the cosine of an image with a finding's
 positive or negative descriptions; z = s⁺ − s⁻ the logit.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +64,10 @@ class AdaptedModel(nn.Module):
             "prompts", torch.from_numpy(np.ascontiguousarray(prompts.embedding)).float()
         )
         self.register_buffer("membership", _membership(prompts, n_findings))
+        self.slope: Tensor
+        self.offset: Tensor
+        self.register_buffer("slope", torch.ones(n_findings))
+        self.register_buffer("offset", torch.zeros(n_findings))
         log_scale = torch.tensor(math.log(scale))
         bias = torch.zeros(n_findings)
         self.log_scale = nn.Parameter(log_scale, requires_grad=learn_scale)
@@ -76,7 +82,7 @@ class AdaptedModel(nn.Module):
         image = functional.normalize(self.adaptors.image(x).float(), dim=-1)
         text = self.adaptors.text(self.prompts)
         if self.pooling == "mean":
-            # Mean of the unnormalised outputs, then cosine (METHOD §2).
+            # Mean of the unnormalised outputs, then cosine (docs/method.md).
             pooled = functional.normalize(self.membership @ text, dim=-1)
             both = image @ pooled.T
         else:
@@ -107,11 +113,21 @@ class AdaptedModel(nn.Module):
         return logits
 
     def scores(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """s⁺ − s⁻, s⁺ and the probability, each of shape (B, K)."""
+        """s⁺ − s⁻, s⁺ and the calibrated probability, each of shape (B, K)."""
         positive, negative = self.similarities(x)
         difference = positive - negative
         logits = difference * self.log_scale.exp() + self.bias
-        return difference, positive, logits.sigmoid()
+        return difference, positive, (logits * self.slope + self.offset).sigmoid()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take what `state_dict` gave; models of before had no calibration."""
+        plain = {
+            "slope": torch.ones_like(self.slope),
+            "offset": torch.zeros_like(self.offset),
+        }
+        return super().load_state_dict(plain | dict(state_dict), strict, assign)
 
 
 def _membership(prompts: Prompts, n_findings: int) -> Tensor:

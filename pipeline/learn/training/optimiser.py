@@ -3,13 +3,15 @@
 All trained weights lie one behind the other in one tensor, and each parameter is a
 view of its part. A step is then a few operations on one vector instead of a few for
 each tensor, a copy of all weights is one copy, and a check for divergence is one check.
-(torch.optim would also load torch's compiler, two seconds at every start.)
+(An optimiser object of torch.optim would also load torch's compiler, two seconds at
+every start; its functional form does not.)
 """
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from retune.store.errors import TrainingError
 
@@ -59,14 +61,15 @@ class FlatAdam:
         size = self.learning_rate / (1 - _BETA_MEAN**self._steps)
         if size > torch.finfo(self.weights.dtype).max:
             raise diverged(self.learning_rate)
-        # What torch.optim.AdamW(fused=True) calls: one pass over memory, not ten.
-        torch._fused_adamw_(
+        # One pass over memory, not ten. It counts this step itself.
+        adamw(
             [self.weights],
             [self.gradient],
             [self._mean],
             [self._square],
             [],
-            [torch.tensor(float(self._steps), device=self.weights.device)],
+            [torch.tensor(float(self._steps - 1), device=self.weights.device)],
+            fused=True,
             lr=self.learning_rate,
             beta1=_BETA_MEAN,
             beta2=_BETA_SQUARE,

@@ -10,6 +10,8 @@ from ..problem.config import PRESETS, TrainConfig, preset, untrained
 from ..problem.contract import Problem
 from ..problem.features import Prompts
 from ..problem.scenarios import Task
+from ..problem.seeds import generator
+from ..problem.targets import SOFT_TARGET, Targets
 from .adaptors import ResidualAdaptor, build_adaptors
 from .hook import Hook
 from .model import AdaptedModel, loss_gradient, masked_loss
@@ -56,6 +58,22 @@ def look_at(model: AdaptedModel, x: Tensor, rows: Tensor) -> None:
         text.look_at(model.prompts, torch.arange(len(model.prompts)))
 
 
+def telling_labels(task: Task, targets: Targets) -> float:
+    """How many labels a task has to tell the classes apart by.
+
+    Twice those of the rarer class, added up over the findings that the task shows: of
+    balanced labels all, of labels of one class none.
+
+    >>> targets = Targets(np.array([[1.0], [0], [0], [0]], "f4"), np.ones((4, 1), bool))
+    >>> telling_labels(Task("all", np.arange(4), targets.observed), targets)
+    2.0
+    """
+    value = np.where(task.mask, targets.value[task.rows], SOFT_TARGET)
+    positives = (value > SOFT_TARGET).sum(axis=0)
+    negatives = (value < SOFT_TARGET).sum(axis=0)
+    return float(2 * np.minimum(positives, negatives).sum())
+
+
 class Trainer:
     """Learns task after task; adaptors and optimiser are carried on.
 
@@ -69,6 +87,7 @@ class Trainer:
         self, model: AdaptedModel, problem: Problem, hook: Hook | None = None
     ) -> None:
         self.model = model.to(problem.device)
+        self._problem = problem
         self._config = problem.config
         self._device = problem.device
         self._precision: torch.dtype = getattr(torch, problem.config.precision)
@@ -87,7 +106,7 @@ class Trainer:
             learning_rate=self._config.learning_rate,
             weight_decay=self._config.weight_decay,
         )
-        self._random = np.random.default_rng(self._config.seed)
+        self._random = generator(self._config.seed, "batches")
         self._tasks_learned = 0
 
     def learn(self, task: Task) -> int:
@@ -111,9 +130,10 @@ class Trainer:
             look_at(self.model, self._x, rows)
         self._hook.before_task(self.model, self._optimiser, self._tasks_learned)
         shown = torch.from_numpy(task.mask.any(axis=0))
+        start = self._optimiser.weights.clone()
         best_loss, best_weights, best_epoch = self._validation_loss(shown), None, 0
         if best_loss is not None:
-            best_weights = self._optimiser.weights.clone()
+            best_weights = start
         epoch = 0
         for epoch in range(1, self._config.epochs + 1):
             self._pass_over(rows, mask)
@@ -127,11 +147,20 @@ class Trainer:
                 break
         if best_weights is not None:
             self._optimiser.weights.copy_(best_weights)
+        self._blend(start, task)
         self._tasks_learned += 1
         self._hook.after_task(
             self.model, self._optimiser, self._x, self._targets, rows, mask
         )
         return epoch
+
+    def _blend(self, start: Tensor, task: Task) -> None:
+        """Go back towards the weights of before the task if it had few labels."""
+        if not self._config.caution:
+            return
+        n_labels = telling_labels(task, self._problem.targets)
+        share = n_labels / (n_labels + self._config.caution)
+        self._optimiser.weights.lerp_(start, 1 - share)
 
     def _pass_over(self, rows: Tensor, mask: Tensor) -> None:
         order = torch.from_numpy(

@@ -1,5 +1,6 @@
 """The stage `describe` against a real HTTP server, well-behaved and not."""
 
+import asyncio
 import getpass
 import json
 import socket
@@ -451,3 +452,28 @@ def test_requests_go_out_side_by_side_but_not_too_many(
     # Two wait until their time is up; only then is the third asked about.
     assert sorted(server.asked[:2]) == ["Edema", "Fracture"]
     assert server.asked[2:] == ["Mass"]
+
+
+def test_it_works_within_a_running_event_loop(
+    store: FeatureStore, server: ChatServer
+) -> None:
+    """As in a Jupyter cell."""
+
+    async def cell() -> str:
+        return describe(store, request(server)).set_name
+
+    assert asyncio.run(cell()) == "mine"
+    assert [row.set_name for row in list_sets(store)] == ["mine"]
+
+
+def test_an_error_comes_out_of_a_running_event_loop(
+    store: FeatureStore, server: ChatServer
+) -> None:
+    server.shutdown()
+    server.server_close()
+
+    async def cell() -> None:
+        describe(store, request(server, sampling=Sampling(retries=0)))
+
+    with pytest.raises(LanguageModelError):
+        asyncio.run(cell())

@@ -12,6 +12,8 @@ from retune.pipeline.encode.backbones.loading import load_backbone, source_of
 from retune.pipeline.mini_recipe import __main__ as recipe
 from retune.pipeline.mini_recipe import measures, pools
 from retune.pipeline.mini_recipe.training import RecipeConfig
+from retune.store import FeatureStore
+from retune.store.errors import ConfigurationError
 
 pytestmark = pytest.mark.e2e
 
@@ -96,3 +98,21 @@ def test_a_missing_pool_is_named(
     )
     with pytest.raises(SystemExit, match="nih-320"):
         recipe.main()
+
+
+def test_a_pool_that_is_left_out_leaves_no_patient_in_another(made: Path) -> None:
+    store = FeatureStore(made / "work" / "store")
+    known = {
+        name: set(one.patients)
+        for name, one in zip(
+            pools.TRAINED_POOLS, pools.read_pools(store, ["Effusion"]), strict=True
+        )
+    }
+    assert known["nih-64"] & known["nih-320"]
+    left = pools.read_pools(store, ["Effusion"], without=["nih-320"])
+    # Both tiny pools have the same patients, so that of the other nothing remains.
+    assert [len(one.patients) for one in left] == [0, len(known["demo-trained"])]
+    with pytest.raises(ConfigurationError, match="without nih-999"):
+        pools.read_pools(store, ["Effusion"], without=["nih-999"])
+    with pytest.raises(ConfigurationError, match="cannot train"):
+        pools.read_pools(store, ["Effusion"], without=list(pools.TRAINED_POOLS))

@@ -1,33 +1,35 @@
-"""`analytic`: an exact masked ridge head for each finding; nothing is forgotten.
+"""`analytic`: an exact Bayesian head for each finding; nothing is forgotten.
 
-What it keeps of a task are sums over its images (`Sums`); the weights follow from them.
-After any sequence of tasks they are those of joint training on all cells observed so
-far (METHOD §4 of the project's design). Related: ACIL, GACL, RanPAC, RAIL, L3A.
+What it keeps of a task are sums over its images (`Sums`); the weights follow from them
+(ridge.py). After any sequence of tasks they are those of joint training on all cells
+observed so far (docs/method.md). Related: ACIL, GACL, RanPAC, RAIL, L3A.
 """
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from retune.store.errors import ConfigurationError, TrainingError
 
 from ...problem.config import TrainConfig
-from ...problem.contract import Problem, Scores, read_options
+from ...problem.contract import Problem, read_options
 from ...problem.features import Prompts
 from ...problem.scenarios import Task
-from ...stats.calibration import platt
+from ...stats.calibration import Line, platt
 from ...training.threads import one_thread
 from .counted import images_digest
-from .ridge import Centred, centre, solve
+from .familiarity import alarm_limit, seen_images
+from .model import AnalyticModel, zero_shot_directions
+from .ridge import Centred, Solution, centre, solve
 from .sums import Sums, add_sums, sum_rows
 
-__all__ = ["Analytic", "AnalyticModel", "AnalyticOptions", "merge_states"]
+__all__ = ["Analytic", "AnalyticOptions", "merge_states"]
 
 
 @dataclass(frozen=True)
@@ -36,70 +38,12 @@ class AnalyticOptions:
 
     Attributes:
         projection: Random features beside the embedding itself; 0 for none.
+        alarm_rate: Share of images like those of validation that may be called unlike
+            what was trained on.
     """
 
     projection: int = 0
-
-
-class AnalyticModel(nn.Module):
-    """Linear in φ(x): the normalised embedding and, if asked for, random features.
-
-    Args:
-        zero_shot: t⁺ − t⁻ of each finding, shape (K, D).
-        projection: Fixed random directions, shape (D, M); M may be 0.
-        scale: Factor from a zero-shot score to its logit.
-    """
-
-    def __init__(self, zero_shot: Tensor, projection: Tensor, scale: float) -> None:
-        super().__init__()
-        n_findings, n_random = len(zero_shot), projection.shape[1]
-        weight = functional.pad(zero_shot, (0, n_random))
-        self.weight: Tensor
-        self.intercept: Tensor
-        self.slope: Tensor
-        self.offset: Tensor
-        self.projection: Tensor
-        self.register_buffer("weight", weight)
-        self.register_buffer("intercept", torch.zeros(n_findings))
-        self.register_buffer("slope", torch.full((n_findings,), scale))
-        self.register_buffer("offset", torch.zeros(n_findings))
-        # Drawn from the seed again, so that no file need hold it.
-        self.register_buffer("projection", projection, persistent=False)
-
-    def features(self, x: Tensor) -> Tensor:
-        """φ of embeddings of shape (B, D): shape (B, D + M)."""
-        direction = functional.normalize(x, dim=-1)
-        if not self.projection.shape[1]:
-            return direction
-        random = functional.relu(direction @ self.projection)
-        return torch.cat([direction, random], dim=-1)
-
-    def scores(self, x: Tensor) -> Scores:
-        """The ridge's answer, NaN for s⁺ which it has not, and the probability.
-
-        The answer estimates P(finding) where there were labels, and is s⁺ − s⁻ of
-        zero-shot where there were none.
-        """
-        difference = self.features(x) @ self.weight.T + self.intercept
-        probability = (difference * self.slope + self.offset).sigmoid()
-        return difference, torch.full_like(difference, torch.nan), probability
-
-
-def _zero_shot(prompts: Prompts, n_findings: int) -> Tensor:
-    """t⁺ − t⁻ with mean pooling, shape (K, D): the zero-shot score is its product."""
-    vectors = torch.from_numpy(prompts.embedding).double()
-    finding = torch.from_numpy(prompts.finding)
-    positive = torch.from_numpy(prompts.positive)
-    rows = []
-    for k in range(n_findings):
-        means = [
-            functional.normalize(
-                vectors[(finding == k) & (positive == wanted)].mean(dim=0), dim=0
-            )
-            for wanted in (True, False)
-        ]
-        rows.append(means[0] - means[1])
-    return torch.stack(rows).float()
+    alarm_rate: float = 0.01
 
 
 class Analytic:
@@ -115,6 +59,8 @@ class Analytic:
 
     def __init__(self, problem: Problem) -> None:
         features = problem.features
+        options = read_options(AnalyticOptions, problem.config, "analytic")
+        self._alarm_rate = options.alarm_rate
         self.model = self.build_model(
             problem.config,
             problem.prompts,
@@ -149,6 +95,11 @@ class Analytic:
             raise ConfigurationError(
                 f"projection={options.projection} is below 0", "Use 0 or more."
             )
+        if not 0 <= options.alarm_rate < 1:
+            raise ConfigurationError(
+                f"alarm_rate={options.alarm_rate:g} is not between 0 and 1",
+                "Use alarm_rate=0.01.",
+            )
         if config.pooling != "mean":
             raise ConfigurationError(
                 "method analytic knows only --pooling mean",
@@ -159,7 +110,8 @@ class Analytic:
         # So that all random features together weigh about as much as the embedding.
         drawn *= np.sqrt(2 / max(1, options.projection))
         projection = torch.from_numpy(drawn.astype(np.float32))
-        return AnalyticModel(_zero_shot(prompts, n_findings), projection, config.scale)
+        directions = zero_shot_directions(prompts, n_findings)
+        return AnalyticModel(directions, projection, config.scale)
 
     @one_thread()
     def learn(self, task: Task) -> None:
@@ -198,7 +150,7 @@ class Analytic:
         return found
 
     def _solve(self) -> None:
-        """Weights, intercepts and calibration from the sums."""
+        """Weights, their covariance and calibration from the sums."""
         # Matrices that the last task did not touch are not taken apart again.
         keys = [hashlib.blake2b(gram.data).digest() for gram in self._train.grams]
         self._known = {
@@ -206,30 +158,69 @@ class Analytic:
             for key, gram in zip(keys, self._train.grams, strict=True)
         }
         centred = [self._known[key] for key in keys]
-        prior = self._start * (self._problem.config.scale / 4)
-        found = solve(self._train, self._validation, prior, centred)
-        learned = np.isfinite(found.strength)
-        weights = np.where(learned[:, None], found.weights, self._start)
+        found = solve(self._train, self._start, centred)
         before = self.model.weight.clone(), self.model.intercept.clone()
-        self.model.weight.copy_(torch.from_numpy(weights))
-        self.model.intercept.copy_(torch.from_numpy(found.intercepts))
+        self._take("weight", found.weights)
+        self._take("intercept", found.intercepts)
+        self._take_covariance(found, centred)
+        self._take_familiarity()
         moved = (self.model.weight != before[0]).any(dim=1)
         moved |= self.model.intercept != before[1]
-        due = learned & (moved.cpu().numpy() | ~self._calibrated)
-        self._calibrate(due)
+        shown = self._train.grams[self._train.group, -1, -1] > 0
+        due = shown & (moved.cpu().numpy() | ~self._calibrated)
+        self._calibrate(due, found)
         self._calibrated |= due
 
-    def _calibrate(self, learned: npt.NDArray[np.bool_]) -> None:
-        """Platt's line from score to logit, on this store's validation images."""
-        rows, targets = self._validation_rows, self._problem.targets
-        x = torch.from_numpy(self._problem.features.embedding[rows])
+    def _take(self, name: str, values: npt.NDArray[Any]) -> None:
+        """Make an array the model's buffer of this name, on its device."""
+        tensor = torch.from_numpy(np.array(values))
+        setattr(self.model, name, tensor.to(self._problem.device))
+
+    def _take_covariance(self, found: Solution, centred: list[Centred | None]) -> None:
+        size = self._start.shape[1]
+        bases = [np.zeros((size, size)) if c is None else c.vectors for c in centred]
+        parts = {
+            "basis": np.stack(bases),
+            "mean": found.mean,
+            "variance": found.variance,
+            "noise": found.noise,
+            "directions": found.directions,
+        }
+        for name, values in parts.items():
+            self._take(name, values.astype(np.float32))
+        self._take("learned", found.learned)
+        self._take("group", self._train.group)
+
+    def _take_familiarity(self) -> None:
+        """The distribution of what was trained on, and how far validation lies."""
+        seen = seen_images(self._train)
+        if seen is None:
+            return
+        for name, values in zip(("centre", "whitening"), seen, strict=True):
+            self._take(name, values.astype(np.float32))
         with torch.inference_mode():
-            scores = self.model.scores(x.to(self._problem.device).float())[0]
+            distances = self.model.distance(self._validation_x()).double().cpu().numpy()
+        limit, rate = alarm_limit(distances, self._alarm_rate)
+        self.model.distance_limit.fill_(limit)
+        self.model.alarm_rate.fill_(rate)
+
+    def _validation_x(self) -> Tensor:
+        x = torch.from_numpy(self._problem.features.embedding[self._validation_rows])
+        return x.to(self._problem.device).float()
+
+    def _calibrate(self, due: npt.NDArray[np.bool_], found: Solution) -> None:
+        """The line from score to logit, on this store's validation images."""
+        rows, targets = self._validation_rows, self._problem.targets
+        with torch.inference_mode():
+            scores = self.model.scores(self._validation_x())[0]
         values = scores.double().cpu().numpy()
-        for k in np.flatnonzero(learned):
+        for k in np.flatnonzero(due):
+            line = Line(self._problem.config.scale, 0.0)
+            if found.learned[k]:  # the score already estimates the probability
+                line = Line.tangent(float(found.prevalence[k]))
             seen = targets.observed[rows, k]
-            slope, offset = platt(values[seen, k], targets.value[rows[seen], k] > 0)
-            self.model.slope[k], self.model.offset[k] = slope, offset
+            fitted = platt(values[seen, k], targets.value[rows[seen], k] > 0, line)
+            self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset
 
     def state(self) -> dict[str, Tensor]:
         """The sums, the prior, and which validation images were counted."""

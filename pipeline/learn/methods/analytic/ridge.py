@@ -1,21 +1,46 @@
-"""Ridge regression from sums, with a prior and a free intercept."""
+"""Bayesian ridge regression from sums, averaged over how far to trust the prior.
+
+For one finding, with labels y and features φ about their means:
+
+    y = Φw + noise,   noise ~ N(0, σ²),   w ~ N(α·w0, τ²I),   α ≥ 0
+
+w0 is the zero-shot direction. Two numbers say how the finding behaves, and both are
+free of the scale of features, of labels and of w0:
+
+- r, the correlation of labels with zero-shot scores that α stands for:
+  α = r·√(Σy² / Σ(Φw0)²);
+- h, the variance that the deviation from α·w0 explains, in units of the noise:
+  τ²/σ² = h·n / trace(ΦᵀΦ). At h = 0 there is no deviation: the scores rank images as
+  zero-shot does.
+
+Every pair (r, h) of a grid has a marginal likelihood, in which σ² is integrated out.
+The weights are the mean over the grid, each pair with its posterior probability; a
+single best pair would jump as one label changes. All of it follows from n, Σy², ΦᵀΦ
+and Φᵀy alone: no validation image is needed, and order and division into tasks or
+hospitals have no influence. docs/method.md says what was tried and what was chosen.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from .sums import Floats, Sums
 
-__all__ = ["PRIORS", "STRENGTHS", "Centred", "Solution", "centre", "solve"]
+__all__ = ["CORRELATIONS", "RATIOS", "Centred", "Solution", "centre", "solve"]
 
-#: Candidates for λ, in units of the mean variance of a feature times the images.
-STRENGTHS = tuple(10.0 ** (power / 2) for power in range(-8, 5))
-#: Candidates for the share of the prior that the ridge shrinks to.
-PRIORS = (1.0, 0.0)
-#: The candidate that is taken where validation says nothing. It and the rule of `solve`
-#: were chosen on folds of real radiographs with the test patients set aside: +0.045
-#: mean AUROC over the best correlation alone.
-_MIDDLE = 1.0
+#: Candidates for h, with zero-shot itself as the first.
+RATIOS = np.r_[0.0, 10.0 ** np.arange(-3, 1.01, 0.25)]
+#: Candidates for r.
+CORRELATIONS = np.r_[0.0, np.arange(0.025, 0.8, 0.05)]
+#: Prior: half a normal distribution of r with this scale,
+_CORRELATION_SCALE = 0.3
+#: the chance that zero-shot's ranking is to be kept as it is,
+_ZERO_SHOT = 0.2
+#: and otherwise a normal distribution of log10 h.
+_LOG_RATIO, _LOG_RATIO_SPREAD = -1.0, 0.5
+#: Directions in which weights differ between candidates, per finding, at most.
+_DIRECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -23,7 +48,7 @@ class Centred:
     """A_k about the mean of its images, as eigenvalues and eigenvectors.
 
     Attributes:
-        count: Observed images.
+        count: Weight of the observed images.
         mean: Of φ, shape (F,).
         values: Eigenvalues, shape (F,), rising.
         vectors: Eigenvectors in columns, shape (F, F).
@@ -37,20 +62,31 @@ class Centred:
 
 @dataclass(frozen=True)
 class Solution:
-    """Weights of K findings.
+    """The posterior of K findings; v are the eigenvectors of a finding's matrix.
 
     Attributes:
-        weights: W, shape (K, F).
+        weights: Mean of w, shape (K, F).
         intercepts: b, shape (K,).
-        strength: λ of each finding in the units of `STRENGTHS`, shape (K,); NaN
-            without data.
-        prior: Its share of the prior, one of `PRIORS`, shape (K,).
+        learned: Whether there were labels of both classes, shape (K,), bool; otherwise
+            weights are w0.
+        mean: Of the images, shape (K, F).
+        variance: Of w along v within candidates, shape (K, F).
+        noise: Variance of the intercept, shape (K,).
+        directions: Between candidates, w varies by a covariance BᵀB along v; B, shape
+            (K, `_DIRECTIONS`, F).
+        prevalence: Smoothed share of positives among observed images, shape (K,).
+        zero_shot: Posterior probability that zero-shot's ranking is kept, shape (K,).
     """
 
     weights: Floats
     intercepts: Floats
-    strength: Floats
-    prior: Floats
+    learned: npt.NDArray[np.bool_]
+    mean: Floats
+    variance: Floats
+    noise: Floats
+    directions: Floats
+    prevalence: Floats
+    zero_shot: Floats
 
 
 def centre(gram: Floats) -> Centred | None:
@@ -72,71 +108,126 @@ def centre(gram: Floats) -> Centred | None:
     return Centred(float(count), mean, np.maximum(values, 0), vectors)
 
 
-def solve(
-    train: Sums, validation: Sums, prior: Floats, centred: list[Centred | None]
-) -> Solution:
-    """W_k = (A_k + λI)⁻¹(c_k + λ w0_k) about the mean, λ chosen on validation.
-
-    For each finding alone, so that labels of other findings never move it: the λ whose
-    scores correlate best with the labels. Like AUROC that takes no notice of the
-    scores' scale, which strong penalties shrink; and it too follows from sums, so that
-    sums of several hospitals choose as all their images together would. With few
-    validation images the best of many correlations is chance: a λ ten times the
-    middle one, or a tenth, must be better by a correlation's standard error, 1/√n.
+def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution:
+    """The posterior of each finding by itself: labels of others never move it.
 
     Args:
         train: Sums of training cells.
-        validation: Sums of validation cells.
-        prior: w0, shape (K, F); findings without data get it as it is.
+        prior: w0, shape (K, F); findings without both classes get it as it is.
         centred: Of each matrix of `train`.
     """
-    candidates = [(s, p) for s in STRENGTHS for p in PRIORS]
-    far = np.abs(np.log10([s / _MIDDLE for s, _ in candidates]))
-    weights, intercepts = prior.copy(), np.zeros(len(prior))
-    chosen = np.full((len(prior), 2), np.nan)
-    for k in range(len(prior)):
+    n_findings, n_features = prior.shape
+    positives = train.moments[:, -1]
+    counts = train.grams[train.group, -1, -1]
+    found = Solution(
+        weights=prior.copy(),
+        intercepts=np.zeros(n_findings),
+        learned=np.zeros(n_findings, dtype=bool),
+        mean=np.zeros(prior.shape),
+        variance=np.zeros(prior.shape),
+        noise=np.zeros(n_findings),
+        directions=np.zeros((n_findings, _DIRECTIONS, n_features)),
+        prevalence=(positives + 1) / (counts + 2),
+        zero_shot=np.ones(n_findings),
+    )
+    for k in range(n_findings):
         base = centred[train.group[k]]
         if base is None:
             continue
-        lines = _lines(base, train.moments[k], prior[k], candidates)
-        quality = _correlations(lines, validation, k)
-        best = int(np.argmax(quality - far / np.sqrt(max(1, validation.count(k)))))
-        weights[k], intercepts[k] = lines[best, :-1], lines[best, -1]
-        chosen[k] = candidates[best]
-    return Solution(weights, intercepts, chosen[:, 0], chosen[:, 1])
+        spread = train.squares[k] - positives[k] ** 2 / base.count
+        if spread <= 1e-12 * base.count:
+            continue  # one class says nothing about what sets the classes apart
+        _solve_one(found, k, base, train.moments[k], spread, prior[k])
+    return found
 
 
-def _lines(
-    base: Centred, moment: Floats, prior: Floats, candidates: list[tuple[float, float]]
-) -> Floats:
-    """Weights and intercept of one finding for each candidate, shape (C, F+1)."""
+def _solve_one(
+    found: Solution,
+    k: int,
+    base: Centred,
+    moment: Floats,
+    spread: float,
+    prior: Floats,
+) -> None:
+    """Fill in finding k; `spread` is Σy² of the centred labels."""
     data = base.vectors.T @ (moment[:-1] - base.mean * moment[-1])
     towards = base.vectors.T @ prior
-    unit = base.values.sum() / len(base.values)
-    turned = np.stack(
-        [
-            (data + s * unit * p * towards) / (base.values + s * unit)
-            for s, p in candidates
-        ]
+    along = float((base.values * towards**2).sum())
+    shares = np.zeros(len(CORRELATIONS))
+    if along > 0:
+        shares = CORRELATIONS * np.sqrt(spread / along)
+    # Prior variance of w over σ², and by what data reduce it, shape (H, 1) and (H, F).
+    ratio = RATIOS[:, None] * base.count / base.values.sum()
+    shrunk = 1 / (1 + base.values * ratio)
+    squares = _squares(base.values, data, towards, ratio, shrunk, spread, shares)
+    chance = _posterior(squares, shrunk, base.count)
+
+    # w = fitted + α·kept; its mean is over h and α.
+    fitted, kept = data * ratio * shrunk, towards * shrunk
+    of_ratio, with_share = chance.sum(axis=1), chance @ shares
+    turned = of_ratio @ fitted + with_share @ kept
+    found.weights[k] = base.vectors @ turned
+    mean_label = moment[-1] / base.count
+    found.intercepts[k] = mean_label - found.weights[k] @ base.mean
+    found.learned[k] = True
+    found.mean[k] = base.mean
+    found.zero_shot[k] = of_ratio[0]
+    # σ² is integrated out: its mean is that of an inverse gamma distribution.
+    noise = squares / max(base.count - 3, 1)
+    found.variance[k] = (chance * noise).sum(axis=1) @ (ratio * shrunk)
+    found.noise[k] = float((chance * noise).sum()) / base.count
+    rows = _directions(chance, shares, fitted, kept, turned)
+    found.directions[k, : len(rows)] = rows
+
+
+def _squares(
+    values: Floats,
+    data: Floats,
+    towards: Floats,
+    ratio: Floats,
+    shrunk: Floats,
+    spread: float,
+    shares: Floats,
+) -> Floats:
+    """(y − αs)ᵀ(I + ΦΦᵀτ²/σ²)⁻¹(y − αs) with s = Φw0, shape (H, R)."""
+    of_labels = spread - (data**2 * ratio * shrunk).sum(axis=1)
+    of_both = (data * towards * shrunk).sum(axis=1)
+    of_scores = (values * towards**2 * shrunk).sum(axis=1)
+    found: Floats = (
+        of_labels[:, None]
+        - 2 * of_both[:, None] * shares
+        + of_scores[:, None] * shares**2
     )
-    weights = turned @ base.vectors.T
-    intercepts = moment[-1] / base.count - weights @ base.mean
-    return np.column_stack([weights, intercepts])
+    return np.maximum(found, 1e-9 * spread)
 
 
-def _correlations(lines: Floats, validation: Sums, k: int) -> Floats:
-    """Of each candidate's scores with the validation labels of finding k, shape (C,).
+def _posterior(squares: Floats, shrunk: Floats, count: float) -> Floats:
+    """Probability of each candidate, shape (H, R); they sum to 1."""
+    evidence: Floats = -0.5 * (count - 1) * np.log(squares)
+    evidence += 0.5 * np.log(shrunk).sum(axis=1)[:, None]
+    evidence -= 0.5 * (CORRELATIONS / _CORRELATION_SCALE) ** 2
+    far = (np.log10(RATIOS[1:]) - _LOG_RATIO) / _LOG_RATIO_SPREAD
+    of_ratio = np.exp(-0.5 * far**2)
+    of_ratio *= (1 - _ZERO_SHOT) / of_ratio.sum()
+    evidence += np.log(np.r_[_ZERO_SHOT, of_ratio])[:, None]
+    evidence[0, 0] = -np.inf  # no deviation from nothing: no scores at all
+    chance = np.exp(evidence - evidence.max())
+    return np.asarray(chance / chance.sum())
 
-    0 where labels or scores do not vary.
-    """
-    gram, moment = validation.grams[validation.group[k]], validation.moments[k]
-    count, positives = gram[-1, -1], moment[-1]
-    if not 0 < positives < count:
-        return np.zeros(len(lines))
-    totals = lines @ gram[:, -1]
-    squares = ((lines @ gram) * lines).sum(axis=1) - totals**2 / count
-    products = lines @ moment - totals * positives / count
-    varies = squares > 1e-12 * count
-    label_spread = positives * (count - positives) / count
-    spread = np.sqrt(np.where(varies, squares, 1) * label_spread)
-    return np.where(varies, products / spread, 0.0)
+
+def _directions(
+    chance: Floats, shares: Floats, fitted: Floats, kept: Floats, mean: Floats
+) -> Floats:
+    """B of `Solution.directions`: how w differs between candidates."""
+    # E[ww'] over α for each h has rank two: factor it, then keep what varies most.
+    of_ratio = chance.sum(axis=1)
+    known = np.where(of_ratio > 0, of_ratio, 1)
+    share = (chance @ shares) / known
+    spread = np.sqrt(np.maximum(chance @ shares**2 / known - share**2, 0))
+    rows = np.sqrt(of_ratio)[:, None] * np.concatenate(
+        [fitted + share[:, None] * kept - mean, spread[:, None] * kept], axis=1
+    )
+    rows = rows.reshape(-1, len(mean))
+    # The eigenvectors of the small product are enough, and cost little.
+    vectors = np.linalg.eigh(rows @ rows.T).eigenvectors
+    return np.asarray(vectors.T[-_DIRECTIONS:] @ rows)

@@ -1,7 +1,8 @@
 """Sums over images from which a ridge regression follows, for findings with masks.
 
-For finding k with observed cells m_ik, features φ_i (F,) and a 1 appended to them:
-A_k = Σ_i m_ik φ_i φ_iᵀ and c_k = Σ_i m_ik y_ik φ_i (METHOD §4 of the project's design).
+For finding k with observed cells m_ik, labels y_ik, features φ_i (F,) with an appended
+1, and weights g_i of images (1 unless they are given): A_k = Σ_i m_ik g_i φ_i φ_iᵀ,
+c_k = Σ_i m_ik g_i y_ik φ_i and q_k = Σ_i m_ik g_i y_ik² (docs/method.md, "analytic").
 Sums of two sets of images, added, are the sums of their union: that is why order does
 not matter and nothing is forgotten.
 """
@@ -29,20 +30,22 @@ _WORD_FINDINGS = 64
 
 @dataclass(frozen=True)
 class Sums:
-    """A_k and c_k of K findings.
+    """A_k, c_k and q_k of K findings.
 
     Findings that were always observed on the same images share one matrix.
 
     Attributes:
         grams: Distinct A, shape (G, F+1, F+1), float64; the last row and column belong
-            to the appended 1, so that the last entry counts the images.
+            to the appended 1, so that the last entry counts the images, by weight.
         group: Which of them is A_k, shape (K,).
         moments: c_k, shape (K, F+1), float64; the last entry counts the positives.
+        squares: q_k, shape (K,), float64; with labels of 0 and 1 as many as positives.
     """
 
     grams: Floats
     group: npt.NDArray[np.int64]
     moments: Floats
+    squares: Floats
 
     @staticmethod
     def none(n_findings: int, n_features: int) -> "Sums":
@@ -52,6 +55,7 @@ class Sums:
             np.zeros((1, size, size)),
             np.zeros(n_findings, dtype=np.int64),
             np.zeros((n_findings, size)),
+            np.zeros(n_findings),
         )
 
     def count(self, finding: int) -> int:
@@ -65,11 +69,16 @@ class Sums:
             f"{prefix}.grams": torch.from_numpy(self.grams[:, upper[0], upper[1]]),
             f"{prefix}.group": torch.from_numpy(self.group.copy()),
             f"{prefix}.moments": torch.from_numpy(self.moments.copy()),
+            f"{prefix}.squares": torch.from_numpy(self.squares.copy()),
         }
 
     @staticmethod
     def from_tensors(prefix: str, tensors: Mapping[str, Tensor]) -> "Sums":
         """From `to_tensors`.
+
+        States of before Σy² was kept have labels of 0 and 1, of which it is the number
+        of positives. With the policy ``soft`` some of theirs were one half: they count
+        a little more than they should, as if labels were noisier than they are.
 
         Raises:
             TrainingError: Parts are missing, do not fit each other or are not finite.
@@ -79,6 +88,8 @@ class Sums:
             halves = tensors[f"{prefix}.grams"].numpy()
             group = tensors[f"{prefix}.group"].numpy()
             moments = tensors[f"{prefix}.moments"].numpy()
+            kept = tensors.get(f"{prefix}.squares")
+            squares = moments[..., -1] if kept is None else kept.numpy()
         except KeyError as error:
             raise TrainingError(f"the state has no part {error}", hint) from error
         size = moments.shape[-1]
@@ -88,22 +99,25 @@ class Sums:
             and halves.shape[1] == len(upper[0])
             and group.shape == moments.shape[:1]
             and group.dtype == np.int64
-            and halves.dtype == moments.dtype == np.float64
+            and halves.dtype == moments.dtype == squares.dtype == np.float64
+            and squares.shape == group.shape
             and len(group) > 0
             and 0 <= int(group.min()) <= int(group.max()) < len(halves)
         )
-        if not fits or not np.isfinite(halves).all() or not np.isfinite(moments).all():
+        numbers = (halves, moments, squares)
+        if not fits or not all(np.isfinite(one).all() for one in numbers):
             raise TrainingError(f"the {prefix} sums of the state do not fit", hint)
         grams = np.zeros((len(halves), size, size))
         grams[:, upper[0], upper[1]] = halves
         grams[:, upper[1], upper[0]] = halves
-        return Sums(grams, group.copy(), moments.copy())
+        return Sums(grams, group.copy(), moments.copy(), squares.copy())
 
 
 def add_sums(one: Sums, other: Sums) -> Sums:
     """The sums of both sets of images.
 
-    >>> sums = Sums(np.ones((1, 2, 2)), np.zeros(3, dtype=np.int64), np.ones((3, 2)))
+    >>> group = np.zeros(3, dtype=np.int64)
+    >>> sums = Sums(np.ones((1, 2, 2)), group, np.ones((3, 2)), np.ones(3))
     >>> add_sums(sums, sums).grams.tolist()
     [[[2.0, 2.0], [2.0, 2.0]]]
     """
@@ -113,7 +127,12 @@ def add_sums(one: Sums, other: Sums) -> Sums:
     grams = np.stack(
         [one.grams[first] + other.grams[second] for first, second in pairs.T]
     )
-    return Sums(grams, group.reshape(-1), one.moments + other.moments)
+    return Sums(
+        grams,
+        group.reshape(-1),
+        one.moments + other.moments,
+        one.squares + other.squares,
+    )
 
 
 def sum_rows(
@@ -122,6 +141,7 @@ def sum_rows(
     rows: npt.NDArray[np.int64],
     values: npt.NDArray[np.floating],
     mask: npt.NDArray[np.bool_],
+    weights: npt.NDArray[np.floating] | None = None,
 ) -> Sums:
     """The sums of some images: one product for each distinct mask pattern.
 
@@ -129,8 +149,9 @@ def sum_rows(
         features_of: Gives the features of some rows, shape (n, F), float.
         n_features: F.
         rows: Shape (n,).
-        values: 0 or 1 where observed, shape (n, K).
+        values: 0 or 1 where observed, or in between, shape (n, K).
         mask: Observed cells, shape (n, K).
+        weights: How often each image counts, at least 0, shape (n,); None: once.
     """
     n_findings = mask.shape[1]
     if not mask.any():
@@ -141,21 +162,28 @@ def sum_rows(
     group = group.reshape(-1)
     grams = np.zeros((columns.shape[1], n_features + 1, n_features + 1))
     moments = np.zeros((n_findings, n_features + 1))
+    squares = np.zeros(n_findings)
     block = max(1, _BLOCK_VALUES // (n_features + 1))
     buffer = np.ones((block, n_features + 1))
     for members, chosen in _products(number, columns, n_features):
         mine = np.isin(group, members)
         total = np.zeros((n_features + 1, n_features + 1))
         cells = np.ix_(chosen, mine)
-        positive = np.where(mask[cells], values[cells], 0).astype(np.float64)
+        label = np.where(mask[cells], values[cells], 0).astype(np.float64)
+        often = None if weights is None else weights[chosen, None]
+        counted = label if often is None else label * often
+        squares[mine] += (counted * label).sum(axis=0)
         for start in range(0, len(chosen), block):
             part = chosen[start : start + block]
             phi = buffer[: len(part)]
             phi[:, :-1] = features_of(rows[part])
-            total += phi.T @ phi
-            moments[mine] += positive[start : start + block].T @ phi
+            if often is None:
+                total += phi.T @ phi
+            else:
+                total += (phi * often[start : start + block]).T @ phi
+            moments[mine] += counted[start : start + block].T @ phi
         grams[members] += total
-    return Sums(grams, group, moments)
+    return Sums(grams, group, moments, squares)
 
 
 def _patterns(

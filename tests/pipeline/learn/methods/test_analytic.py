@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from learning_samples import FINDINGS, problem
 
+from retune.pipeline.learn.methods.analytic import ridge
 from retune.pipeline.learn.methods.analytic.method import Analytic, merge_states
 from retune.pipeline.learn.methods.analytic.ridge import (
-    PRIORS,
-    STRENGTHS,
+    CORRELATIONS,
+    RATIOS,
     centre,
     solve,
 )
@@ -92,60 +93,177 @@ def test_sums_are_those_of_one_image_at_a_time(
     np.testing.assert_allclose(both.grams[both.group], grams, atol=1e-10)
 
 
-@pytest.mark.parametrize("strength", [STRENGTHS[0], 0.1, STRENGTHS[-1]])
-@pytest.mark.parametrize("share", PRIORS)
-def test_weights_solve_the_penalised_least_squares(
-    strength: float, share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from retune.pipeline.learn.methods.analytic import ridge
+def _labelled(n_rows: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray, Sums]:
+    """Features far from 0, labels that depend on them, and their sums."""
+    random = np.random.default_rng(seed)
+    phi = random.normal(size=(n_rows, 6)) + 3
+    noisy = phi[:, :1] - 3 + random.normal(size=(n_rows, 1))
+    value = (noisy > 0.4).astype(np.float32)
+    every = np.ones((n_rows, 1), dtype=bool)
+    train = sum_rows(lambda rows: phi[rows], 6, np.arange(n_rows), value, every)
+    return phi, value[:, 0].astype(np.float64), train
 
-    monkeypatch.setattr(ridge, "STRENGTHS", (strength,))
-    monkeypatch.setattr(ridge, "PRIORS", (share,))
-    random = np.random.default_rng(0)
-    phi = random.normal(size=(80, 6)) + 3
-    value = (random.random((80, 1)) < 0.4).astype(np.float32)
-    prior = random.normal(size=(1, 6))
-    every = np.ones((80, 1), dtype=bool)
-    train = sum_rows(lambda rows: phi[rows], 6, np.arange(80), value, every)
-    found = solve(train, Sums.none(1, 6), prior, [centre(gram) for gram in train.grams])
+
+@pytest.mark.parametrize("ratio", [RATIOS[1], 0.1, RATIOS[-1]])
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+def test_weights_solve_the_penalised_least_squares(
+    ratio: float, correlation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one candidate, that is; a second one that cannot be is there for form."""
+    monkeypatch.setattr(ridge, "RATIOS", np.array([0.0, ratio]))
+    monkeypatch.setattr(ridge, "CORRELATIONS", np.array([correlation]))
+    monkeypatch.setattr(ridge, "_ZERO_SHOT", 1e-300)
+    phi, value, train = _labelled()
+    prior = np.random.default_rng(1).normal(size=(1, 6))
+    found = solve(train, prior, [centre(gram) for gram in train.grams])
     about = phi - phi.mean(axis=0)
-    penalty = strength * (about**2).sum() / 6
+    labels = value - value.mean()
+    share = correlation * np.sqrt((labels**2).sum() / ((about @ prior[0]) ** 2).sum())
+    penalty = (about**2).sum() / len(phi) / ratio
     expected = np.linalg.solve(
         about.T @ about + penalty * np.eye(6),
-        about.T @ (value[:, 0] - value.mean()) + penalty * share * prior[0],
+        about.T @ labels + penalty * share * prior[0],
     )
     np.testing.assert_allclose(found.weights[0], expected, atol=1e-9)
     intercept = value.mean() - expected @ phi.mean(axis=0)
     np.testing.assert_allclose(found.intercepts[0], intercept, atol=1e-9)
 
 
-def test_the_chosen_strength_has_the_best_validation_correlation() -> None:
-    random = np.random.default_rng(1)
-    phi = random.normal(size=(120, 30)) + 2
-    direction = random.normal(size=(30, 3))
-    noise = 3 * random.normal(size=(120, 3))
-    value = ((phi - 2) @ direction + noise > 0).astype(np.float32)
-    every = np.ones((60, 3), dtype=bool)
-    rows = np.arange(60)
-    train = sum_rows(lambda r: phi[r], 30, rows, value[:60], every)
-    held = sum_rows(lambda r: phi[60 + r], 30, rows, value[60:], every)
-    centred = [centre(gram) for gram in train.grams]
-    found = solve(train, held, np.zeros((3, 30)), centred)
+def test_candidates_weigh_by_the_marginal_likelihood_of_all_labels() -> None:
+    """Against the n × n covariance of the labels, from which the sums came."""
+    phi, value, train = _labelled(40)
+    prior = np.random.default_rng(1).normal(size=(1, 6))
+    found = solve(train, prior, [centre(gram) for gram in train.grams])
+    about, labels = phi - phi.mean(axis=0), value - value.mean()
+    total, along = (labels**2).sum(), ((about @ prior[0]) ** 2).sum()
+    logs, weights, variances = [], [], []
+    steps = np.exp(-0.5 * ((np.log10(RATIOS[1:]) + 1) / 0.5) ** 2)
+    chances = np.r_[0.2, 0.8 * steps / steps.sum()]
+    for ratio, chance in zip(RATIOS, chances, strict=True):
+        tau = ratio * 40 / (about**2).sum()
+        inverse = np.linalg.inv(np.eye(40) + tau * about @ about.T)
+        for correlation in CORRELATIONS:
+            if ratio == correlation == 0:
+                continue
+            start = correlation * np.sqrt(total / along) * prior[0]
+            left = labels - about @ start
+            square = left @ inverse @ left
+            logs.append(
+                np.log(chance)
+                - 0.5 * (correlation / 0.3) ** 2
+                - 39 / 2 * np.log(square)
+                + 0.5 * np.linalg.slogdet(inverse)[1]
+            )
+            weights.append(start + tau * about.T @ inverse @ left)
+            shrunk = np.linalg.inv(np.eye(6) + tau * about.T @ about)
+            variances.append(square / 37 * tau * shrunk)
+    chance = np.exp(np.array(logs) - max(logs))
+    chance /= chance.sum()
+    mean = chance @ np.array(weights)
+    np.testing.assert_allclose(found.weights[0], mean, atol=1e-9)
+    off = np.array(weights) - mean
+    covariance = np.tensordot(chance, variances, 1) + (off * chance[:, None]).T @ off
+    vectors = np.linalg.eigh(about.T @ about).eigenvectors
+    ours = np.diag(found.variance[0]) + found.directions[0].T @ found.directions[0]
+    base = centre(train.grams[0])
+    assert base is not None
+    np.testing.assert_allclose(np.abs(vectors.T @ base.vectors), np.eye(6), atol=1e-8)
+    np.testing.assert_allclose(
+        base.vectors @ ours @ base.vectors.T, covariance, atol=1e-9
+    )
 
-    about = phi[:60] - phi[:60].mean(axis=0)
-    quality = []
-    for strength in STRENGTHS:
-        penalty = strength * (about**2).sum() / 30 * np.eye(30)
-        weights = np.linalg.solve(
-            about.T @ about + penalty, about.T @ (value[:60] - value[:60].mean(axis=0))
-        )
-        scores = phi[60:] @ weights
-        quality.append(
-            [np.corrcoef(scores[:, k], value[60:, k])[0, 1] for k in range(3)]
-        )
-    far = np.abs(np.log10(STRENGTHS)) / np.sqrt(60)
-    best = np.argmax(np.array(quality) - far[:, None], axis=0)
-    assert found.strength.tolist() == [STRENGTHS[place] for place in best]
+
+def test_without_an_association_zero_shot_is_what_remains() -> None:
+    random = np.random.default_rng(3)
+    phi = random.normal(size=(400, 6))
+    value = (random.random((400, 1)) < 0.5).astype(np.float32)
+    every = np.ones((400, 1), dtype=bool)
+    train = sum_rows(lambda rows: phi[rows], 6, np.arange(400), value, every)
+    prior = np.eye(6)[:1]
+    found = solve(train, prior, [centre(gram) for gram in train.grams])
+    assert found.zero_shot[0] > 0.2  # more than before the labels were seen
+    assert found.weights[0, 0] > 0
+
+
+def test_a_weight_is_so_many_copies_of_an_image() -> None:
+    random = np.random.default_rng(0)
+    phi = random.normal(size=(30, 4))
+    value = random.choice([0.0, 0.5, 1.0], size=(30, 2)).astype(np.float32)
+    mask = random.random((30, 2)) < 0.8
+    often = random.integers(0, 4, 30)
+    rows, copies = np.arange(30), np.repeat(np.arange(30), often)
+    one = sum_rows(lambda r: phi[r], 4, rows, value, mask, often.astype(np.float64))
+    other = sum_rows(lambda r: phi[r], 4, copies, value[copies], mask[copies])
+    np.testing.assert_allclose(one.grams[one.group], other.grams[other.group])
+    np.testing.assert_allclose(one.moments, other.moments)
+    np.testing.assert_allclose(one.squares, other.squares)
+    squares = np.where(mask, value, 0) ** 2
+    np.testing.assert_allclose(one.squares, (squares * often[:, None]).sum(axis=0))
+
+
+def test_a_state_of_before_the_squares_were_kept_is_the_same_state() -> None:
+    features, prompts = problem()
+    method = _analytic(features, prompts)
+    method.learn(_joint(features))
+    state = method.state()
+    old = {name: one for name, one in state.items() if "squares" not in name}
+    assert len(old) == len(state) - 2
+    other = _analytic(features, prompts)
+    other.restore(old)
+    for name, tensor in method.model.state_dict().items():
+        assert torch.equal(tensor, other.model.state_dict()[name]), name
+
+
+def test_validation_images_move_no_weight() -> None:
+    features, prompts = problem()
+    states = features.states.copy()
+    held = features.rows("validation")
+    states[held] = 1 - states[held]
+    one = _analytic(features, prompts)
+    other = _analytic(replace(features, states=states), prompts)
+    for method in (one, other):
+        method.learn(_joint(features))
+    assert torch.equal(one.model.weight, other.model.weight)
+    assert not torch.equal(one.model.slope, other.model.slope)
+
+
+def test_the_error_bar_shrinks_with_images_and_grows_with_distance() -> None:
+    features, prompts = problem()
+    rows = features.rows("train")
+    task = _joint(features)
+    few = Task("few", task.rows[:20], task.mask[:20])
+    one, other = (_analytic(features, prompts) for _ in "ab")
+    one.learn(few)
+    other.learn(task)
+    x = torch.from_numpy(features.embedding[rows]).float()
+    with torch.inference_mode():
+        wide, narrow = one.model.uncertainty(x), other.model.uncertainty(x)
+        away = other.model.uncertainty(-x)
+    assert wide.shape == (len(rows), 3)
+    assert bool((narrow.mean(dim=0) < wide.mean(dim=0)).all())
+    assert bool((narrow.mean(dim=0) < away.mean(dim=0)).all())
+
+
+def test_distance_is_mahalanobis_and_the_limit_holds_back_validation_images() -> None:
+    features, prompts = problem()
+    method = _analytic(features, prompts, alarm_rate=0.1)
+    x = torch.from_numpy(features.embedding).float()
+    assert bool(method.model.distance(x).isnan().all())
+    assert bool(method.model.uncertainty(x).isnan().all())
+    method.learn(_joint(features))
+    rows, held = features.rows("train"), features.rows("validation")
+    phi = x / x.norm(dim=1, keepdim=True)
+    seen = phi[rows].double().numpy()
+    covariance = np.cov(seen.T, bias=True)
+    covariance += 0.1 * np.trace(covariance) / 12 * np.eye(12)
+    about = phi.double().numpy() - seen.mean(axis=0)
+    expected = np.einsum("ij,jk,ik->i", about, np.linalg.inv(covariance), about) / 12
+    with torch.inference_mode():
+        found = method.model.distance(x)
+    np.testing.assert_allclose(found, np.sqrt(expected), rtol=1e-4)
+    limit = float(method.model.distance_limit)
+    assert int((found[held] > limit).sum()) == int(0.1 * (len(held) + 1)) - 1
+    assert float(method.model.alarm_rate) == pytest.approx(0.1)
 
 
 _SCENARIOS = [
@@ -176,6 +294,7 @@ def test_after_the_last_task_it_is_its_joint_observed_twin(
     for task in tasks:
         sequence.learn(task)
     twin.learn(merge_tasks(tasks, len(features.image_id)))
+    _assert_same_weights(sequence, twin)
     rows = features.rows("test")
     one, other = (predict(m.model, features.embedding[rows]) for m in (sequence, twin))
     np.testing.assert_allclose(one.difference, other.difference, atol=1e-5)
@@ -227,14 +346,27 @@ def test_a_finding_without_data_scores_as_zero_shot() -> None:
     assert not np.allclose(found.auroc[:, 0], expected.auroc[:, 0], atol=0.1)
 
 
-def _hospitals() -> tuple[Features, Features, Features, Prompts]:
-    """Two hospitals and both as one; no patient in two."""
-    one, prompts = problem(seed=1, uncertain=0.2)
-    other, _ = problem(seed=2, uncertain=0.2)
-    other = replace(
-        other, image_id="b" + other.image_id, patient_id="b" + other.patient_id
+def test_states_of_three_hospitals_are_joint_training_on_all() -> None:
+    one, other, both, prompts = _hospitals()
+    third = replace(
+        problem(seed=3)[0],
+        image_id="c" + one.image_id,
+        patient_id="c" + one.patient_id,
     )
-    both = Features(
+    every = _joined(both, third)
+    parts = []
+    for features in (one, other, third):
+        part = _analytic(features, prompts)
+        part.learn(_joint(features))
+        parts.append(part.state())
+    together, merged = _analytic(every, prompts), _analytic(third, prompts)
+    together.learn(_joint(every))
+    merged.restore(merge_states(parts))
+    _assert_same_weights(merged, together)
+
+
+def _joined(one: Features, other: Features) -> Features:
+    return Features(
         *(
             np.concatenate([getattr(one, name), getattr(other, name)])
             for name in ("image_id", "patient_id", "split", "embedding")
@@ -242,6 +374,16 @@ def _hospitals() -> tuple[Features, Features, Features, Prompts]:
         FINDINGS,
         np.concatenate([one.states, other.states]),
     )
+
+
+def _hospitals() -> tuple[Features, Features, Features, Prompts]:
+    """Two hospitals and both as one; no patient in two."""
+    one, prompts = problem(seed=1, uncertain=0.2)
+    other, _ = problem(seed=2, uncertain=0.2)
+    other = replace(
+        other, image_id="b" + other.image_id, patient_id="b" + other.patient_id
+    )
+    both = _joined(one, other)
     return one, other, both, prompts
 
 
@@ -255,7 +397,7 @@ def _joint(features: Features) -> Task:
 def _assert_same_weights(one: Analytic, other: Analytic) -> None:
     for name in ("weight", "intercept"):
         np.testing.assert_allclose(
-            getattr(one.model, name), getattr(other.model, name), atol=1e-6
+            getattr(one.model, name), getattr(other.model, name), rtol=0, atol=1e-10
         )
 
 
@@ -299,8 +441,15 @@ def test_states_of_other_descriptions_are_not_merged() -> None:
         _analytic(one, prompts).restore(states[1])
 
 
-@pytest.mark.parametrize("part", ["grams", "group", "moments"])
-@pytest.mark.parametrize("damage", ["gone", "nan", "shape", "kind"])
+@pytest.mark.parametrize(
+    ("part", "damage"),
+    [
+        (part, damage)
+        for part in ("grams", "group", "moments", "squares")
+        for damage in ("gone", "nan", "shape", "kind")
+        if (part, damage) != ("squares", "gone")  # states of before have none
+    ],
+)
 def test_a_damaged_state_is_a_named_error(part: str, damage: str) -> None:
     features, prompts = problem()
     method = _analytic(features, prompts)

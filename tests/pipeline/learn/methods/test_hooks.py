@@ -33,7 +33,7 @@ def _move(optimiser: FlatAdam, seed: int) -> None:
 
 
 def _by_the_rule(before: np.ndarray, after: np.ndarray, theta: float) -> np.ndarray:
-    """METHOD §4, one entry at a time, for each tensor alone."""
+    """The rule of docs/method.md, one entry at a time, for each tensor alone."""
     found = after.copy()
     for part in (slice(0, 35), slice(35, 40)):
         change = np.abs(after[part] - before[part])

@@ -67,7 +67,7 @@ def _model(pooling: str = "mean", **options: object) -> AdaptedModel:
 def _slow_similarities(
     model: AdaptedModel, prompts: Prompts, x: torch.Tensor, pooling: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """METHOD's formulas, one cell at a time."""
+    """The formulas of docs/method.md, one cell at a time."""
     result = np.zeros((2, len(x), len(FINDINGS)))
     texts = model.adaptors.text(torch.from_numpy(prompts.embedding))
     for i, one in enumerate(x):

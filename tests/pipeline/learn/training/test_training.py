@@ -14,6 +14,7 @@ from retune.pipeline.learn.problem.contract import Problem
 from retune.pipeline.learn.problem.features import Features
 from retune.pipeline.learn.problem.scenarios import plan_scenario
 from retune.pipeline.learn.problem.targets import Targets, make_targets
+from retune.pipeline.learn.runs.saved_model import predict
 from retune.pipeline.learn.stats.metrics import auroc
 from retune.pipeline.learn.training.hook import Hook
 from retune.pipeline.learn.training.model import AdaptedModel
@@ -118,7 +119,7 @@ def test_test_rows_have_no_influence_bit_for_bit() -> None:
 
 def test_early_stopping_keeps_the_best_validation_weights() -> None:
     features, _ = problem(n_images=60)
-    config = replace(_QUICK, epochs=300, patience=300, learning_rate=0.05)
+    config = replace(_QUICK, epochs=300, patience=300, learning_rate=0.05, caution=0.0)
     stopped = _trained(config, features=features)
     last = _trained(replace(config, patience=0), features=features)
     targets = make_targets(features.states)
@@ -225,3 +226,47 @@ def test_presets_by_name() -> None:
     assert preset("default", epochs=None) == PRESETS["default"]
     with pytest.raises(ConfigurationError, match="--preset best"):
         preset("best")
+
+
+def test_a_task_moves_the_weights_by_a_share_that_follows_its_labels() -> None:
+    """Against the same training without caution: n/(n + caution) of the way."""
+    features, prompts = problem()
+    targets = make_targets(features.states)
+    rows = features.rows("train")
+    task = plan_scenario("joint", targets, features.patient, rows, FINDINGS).tasks[0]
+    weights = {}
+    for caution in (0.0, 60.0):
+        config = replace(_QUICK, caution=caution)
+        model = build_model(config, prompts, len(FINDINGS), 12)
+        trainer = Trainer(
+            model, Problem(features, prompts, targets, config, torch.device("cpu"))
+        )
+        if not weights:
+            weights["start"] = torch.cat(
+                [p.detach().reshape(-1).clone() for p in model.parameters()]
+            )
+        trainer.learn(task)
+        weights[str(caution)] = torch.cat(
+            [p.detach().reshape(-1) for p in model.parameters()]
+        )
+    positives = targets.value[rows].sum(axis=0)
+    n_labels = 2 * np.minimum(positives, len(rows) - positives).sum()
+    share = n_labels / (n_labels + 60)
+    expected = weights["start"] + share * (weights["0.0"] - weights["start"])
+    torch.testing.assert_close(weights["60.0"], expected)
+
+
+def test_labels_of_one_class_leave_the_default_where_it_was() -> None:
+    """`class` shows positives only: nothing that could order images."""
+    features, _ = problem()
+    zero_shot, learned = (
+        predict(_trained(replace(_QUICK, caution=c), "class"), features.embedding)
+        for c in (1e30, 100.0)
+    )
+    np.testing.assert_array_equal(zero_shot.difference, learned.difference)
+
+
+def test_a_caution_that_is_no_number_of_labels_is_named() -> None:
+    with pytest.raises(ConfigurationError, match="`caution` -1"):
+        preset("default", caution=-1.0)
+    assert preset("reference").caution == 0

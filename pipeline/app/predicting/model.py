@@ -16,18 +16,18 @@ from PIL import Image
 from retune.store import FeatureStore, Run, find_run
 from retune.store.errors import ConfigurationError
 
-from ..encode.reopened import reopen_backbone
-from ..encode.vector_stream import VectorBatch, stream_vectors
-from ..learn.runs.reopened import load_run_model
-from ..learn.runs.saved_model import SavedModel, predict
-from ..progress import Progress, ProgressCallback, silent
+from ...encode.reopened import reopen_backbone
+from ...encode.vector_stream import VectorBatch, stream_vectors
+from ...learn.runs.reopened import load_run_model
+from ...learn.runs.saved_model import SavedModel, predict
+from ...progress import Progress, ProgressCallback, silent
 from .image_sources import ImageSources, Source, find_images
 from .prediction import PREDICTION_SCHEMA, DecisionRule, ImagePrediction, to_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..encode.backbones.contract import Backbone
+    from ...encode.backbones.contract import Backbone
 
 __all__ = ["Predictions", "RunModel"]
 
@@ -122,6 +122,14 @@ class RunModel:
         return DecisionRule.of(self.saved.findings, self.saved.thresholds)
 
     def predict(
+        self,
+        items: Source | Iterable[Source],
+        progress: ProgressCallback = silent,
+    ) -> "pd.DataFrame":
+        """`predictions` as a DataFrame: a row per image and finding."""
+        return self.predictions(items, progress).frame()
+
+    def predictions(
         self,
         items: Source | Iterable[Source],
         progress: ProgressCallback = silent,

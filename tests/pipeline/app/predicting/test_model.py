@@ -10,9 +10,9 @@ from command_line import result_in, run_in
 from image_samples import write_dataset, write_tiny_backbone
 from PIL import Image
 
-from retune.pipeline.app.image_sources import find_images
-from retune.pipeline.app.model import Predictions, RunModel
-from retune.pipeline.app.prediction import PREDICTION_SCHEMA
+from retune.pipeline.app.predicting.image_sources import find_images
+from retune.pipeline.app.predicting.model import Predictions, RunModel
+from retune.pipeline.app.predicting.prediction import PREDICTION_SCHEMA
 from retune.pipeline.progress import Progress
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
@@ -55,7 +55,7 @@ def test_a_picture_gets_the_same_answer_however_it_is_given(
         given = [path, str(path), image.copy(), array, array[:, :, None],
                  np.stack([array] * 3, axis=-1), image.convert("RGBA"),
                  image.convert("P"), image.convert("CMYK")]  # fmt: skip
-        found = model.predict([*given, image])  # the last not loaded by itself
+        found = model.predictions([*given, image])  # the last not loaded by itself
     figures = _probabilities(found)
     assert len(figures) == 10
     np.testing.assert_allclose(figures, figures[:1].repeat(10, 0), atol=2e-3)
@@ -70,7 +70,7 @@ def test_16_bit_arrays_are_scaled_as_16_bit_files_are(
     grey = np.random.default_rng(0).integers(0, 4096, (40, 40), dtype=np.uint16)
     Image.fromarray(grey).save(tmp_path / "16.png")
     rgb = np.stack([grey] * 3, axis=-1)
-    figures = _probabilities(model.predict([tmp_path / "16.png", grey, rgb]))
+    figures = _probabilities(model.predictions([tmp_path / "16.png", grey, rgb]))
     np.testing.assert_allclose(figures, figures[:1].repeat(3, 0), atol=2e-3)
 
 
@@ -85,7 +85,7 @@ def test_answers_are_those_that_the_run_stored(place: Path, model: RunModel) -> 
         .fetchall()
     )
     wanted = {(str(place / "data" / path), name): value for path, name, value in rows}
-    found = model.predict(place / "data").table.to_pylist()
+    found = model.predictions(place / "data").table.to_pylist()
     got = {(row["path"], row["finding"]): row["probability"] for row in found}
     assert wanted
     for key, value in wanted.items():
@@ -95,7 +95,7 @@ def test_answers_are_those_that_the_run_stored(place: Path, model: RunModel) -> 
 def test_rows_say_threshold_decision_and_where_it_is_from(
     place: Path, model: RunModel
 ) -> None:
-    found = model.predict(str(place / "data"))
+    found = model.predictions(str(place / "data"))
     assert found.table.schema.equals(PREDICTION_SCHEMA)
     assert len(found) == 120
     for row in found.table.to_pylist():
@@ -115,7 +115,7 @@ def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:
     Image.effect_noise((64, 64), 50).save(lazy)
     lazy.write_bytes(lazy.read_bytes()[:500])
     with Image.open(lazy) as cut:
-        found = model.predict(
+        found = model.predictions(
             [
                 tmp_path / "bad.png",
                 np.zeros((4, 4)),
@@ -135,7 +135,7 @@ def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:
     ):  # fmt: skip
         assert words in error
     assert "6 images not usable" in repr(found)
-    assert len(model.predict([])) == 0
+    assert len(model.predictions([])) == 0
 
 
 def test_a_batch_is_forgotten_when_the_next_is_asked_for(

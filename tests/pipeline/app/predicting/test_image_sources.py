@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from retune.pipeline.app.image_sources import ImageSources, Source, find_images
+from retune.pipeline.app.predicting.image_sources import (
+    ImageSources,
+    Source,
+    find_images,
+)
 
 
 def _touch(folder: Path, *names: str, content: bytes = b"x") -> None:

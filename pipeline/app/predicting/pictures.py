@@ -10,9 +10,9 @@ from PIL import Image
 from retune.store import FileState, ItemFailure, content_digest
 from retune.store.errors import ImageError
 
-from ..encode.images.decode import decode_image, to_8_bit
-from ..encode.images.preprocess import Preprocess
-from ..encode.images.reading import ImageItem, ReadImage
+from ...encode.images.decode import decode_image, to_8_bit
+from ...encode.images.preprocess import Preprocess
+from ...encode.images.reading import ImageItem, ReadImage
 
 __all__ = ["Picture", "read_picture"]
 

@@ -1,0 +1,1 @@
+"""Descriptions by a language model, and the sets that they form."""

@@ -1,0 +1,1 @@
+"""Predictions of a run: what is given, a run in memory, where rows go."""

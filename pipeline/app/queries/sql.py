@@ -1,0 +1,25 @@
+"""A person's SQL over a store."""
+
+from collections.abc import Mapping, Sequence
+
+import duckdb
+
+from retune.store import FeatureStore
+
+__all__ = ["query"]
+
+
+def query(
+    store: FeatureStore,
+    text: str,
+    parameters: Sequence[object] | Mapping[str, object] | None = None,
+    *,
+    write: bool = False,
+) -> duckdb.DuckDBPyRelation:
+    """Run SQL and give the answer; see `FeatureStore.sql`.
+
+    Raises:
+        QueryError: The SQL is wrong, or writes and `write` is False.
+        StoreBusyError: Another process holds the catalog.
+    """
+    return store.sql(text, parameters, write=write)

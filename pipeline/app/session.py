@@ -1,0 +1,591 @@
+"""`Store`: what a notebook does with a feature store; each method calls one function.
+
+The command line calls the same functions; neither has logic of its own.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from retune.store import FeatureStore
+from retune.store.errors import StoreNotFoundError
+
+from ..datasets.contract import TableOptions
+from ..report.text_table import cell_text
+from .ingest import IngestRequest, IngestSummary, ingest
+from .progress_bar import notebook_bar
+from .queries.arrays import ArrayQuery, Arrays, read_arrays, torch_dataset
+from .queries.findings import FindingRow, list_findings
+from .queries.images import ImageQuery, image_table, names, to_pandas, to_polars
+from .queries.listing import Listing
+from .queries.sql import query
+from .queries.status import (
+    DatasetRow,
+    EncodedRow,
+    StoreStatus,
+    list_datasets,
+    list_encoders,
+    store_status,
+)
+from .run import Run, find
+from .run_entries import RunEntry, list_runs
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import polars as pl
+    from torch.utils.data import TensorDataset
+
+    from ..describe.describing import DescribeSummary
+    from ..encode.options import EmbedSummary
+    from ..learn.runs.external import ExternalEvaluation
+    from .compare import Comparison
+
+__all__ = ["Store", "open_store"]
+
+Names = str | Sequence[str] | None
+PathLike = str | os.PathLike[str]
+
+
+def open_store(path: PathLike = "feature-store", *, create: bool = False) -> "Store":
+    """Open a feature store.
+
+    Args:
+        path: Its folder.
+        create: Make an empty one if there is none.
+
+    Raises:
+        StoreNotFoundError: There is none, and `create` is False.
+        StoreVersionError: It has a newer format than this version reads.
+        StoreWriteError: It cannot be made.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "store"
+        >>> len(open_store(folder, create=True).datasets)
+        0
+    """
+    if create:
+        return Store(FeatureStore.create(path))
+    try:
+        return Store(FeatureStore(path))
+    except StoreNotFoundError as error:
+        raise StoreNotFoundError(
+            error.message, f"Make one: retune.open({os.fspath(path)!r}, create=True)."
+        ) from error
+
+
+class Store:
+    """A feature store: datasets, encoders and runs, with all that is done with them.
+
+    `retune.open` gives one.
+
+    Attributes:
+        feature_store: The store's own door, for what has no method here.
+
+    Example:
+        >>> import tempfile
+        >>> store = open_store(Path(tempfile.mkdtemp()) / "store", create=True)
+        >>> store.sql("SELECT count(*) FROM images").fetchall()
+        [(0,)]
+    """
+
+    def __init__(self, feature_store: FeatureStore) -> None:
+        self.feature_store = feature_store
+
+    @property
+    def path(self) -> Path:
+        """The store's folder."""
+        return self.feature_store.path
+
+    # What goes in.
+
+    def ingest(
+        self,
+        root: PathLike,
+        layout: str | None = None,
+        *,
+        dataset: str | None = None,
+        split_seed: int = 0,
+        ignore_official_splits: bool = False,
+        moved: bool = False,
+        pseudonymize: PathLike | None = None,
+        file: str | None = None,
+        path_column: str | None = None,
+        patient_column: str | None = None,
+        study_column: str | None = None,
+        view_column: str | None = None,
+        sex_column: str | None = None,
+        age_column: str | None = None,
+        split_column: str | None = None,
+        findings: Names = None,
+        votes: str | None = None,
+        patient_is_image: bool = False,
+        progress: bool = False,
+    ) -> IngestSummary:
+        """Read a dataset's label table; no image is opened.
+
+        Args:
+            root: Folder with the label table and the images.
+            layout: Its layout, such as ``nih``; None: it is recognised.
+            dataset: Name in the store; None: the layout's.
+            split_seed: Seed of the patient-disjoint splits.
+            ignore_official_splits: Divide all patients by their hash.
+            moved: The dataset lies in another folder than before.
+            pseudonymize: File with the key that turns ids into pseudonyms.
+            file: The label table, if `root` has several.
+            path_column: Layout ``table``: the column with the image paths.
+            patient_column: The column with the patient ids.
+            study_column: The column with the study ids.
+            view_column: The column with the views.
+            sex_column: The column with the sexes.
+            age_column: The column with the ages in years.
+            split_column: The column with the official split.
+            findings: The finding columns.
+            votes: Layout ``vindr``, of readers: any, majority, all or soft.
+            patient_is_image: There are no patient ids; each image is a patient.
+            progress: Show what is odd but usable while it is read.
+
+        Example:
+            store.ingest("/data/nih", layout="nih")
+        """
+        request = IngestRequest(
+            Path(root),
+            layout,
+            dataset,
+            TableOptions(
+                file=file,
+                path_column=path_column,
+                patient_column=patient_column,
+                study_column=study_column,
+                view_column=view_column,
+                sex_column=sex_column,
+                age_column=age_column,
+                split_column=split_column,
+                finding_columns=names(findings),
+                votes=votes,
+                patient_is_image=patient_is_image,
+            ),
+            split_seed=split_seed,
+            ignore_official_splits=ignore_official_splits,
+            moved=moved,
+            key_file=None if pseudonymize is None else Path(pseudonymize),
+        )
+        with notebook_bar(progress=progress) as show:
+            return ingest(self.path, request, show)
+
+    def embed(
+        self,
+        backbone: str = "mini",
+        *,
+        datasets: Names = None,
+        where: str | None = None,
+        descriptions: str | Sequence[str] = "default",
+        progress: bool = False,
+        **options: Any,
+    ) -> "EmbedSummary":
+        """Encode every image and description that has no vector of a backbone yet.
+
+        Args:
+            backbone: mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME or
+                MODEL:PRETRAINED of open_clip.
+            datasets: Only these; None for all.
+            where: A SQL condition over `images`.
+            descriptions: Sets by name, or YAML files.
+            progress: Draw a bar.
+            **options: Further fields of `EmbedOptions`, such as `device`, `precision`,
+                `batch_size`, `retry_failed` and `wait`.
+
+        Raises:
+            BackboneError: The backbone cannot be loaded.
+            StoreBusyError: Another process writes to the store.
+
+        Example:
+            store.embed("mini", progress=True)
+        """
+        from .embed import EmbedOptions, embed
+        from .queries.selection import count_selection
+
+        count_selection(self.feature_store, names(datasets), where)
+        chosen = EmbedOptions(
+            backbone=backbone,
+            datasets=names(datasets),
+            where=where,
+            description_sets=names(descriptions) or (),
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return embed(self.feature_store, chosen, show)
+
+    def describe(
+        self,
+        findings: str | Sequence[str],
+        model: str,
+        base_url: str,
+        *,
+        n: int = 12,
+        set_name: str | None = None,
+        language: str = "en",
+        max_tokens: int = 75,
+        progress: bool = False,
+        **options: Any,
+    ) -> "DescribeSummary":
+        """Let a language model write descriptions of findings, and judge them.
+
+        Args:
+            findings: Names, in any language.
+            model: As the server knows it.
+            base_url: Of a server that speaks OpenAI's protocol, with /v1.
+            n: Sentences per finding and polarity.
+            set_name: Of the set; None: of the model and a digest.
+            language: ISO 639-1 code of the sentences.
+            max_tokens: Longest sentence: 75 fits CLIP, 254 BiomedCLIP.
+            progress: Draw a bar.
+            **options: Further fields of `DescribeRequest`: `sampling`, `instruction`,
+                `rounds`, `concurrency`, `accept_anyway`.
+
+        Raises:
+            LanguageModelError: The server cannot be used, or findings are unfinished.
+
+        Example:
+            store.describe(["Edema"], "llama3.1", "http://localhost:11434/v1")
+        """
+        from ..describe.validation import Requirements
+        from .describing.describe import DescribeRequest, describe
+
+        request = DescribeRequest(
+            names(findings) or (),
+            model,
+            base_url,
+            n=n,
+            requirements=Requirements(n, language, max_tokens),
+            set_name=set_name,
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return describe(self.path, request, show)
+
+    # What comes out.
+
+    def arrow(
+        self,
+        *,
+        split: str | None = None,
+        labels: bool = False,
+        vectors: bool = False,
+        where: str | None = None,
+        datasets: Names = None,
+        backbone: str | None = None,
+        fingerprint: str | None = None,
+    ) -> pa.Table:
+        """Images as an Arrow table; see `frame`.
+
+        Example:
+            store.arrow(split="test").num_rows
+        """
+        wanted = ImageQuery(
+            split, names(datasets), where, labels, vectors, backbone, fingerprint
+        )
+        return image_table(self.feature_store, wanted)
+
+    def frame(self, **query: Any) -> "pd.DataFrame":
+        """Images as a pandas DataFrame, ordered by image_id.
+
+        Args:
+            **query: `split` (train, validation, test; None for all), `labels` (a column
+                per finding: 1, 0, −1 for uncertain, nothing where unknown), `vectors`
+                (a column `embedding` with an array of shape (D,) per row; only images
+                that have one), `where` (a SQL condition over `images`), `datasets`,
+                `backbone` or `fingerprint` (whose vectors).
+
+        Raises:
+            ConfigurationError: A name is unknown, or vectors of several encoders fit.
+            QueryError: `where` is no condition.
+
+        Example:
+            df = store.frame(split="test", labels=True, vectors=True)
+        """
+        return to_pandas(self.arrow(**query))
+
+    def polars(self, **query: Any) -> "pl.DataFrame":
+        """Images as a polars DataFrame; see `frame`. Needs the extra ``polars``.
+
+        Example:
+            store.polars(split="test", labels=True)
+        """
+        return to_polars(self.arrow(**query))
+
+    def arrays(
+        self,
+        *,
+        split: str | None = None,
+        datasets: Names = None,
+        findings: Names = None,
+        **query: Any,
+    ) -> Arrays:
+        """Vectors and labels, for scikit-learn.
+
+        Args:
+            split: ``train``, ``validation`` or ``test``; None for all.
+            datasets: Only these; None for all.
+            findings: The columns of Y, in this order; None for all.
+            **query: Further fields of `ArrayQuery`: `where`, `uncertain`, `blank`,
+                `backbone`, `fingerprint`, `allow_leakage`.
+
+        Returns:
+            X, shape (N, D), float32; Y, shape (N, K), float32, NaN where a label is
+            unknown; the images as a DataFrame. The names of the K findings are its
+            attribute `findings`.
+
+        Example:
+            X, Y, images = store.arrays(split="train")
+        """
+        wanted = ArrayQuery(split, names(datasets), findings=names(findings), **query)
+        return read_arrays(self.feature_store, wanted)
+
+    def torch_dataset(self, **query: Any) -> "TensorDataset":
+        """Pairs of vector (D,) and labels (K,) for a `DataLoader`; see `arrays`.
+
+        Example:
+            DataLoader(store.torch_dataset(split="train"), batch_size=256)
+        """
+        return torch_dataset(self.arrays(**query))
+
+    def sql(
+        self,
+        text: str,
+        parameters: Sequence[object] | Mapping[str, object] | None = None,
+        *,
+        write: bool = False,
+    ) -> "duckdb.DuckDBPyRelation":
+        """Query the store in SQL: ``.df()``, ``.fetchall()``, ``.to_arrow_table()``.
+
+        Raises:
+            QueryError: The SQL is wrong, or writes and `write` is False.
+
+        Example:
+            store.sql("SELECT view, count(*) FROM images GROUP BY view").df()
+        """
+        return query(self.feature_store, text, parameters, write=write)
+
+    @property
+    def datasets(self) -> Listing[DatasetRow]:
+        """The datasets with their images, patients and splits."""
+        return list_datasets(self.feature_store)
+
+    @property
+    def findings(self) -> Listing[FindingRow]:
+        """The findings of each dataset with their labels."""
+        return list_findings(self.feature_store)
+
+    @property
+    def encoders(self) -> Listing[EncodedRow]:
+        """The encoders with their vectors."""
+        return list_encoders(self.feature_store)
+
+    @property
+    def runs(self) -> Listing[Run]:
+        """The finished runs, newest first."""
+        entries = {entry.run_id: entry for entry in list_runs(self.feature_store)}
+        runs = [Run(self.feature_store, run_id) for run_id in entries]
+        titles = list_runs(self.feature_store)[:0].columns
+        return Listing(runs, {title: _shown(entries, title) for title in titles})
+
+    def run(self, name: str) -> Run:
+        """A run by its name, its id, the beginning of the id, or ``latest``.
+
+        Raises:
+            ConfigurationError: No run, or more than one, is meant.
+
+        Example:
+            store.run("latest").summary
+        """
+        return find(self.feature_store, name)
+
+    def status(self) -> StoreStatus:
+        """What is in the store, what is not yet encoded, and whether splits leak.
+
+        Example:
+            store.status().missing
+        """
+        return store_status(self.feature_store)
+
+    # Learning.
+
+    def train(
+        self,
+        scenario: str,
+        *,
+        datasets: Names = None,
+        where: str | None = None,
+        split_seed: int | None = None,
+        descriptions: str = "default",
+        allow_leakage: bool = False,
+        allow_contaminated: bool = False,
+        findings: Names = None,
+        order: Names = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> Run:
+        """Learn a scenario over cached features, and evaluate after every task.
+
+        Args:
+            scenario: ``zero-shot``, ``joint``, ``class``, ``label`` or ``data``.
+            datasets: Only these; None for all.
+            where: A SQL condition over `images`.
+            split_seed: Divide patients anew; None: the splits of `ingest`.
+            descriptions: The description set.
+            allow_leakage: Even if splits share patients or pictures.
+            allow_contaminated: Even if the backbone was trained on them.
+            findings: Only these; None for all that can be trained.
+            order: The findings in the order of their tasks.
+            progress: Draw a bar.
+            **options: Further fields of `TrainRequest`, such as `method`, `options`,
+                `tasks`, `preset`, `epochs`, `seed`, `uncertain`, `blank`, `backbone`,
+                `continued`, `predictions`, `bounds` and `device`.
+
+        Returns:
+            The run; with `seeds` the last of them.
+
+        Example:
+            run = store.train("label", method="analytic", findings=["Edema"])
+        """
+        from ..learn.runs.selection import Selection
+        from .train import TrainRequest, train
+
+        selection = Selection(
+            datasets=names(datasets),
+            where=where,
+            split_seed=split_seed,
+            description_set=descriptions,
+            allow_leakage=allow_leakage,
+            allow_contaminated=allow_contaminated,
+        )
+        request = TrainRequest(
+            scenario,
+            selection,
+            findings=names(findings),
+            order=names(order),
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            made = train(self.feature_store, request, show)
+        return Run(self.feature_store, made[-1].run.run_id)
+
+    def evaluate(
+        self,
+        run: Run | str,
+        dataset: str | None = None,
+        *,
+        datasets: Names = None,
+        split: str = "test",
+        **options: Any,
+    ) -> "ExternalEvaluation":
+        """Evaluate a run on other images of the store.
+
+        Args:
+            run: The run, or what `run` finds it by.
+            dataset: On this dataset.
+            datasets: Or on these; None for those of the run.
+            split: ``train``, ``validation``, ``test``, or ``all`` for external data.
+            **options: Further fields of `EvaluateRequest`: `where`, `uncertain`,
+                `blank`, `allow_leakage`, `allow_contaminated`.
+
+        Example:
+            store.evaluate(run, dataset="nih64", split="all")
+        """
+        from .evaluate import EvaluateRequest, evaluate
+
+        request = EvaluateRequest(
+            self._run_id(run),
+            datasets=names(dataset if datasets is None else datasets),
+            split=split,
+            **options,
+        )
+        return evaluate(self.feature_store, request)
+
+    def compare(
+        self, first: Run | str, second: Run | str, **options: Any
+    ) -> "Comparison":
+        """Test whether two runs differ on the same test images; see `retune.compare`.
+
+        Example:
+            store.compare("baseline", "latest")
+        """
+        from .compare import compare
+
+        run_ids = self._run_id(first), self._run_id(second)
+        return compare(self.feature_store, *run_ids, **options)
+
+    def predict(
+        self,
+        run: Run | str,
+        images: Any,
+        *,
+        backbone: str | None = None,
+        device: str = "auto",
+    ) -> "pd.DataFrame":
+        """Predict findings of images that need not be in the store.
+
+        `Run.model` keeps the backbone loaded for further images.
+
+        Args:
+            run: The run, or what `run` finds it by.
+            images: Files, folders, PIL images or arrays.
+            backbone: Where the run's backbone lies now; None: where it was at `embed`.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Example:
+            store.predict("latest", ["x.png", "folder/"])
+        """
+        found = Run(self.feature_store, self._run_id(run))
+        return found.model(backbone=backbone, device=device).predict(images)
+
+    def _run_id(self, run: Run | str) -> str:
+        return run.run_id if isinstance(run, Run) else self.run(run).run_id
+
+    def __repr__(self) -> str:
+        parts: tuple[tuple[str, Iterable[str]], ...] = (
+            (
+                "datasets",
+                (f"{one.dataset} ({cell_text(one.images)})" for one in self.datasets),
+            ),
+            (
+                "encoders",
+                (
+                    f"{one.backbone} ({cell_text(one.image_vectors)} of D={one.dim})"
+                    for one in self.encoders
+                ),
+            ),
+        )
+        lines = [f"feature store {self.path}"]
+        lines += [f"  {title}: {_some(list(texts))}" for title, texts in parts]
+        runs = list_runs(self.feature_store)
+        newest = [entry.name or entry.run_id for entry in runs[:3]]
+        told = f"{len(runs):,}, newest {', '.join(newest)}" if newest else "none"
+        return "\n".join([*lines, f"  runs: {told}"])
+
+    def _repr_html_(self) -> str:
+        tables = (self.datasets, self.encoders, self.runs)
+        shown = "".join(table._repr_html_() for table in tables)
+        return f"<p>feature store {self.path.name}</p>{shown}"
+
+
+def _shown(entries: Mapping[str, RunEntry], title: str) -> Any:
+    """What a list of runs shows of one under a title."""
+    rows = Listing.of(list(entries.values()), [title])
+    cells = dict(zip(entries, (cell for (cell,) in rows.cells()), strict=True))
+    return lambda run: cells[run.run_id]
+
+
+def _some(texts: Sequence[str], shown: int = 5) -> str:
+    """The first texts; the others are counted.
+
+    >>> _some(["a", "b", "c"], 2), _some([])
+    ('a, b and 1 more', 'none')
+    """
+    more = f" and {len(texts) - shown} more" if len(texts) > shown else ""
+    return ", ".join(texts[:shown]) + more or "none"

@@ -1,0 +1,160 @@
+"""The model of `analytic`: linear, with an error bar and a sense of the familiar."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...problem.contract import Scores
+from ...problem.features import Prompts
+
+__all__ = ["AnalyticModel", "zero_shot_directions"]
+
+
+class AnalyticModel(nn.Module):
+    """Linear in φ(x): the normalised embedding and, if asked for, random features.
+
+    What is learned are weights and intercepts, in float64, and three things that
+    follow from the same sums: the covariance of each finding's weights, the
+    distribution of the images that were trained on, and the distance from it that
+    validation images keep within.
+
+    Args:
+        zero_shot: t⁺ − t⁻ of each finding, shape (K, D).
+        projection: Fixed random directions, shape (D, M); M may be 0.
+        scale: Factor from a zero-shot score to its logit.
+    """
+
+    def __init__(self, zero_shot: Tensor, projection: Tensor, scale: float) -> None:
+        super().__init__()
+        n_findings, n_random = len(zero_shot), projection.shape[1]
+        weight = functional.pad(zero_shot, (0, n_random)).double()
+        nothing = torch.zeros(0)
+        parts = {
+            "weight": weight,
+            "intercept": torch.zeros(n_findings, dtype=torch.float64),
+            "slope": torch.full((n_findings,), scale, dtype=torch.float64),
+            "offset": torch.zeros(n_findings, dtype=torch.float64),
+            # Of the weights' covariance; nothing before there were labels.
+            "learned": torch.zeros(n_findings, dtype=torch.bool),
+            "group": torch.zeros(n_findings, dtype=torch.int64),
+            "basis": nothing,
+            "mean": nothing,
+            "variance": nothing,
+            "noise": nothing,
+            "directions": nothing,
+            # Of the images trained on.
+            "centre": nothing,
+            "whitening": nothing,
+            "distance_limit": torch.tensor(torch.inf),
+            "alarm_rate": torch.zeros(()),
+        }
+        for name, tensor in parts.items():
+            self.register_buffer(name, tensor.clone())
+        # Drawn from the seed again, so that no file need hold it.
+        self.register_buffer("projection", projection, persistent=False)
+
+    weight: Tensor
+    intercept: Tensor
+    slope: Tensor
+    offset: Tensor
+    learned: Tensor
+    group: Tensor
+    basis: Tensor
+    mean: Tensor
+    variance: Tensor
+    noise: Tensor
+    directions: Tensor
+    centre: Tensor
+    whitening: Tensor
+    distance_limit: Tensor
+    alarm_rate: Tensor
+    projection: Tensor
+
+    def features(self, x: Tensor) -> Tensor:
+        """φ of embeddings of shape (B, D): shape (B, D + M)."""
+        direction = functional.normalize(x, dim=-1)
+        if not self.projection.shape[1]:
+            return direction
+        random = functional.relu(direction @ self.projection)
+        return torch.cat([direction, random], dim=-1)
+
+    def scores(self, x: Tensor) -> Scores:
+        """The ridge's answer, NaN for s⁺ which it has not, and the probability.
+
+        The answer estimates P(finding) where there were labels, and is s⁺ − s⁻ of
+        zero-shot where there were none.
+        """
+        phi = self.features(x).double()
+        difference = phi @ self.weight.T + self.intercept
+        probability = (difference * self.slope + self.offset).sigmoid()
+        return difference, torch.full_like(difference, torch.nan), probability
+
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """Posterior standard deviation of the score s⁺ − s⁻, shape (B, K).
+
+        How far the answer may be off because few images were seen that are like this
+        one; not how far a single label may be from it. NaN for a finding that had no
+        labels of both classes.
+
+        Args:
+            x: Embeddings, shape (B, D).
+        """
+        phi = self.features(x)
+        found = torch.full((len(phi), len(self.learned)), torch.nan, device=phi.device)
+        for k in torch.nonzero(self.learned)[:, 0].tolist():
+            along = (phi - self.mean[k]) @ self.basis[self.group[k]]
+            within = along.square() @ self.variance[k]
+            between = (along @ self.directions[k].T).square().sum(dim=1)
+            found[:, k] = (within + between + self.noise[k]).sqrt()
+        return found
+
+    def distance(self, x: Tensor) -> Tensor:
+        """Distance from the images trained on, shape (B,); about 1 for one of them.
+
+        Mahalanobis' distance divided by √F. Images beyond `distance_limit` are unlike
+        them: of validation images a share of `alarm_rate` is expected there. NaN if
+        nothing was trained on.
+
+        Args:
+            x: Embeddings, shape (B, D).
+        """
+        phi = self.features(x)
+        if not self.centre.numel():
+            return torch.full((len(phi),), torch.nan, device=phi.device)
+        white = (phi - self.centre) @ self.whitening
+        return white.square().mean(dim=1).sqrt()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Take what `state_dict` gave; models of before may lack the covariance."""
+        known = self.state_dict()
+        for name, tensor in state_dict.items():
+            # Sizes follow from what was learned, so that a new model cannot know them.
+            if name in known and known[name].shape != tensor.shape:
+                if known[name].numel():
+                    continue  # torch says what does not fit
+                setattr(self, name, torch.empty_like(tensor, device=known[name].device))
+        needed = {"weight", "intercept", "slope", "offset"}
+        given = {n: t for n, t in known.items() if n not in needed} | dict(state_dict)
+        return super().load_state_dict(given, strict, assign)
+
+
+def zero_shot_directions(prompts: Prompts, n_findings: int) -> Tensor:
+    """t⁺ − t⁻ with mean pooling, shape (K, D): the zero-shot score is its product."""
+    vectors = torch.from_numpy(prompts.embedding).double()
+    finding = torch.from_numpy(prompts.finding)
+    positive = torch.from_numpy(prompts.positive)
+    rows = []
+    for k in range(n_findings):
+        means = [
+            functional.normalize(
+                vectors[(finding == k) & (positive == wanted)].mean(dim=0), dim=0
+            )
+            for wanted in (True, False)
+        ]
+        rows.append(means[0] - means[1])
+    return torch.stack(rows).float()
