@@ -1,6 +1,6 @@
 """`make results`: what methods reach on real radiographs that the backbone never saw.
 
-    python tests/benchmarks/results.py STORE [--dataset nih-320] [--splits 20]
+    python tests/benchmarks/results.py STORE [--datasets nih-320] [--splits 20]
 
 STORE holds the dataset, encoded by the mini of `make mini-benchmark`. Patients are
 divided anew for each split. A figure is the mean test AUROC over findings with at least
@@ -124,6 +124,20 @@ class Split:
             figure.others.setdefault(name, []).append(float(np.nanmean(one)))
 
 
+def leave_out(features: Features, listed: Path) -> Features:
+    """Without the patients that a backbone's list names, one a line."""
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    seen = [line for line in lines if line and not line.startswith("#")]
+    kept = ~np.isin([name.split("/")[-1] for name in features.patient_id], seen)
+    return replace(
+        features,
+        **{
+            name: getattr(features, name)[kept]
+            for name in ("image_id", "patient_id", "split", "embedding", "states")
+        },
+    )
+
+
 def splits(features: Features, prompts: Prompts, n_splits: int) -> Iterator[Split]:
     """Divisions in which at least one finding can be counted."""
     positives = dict(
@@ -134,6 +148,8 @@ def splits(features: Features, prompts: Prompts, n_splits: int) -> Iterator[Spli
         anew = replace(features, split=np.asarray(resplit(ids, seed=seed), object))
         dropped = usable_findings(anew, make_targets(anew.states))
         names = [name for name in anew.findings if name not in dropped]
+        if not names:  # the split that the backbone was trained by
+            continue
         kept, texts = select_findings(anew, prompts, names)
         targets = make_targets(kept.states)
         value = targets.value[kept.rows("test")]
@@ -276,7 +292,8 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("store", type=Path)
-    parser.add_argument("--dataset", default="nih-320")
+    parser.add_argument("--datasets", default="nih-320")
+    parser.add_argument("--without-patients", type=Path, help="a backbone's list")
     parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--trained-splits", type=int, default=20)
@@ -284,8 +301,13 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
     store = FeatureStore(given.store)
-    read = load_learning_set(store, backbone=given.backbone, datasets=[given.dataset])
-    found = measure(read.features, read.prompts, given.splits, given.trained_splits)
+    read = load_learning_set(
+        store, backbone=given.backbone, datasets=given.datasets.split(",")
+    )
+    features = read.features
+    if given.without_patients is not None:
+        features = leave_out(features, given.without_patients)
+    found = measure(features, read.prompts, given.splits, given.trained_splits)
     for name, figure in found.items():
         sys.stdout.write(f"{name:<36} {figure}  [{len(figure.values)} splits]\n")
 
