@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark test lint types bench bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types bench bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,8 +53,11 @@ RADIOGRAPHS ?= ../shared/data
 mini: setup ## Train the embedded backbone anew on RADIOGRAPHS (nih-320, nih-64)
 	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode/backbones
 
-mini-benchmark: setup ## Train a mini that saw no patient of nih-320, to measure methods with; never shipped
+mini-benchmark: setup ## Train a mini that saw no patient of nih-320, for make results
 	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini-benchmark build/mini-benchmark --without nih-320
+
+results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (after make mini-benchmark)
+	$(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
 
 test: lint types $(VENV)/.developing ## Lint, types and tests
 	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90

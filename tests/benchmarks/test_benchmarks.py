@@ -8,7 +8,9 @@ import ingest_benchmark
 import learn_benchmark
 import predict_benchmark
 import pytest
+import results
 import sink_benchmark
+from learning_samples import problem
 from measuring import Row, print_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
@@ -112,3 +114,29 @@ def test_the_table_of_clip_retrieval_is_left_out_where_it_is_absent(
 
     monkeypatch.setenv("RETUNE_CLIP_RETRIEVAL", str(tmp_path / "absent"))
     assert peer_rows(tmp_path, 1) == []
+
+
+def test_results_measure_every_method_and_say_so_with_intervals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(results, "SHOTS", (16,))
+    monkeypatch.setattr(results, "SCENARIOS", ("joint", "label"))
+    features, prompts = problem(n_images=120)
+    found = results.measure(features, prompts, n_splits=1, n_trained=0)
+    assert set(found) == {
+        "zero-shot", "logistic regression, joint", "analytic, joint",
+        "analytic, label", " 16 patients, logistic regression",
+        " 16 patients, analytic",
+    }  # fmt: skip
+    assert found["analytic, label"].others["forgetting"] == [0.0]
+    for figure in found.values():
+        assert 0.5 < figure.values[0] <= 1
+        assert " to " in str(figure)
+
+
+def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> None:
+    features, _ = problem(n_images=20)
+    (tmp_path / "seen.txt").write_text("# pool: 2 patients\n3\n4\n")
+    kept = results.leave_out(features, tmp_path / "seen.txt")
+    assert len(kept.image_id) == 16
+    assert not {"3", "4"} & set(kept.patient_id)

@@ -13,6 +13,7 @@ _FACTOR_SPREAD, _SHIFT_SPREAD = 0.5, 2.0
 #: No line is flatter than this share of the expected slope.
 _LEAST_FACTOR = 0.05
 _STEPS = 50
+_SHARES = tuple(0.5**power for power in range(20))
 
 
 class Line(NamedTuple):
@@ -112,13 +113,34 @@ def _newton(
 ) -> npt.NDArray[np.float64]:
     """The logistic regression of targets, pulled towards `about`; shape (2,)."""
     line = start.copy()
+    loss = _loss(line, design, target, pull, about)
     for _ in range(_STEPS):
         chance = 1 / (1 + np.exp(-np.clip(design @ line, -30, 30)))
         bend = (design * (chance * (1 - chance))[:, None]).T @ design
         slope = design.T @ (target - chance) - pull * (line - about)
         step = np.linalg.solve(bend + np.diag(pull) + 1e-9 * np.eye(2), slope)
-        # A full Newton step may overshoot where the curve is flat.
-        line += step * min(1.0, 5 / max(1e-12, float(np.abs(step).max())))
-        if np.abs(step).max() < 1e-9:
+        step *= min(1.0, 5 / max(1e-12, float(np.abs(step).max())))
+        # A full Newton step overshoots where the curve is flat: there, a part of it.
+        for share in _SHARES:
+            moved = line + share * step
+            less = _loss(moved, design, target, pull, about)
+            if less <= loss:
+                line, loss = moved, less
+                break
+        else:
+            break
+        if np.abs(share * step).max() < 1e-9:
             break
     return line
+
+
+def _loss(
+    line: npt.NDArray[np.float64],
+    design: npt.NDArray[np.float64],
+    target: npt.NDArray[np.float64],
+    pull: npt.NDArray[np.float64],
+    about: npt.NDArray[np.float64],
+) -> float:
+    logit = design @ line
+    fit = (np.logaddexp(0, logit) - target * logit).sum()
+    return float(fit + 0.5 * (pull * (line - about) ** 2).sum())

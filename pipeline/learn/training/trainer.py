@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..problem.config import PRESETS, TrainConfig, preset, untrained
 from ..problem.contract import Problem
@@ -56,6 +56,12 @@ def look_at(model: AdaptedModel, x: Tensor, rows: Tensor) -> None:
         image.look_at(x, rows)
     if isinstance(text, ResidualAdaptor) and text is not image:
         text.look_at(model.prompts, torch.arange(len(model.prompts)))
+
+
+def starts_as_zero_shot(model: AdaptedModel) -> bool:
+    """Whether the untrained adaptors change nothing."""
+    kinds = (ResidualAdaptor, nn.Identity)
+    return all(isinstance(one, kinds) for one in model.adaptors.children())
 
 
 def telling_labels(task: Task, targets: Targets) -> float:
@@ -157,6 +163,9 @@ class Trainer:
     def _blend(self, start: Tensor, task: Task) -> None:
         """Go back towards the weights of before the task if it had few labels."""
         if not self._config.caution:
+            return
+        # Half of the way back to random weights is no better than either end.
+        if not self._tasks_learned and not starts_as_zero_shot(self.model):
             return
         n_labels = telling_labels(task, self._problem.targets)
         share = n_labels / (n_labels + self._config.caution)

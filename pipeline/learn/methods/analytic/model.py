@@ -78,8 +78,10 @@ class AnalyticModel(nn.Module):
         direction = functional.normalize(x, dim=-1)
         if not self.projection.shape[1]:
             return direction
-        random = functional.relu(direction @ self.projection)
-        return torch.cat([direction, random], dim=-1)
+        # In float64: products in float32 depend on how many rows are multiplied at a
+        # time, and the sums of two tasks would not be those of both at once.
+        random = functional.relu(direction.double() @ self.projection.double())
+        return torch.cat([direction, random.to(direction.dtype)], dim=-1)
 
     def scores(self, x: Tensor) -> Scores:
         """The ridge's answer, NaN for s⁺ which it has not, and the probability.

@@ -1,0 +1,316 @@
+"""`make results`: what methods reach on real radiographs that the backbone never saw.
+
+    python tests/benchmarks/results.py STORE [--datasets nih-320] [--splits 20]
+
+STORE holds the dataset, encoded by the mini of `make mini-benchmark`. Patients are
+divided anew for each split. A figure is the mean test AUROC over findings with at least
+20 positive images, of them at least 5 in the split's test part, and then over splits.
+Intervals are over test patients: what a patient adds to the AUROCs of all splits is
+added up before it is squared. The chance of other training patients is not in them.
+
+Every method chooses on training and validation patients only. Logistic regression
+chooses C by five folds of its training patients.
+"""
+
+import argparse
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.preprocessing import StandardScaler
+
+from retune.pipeline.datasets.splits import resplit
+from retune.pipeline.learn.methods.registry import method_named
+from retune.pipeline.learn.problem.chosen_findings import (
+    select_findings,
+    usable_findings,
+)
+from retune.pipeline.learn.problem.config import preset, untrained
+from retune.pipeline.learn.problem.contract import Model, Problem
+from retune.pipeline.learn.problem.features import Features, Prompts
+from retune.pipeline.learn.problem.prediction import Prediction
+from retune.pipeline.learn.problem.scenarios import Task, plan_scenario
+from retune.pipeline.learn.problem.targets import Targets, make_targets
+from retune.pipeline.learn.runs.from_store import load_learning_set
+from retune.pipeline.learn.runs.saved_model import predict
+from retune.pipeline.learn.stats.intervals import patient_influence
+from retune.pipeline.learn.stats.metrics import auroc, brier_score, calibration_error
+from retune.pipeline.learn.training.trainer import build_model
+from retune.store import FeatureStore
+
+Floats = npt.NDArray[np.float64]
+SHOTS = (8, 16, 32, 64, 128)
+SCENARIOS = ("joint", "label", "class", "data")
+MIN_POSITIVES, MIN_TEST_POSITIVES = 20, 5
+_STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+@dataclass
+class Figure:
+    """Means of splits, and what each patient moves their mean by."""
+
+    values: list[float] = field(default_factory=list)
+    moved: dict[str, float] = field(default_factory=dict)
+    others: dict[str, list[float]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        n = len(self.values)
+        if not n:
+            return "-"
+        half = 1.96 * np.sqrt(sum(one**2 for one in self.moved.values())) / n
+        others = "  ".join(f"{k} {np.mean(v):.3f}" for k, v in self.others.items())
+        mean = np.mean(self.values)
+        return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})  {others}"
+
+
+@dataclass(frozen=True)
+class Split:
+    """One division of the patients."""
+
+    features: Features
+    prompts: Prompts
+    targets: Targets
+    counted: npt.NDArray[np.int64]
+    seed: int
+
+    @property
+    def test(self) -> npt.NDArray[np.int64]:
+        """Test rows."""
+        return self.features.rows("test")
+
+    def problem(self, **changes: object) -> Problem:
+        """For methods."""
+        config = preset("default", seed=self.seed, **changes)
+        parts = (self.features, self.prompts, self.targets, config)
+        return Problem(*parts, torch.device("cpu"))
+
+    def auroc(self, scores: Floats) -> Floats:
+        """Of the counted findings; scores of all rows."""
+        rows = np.ix_(self.test, self.counted)
+        return auroc(
+            scores[rows], self.targets.value[rows], self.targets.observed[rows]
+        )
+
+    def enter(self, figure: Figure, scores: Floats, probability: Floats | None) -> None:
+        """Add the figures of this split."""
+        rows, patients = np.ix_(self.test, self.counted), self.features.patient_id
+        value, observed = self.targets.value[rows], self.targets.observed[rows]
+        names, number = np.unique(patients[self.test].astype(str), return_inverse=True)
+        found = patient_influence(scores[rows], value, observed, number)
+        figure.values.append(float(found.auroc.mean()))
+        for name, moved in zip(names, found.moved.mean(axis=1), strict=True):
+            figure.moved[name] = figure.moved.get(name, 0.0) + float(moved)
+        if probability is None:
+            return
+        chance = probability[rows]
+        train = self.features.rows("train")
+        constant = np.repeat(
+            self.targets.value[train].mean(axis=0)[None], len(chance), 0
+        )
+        for name, one in (
+            ("ECE", calibration_error(chance, value, observed)),
+            ("Brier", brier_score(chance, value, observed)),
+            ("constant", brier_score(constant[:, self.counted], value, observed)),
+        ):
+            figure.others.setdefault(name, []).append(float(np.nanmean(one)))
+
+
+def leave_out(features: Features, listed: Path) -> Features:
+    """Without the patients that a backbone's list names, one a line."""
+    lines = listed.read_text(encoding="utf-8").splitlines()
+    seen = [line for line in lines if line and not line.startswith("#")]
+    kept = ~np.isin([name.split("/")[-1] for name in features.patient_id], seen)
+    return replace(
+        features,
+        **{
+            name: getattr(features, name)[kept]
+            for name in ("image_id", "patient_id", "split", "embedding", "states")
+        },
+    )
+
+
+def splits(features: Features, prompts: Prompts, n_splits: int) -> Iterator[Split]:
+    """Divisions in which at least one finding can be counted."""
+    positives = dict(
+        zip(features.findings, (features.states == 1).sum(axis=0), strict=True)
+    )
+    ids = np.array([name.split("/")[-1] for name in features.patient_id])
+    for seed in range(n_splits):
+        anew = replace(features, split=np.asarray(resplit(ids, seed=seed), object))
+        dropped = usable_findings(anew, make_targets(anew.states))
+        names = [name for name in anew.findings if name not in dropped]
+        if not names:  # the split that the backbone was trained by
+            continue
+        kept, texts = select_findings(anew, prompts, names)
+        targets = make_targets(kept.states)
+        value = targets.value[kept.rows("test")]
+        enough = np.array([positives[name] >= MIN_POSITIVES for name in names])
+        enough &= value.sum(axis=0) >= MIN_TEST_POSITIVES
+        enough &= (1 - value).sum(axis=0) >= MIN_TEST_POSITIVES
+        if enough.any():
+            yield Split(kept, texts, targets, np.flatnonzero(enough), seed)
+
+
+def logistic_regression(split: Split, rows: npt.NDArray[np.int64]) -> Floats:
+    """Decision values of all rows for the counted findings; zero-shot's where it fails.
+
+    C by the mean AUROC of five folds of patients, or as many as there are positives.
+    """
+    x = split.features.embedding.astype(np.float64)
+    x = StandardScaler().fit(x[rows]).transform(x)
+    scores = zero_shot(split).difference.astype(np.float64)
+    patients = split.features.patient[rows]
+    for k in split.counted:
+        label = split.targets.value[rows, k]
+        rarer = int(min(label.sum(), (1 - label).sum()))
+        if not rarer:
+            continue
+        n_folds = min(5, rarer, len(np.unique(patients)))
+        best = _STRENGTHS[2]
+        if n_folds > 1:
+            folds = list(StratifiedGroupKFold(n_folds).split(x[rows], label, patients))
+            quality = [_of_folds(x[rows], label, folds, c) for c in _STRENGTHS]
+            best = _STRENGTHS[int(np.argmax(quality))]
+        scores[:, k] = _fitted(x[rows], label, best).decision_function(x)
+    return scores
+
+
+def _fitted(x: Floats, label: Floats, strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=500).fit(x, label)
+
+
+def _of_folds(x: Floats, label: Floats, folds: list, strength: float) -> float:  # type: ignore[type-arg]  # scikit-learn's
+    found = []
+    for fitted, held in folds:
+        if len(np.unique(label[fitted])) == len(np.unique(label[held])) == 2:
+            score = _fitted(x[fitted], label[fitted], strength).decision_function(
+                x[held]
+            )
+            observed = np.ones((len(held), 1), dtype=bool)
+            found.append(float(auroc(score[:, None], label[held, None], observed)[0]))
+    return float(np.mean(found)) if found else 0.0
+
+
+def scored(split: Split, model: Model) -> Prediction:
+    """Scores of test rows; the others are 0."""
+    return predict(model, split.features.embedding, rows=split.test)
+
+
+def zero_shot(split: Split) -> Prediction:
+    """Without adaptors."""
+    config = untrained(preset("default"))
+    shape = len(split.features.findings), split.features.embedding.shape[1]
+    return scored(split, build_model(config, split.prompts, *shape))
+
+
+def learned(
+    split: Split, name: str, tasks: tuple[Task, ...], introduced: npt.NDArray[np.int64]
+) -> tuple[Prediction, float]:
+    """The final scores of a method, and how much it forgot of the counted findings."""
+    method = method_named(name)(split.problem())
+    table = []
+    found = scored(split, method.model)
+    for task in tasks:
+        method.learn(task)
+        found = scored(split, method.model)
+        table.append(split.auroc(found.difference))
+    reached, since = np.array(table), introduced[split.counted]
+    lost = [
+        reached[since[k] - 1 : -1, k].max() - reached[-1, k]
+        for k in range(len(since))
+        if since[k] < len(tasks)
+    ]
+    return found, float(np.mean(lost)) if lost else 0.0
+
+
+def shots(split: Split, n_patients: int) -> Task:
+    """The first so many training patients in a random order, all their labels."""
+    rows = split.features.rows("train")
+    patients = np.unique(split.features.patient[rows])
+    chosen = np.random.default_rng(split.seed).permutation(patients)[:n_patients]
+    few = rows[np.isin(split.features.patient[rows], chosen)]
+    return Task(f"{n_patients} patients", few, split.targets.observed[few])
+
+
+def measure(
+    features: Features, prompts: Prompts, n_splits: int, n_trained: int
+) -> dict[str, Figure]:
+    """All figures by name; `finetune` on the first `n_trained` splits only."""
+    found: dict[str, Figure] = {}
+
+    def enter(name: str, scores: Floats, chance: Floats | None = None) -> Figure:
+        figure = found.setdefault(name, Figure())
+        split.enter(figure, scores, chance)
+        return figure
+
+    for split in splits(features, prompts, n_splits):
+        started = time.perf_counter()
+        rows = split.features.rows("train")
+        enter("zero-shot", zero_shot(split).difference)
+        enter("logistic regression, joint", logistic_regression(split, rows))
+        for name in ("analytic", "finetune"):
+            if name == "finetune" and split.seed >= n_trained:
+                continue
+            for scenario in SCENARIOS:
+                plan = plan_scenario(
+                    scenario, split.targets, split.features.patient, rows,
+                    split.features.findings, seed=split.seed,
+                )  # fmt: skip
+                last, lost = learned(split, name, plan.tasks, plan.introduced)
+                title = f"{name}, {scenario}"
+                figure = enter(title, last.difference, last.probability)
+                figure.others.setdefault("forgetting", []).append(lost)
+                if name == "finetune":
+                    enter(
+                        f"zero-shot on the splits of {title}",
+                        zero_shot(split).difference,
+                    )
+        n_patients = len(np.unique(split.features.patient[rows]))
+        for count in [n for n in SHOTS if n < n_patients]:
+            task = shots(split, count)
+            scores = logistic_regression(split, task.rows)
+            enter(f"{count:>3} patients, logistic regression", scores)
+            last, _ = learned(
+                split, "analytic", (task,), np.ones(len(split.features.findings), int)
+            )
+            enter(f"{count:>3} patients, analytic", last.difference)
+        seconds = time.perf_counter() - started
+        sys.stderr.write(f"split {split.seed}: {seconds:.0f} s\n")
+    return found
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("--datasets", default="nih-320")
+    parser.add_argument("--without-patients", type=Path, help="a backbone's list")
+    parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
+    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--trained-splits", type=int, default=20)
+    given = parser.parse_args()
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    torch.set_num_threads(1)
+    store = FeatureStore(given.store)
+    read = load_learning_set(
+        store, backbone=given.backbone, datasets=given.datasets.split(",")
+    )
+    features = read.features
+    if given.without_patients is not None:
+        features = leave_out(features, given.without_patients)
+    found = measure(features, read.prompts, given.splits, given.trained_splits)
+    for name, figure in found.items():
+        sys.stdout.write(f"{name:<36} {figure}  [{len(figure.values)} splits]\n")
+
+
+if __name__ == "__main__":
+    main()

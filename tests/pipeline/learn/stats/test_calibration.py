@@ -1,0 +1,52 @@
+"""Probabilities follow validation labels as far as there are any."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from retune.pipeline.learn.stats.calibration import Line, platt
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    n_images=st.integers(1, 120),
+    scale=st.sampled_from([1.0, 30.0, 100.0]),
+    height=st.sampled_from([-8.0, 0.0, 8.0]),
+    prevalence=st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+)
+def test_the_line_is_the_most_probable_one(
+    seed: int, n_images: int, scale: float, height: float, prevalence: float
+) -> None:
+    """Against a general optimiser; scores may be useless and far from the mark."""
+    random = np.random.default_rng(seed)
+    scores = random.normal(0, 0.15, n_images)
+    positive = random.random(n_images) < prevalence
+    expected = Line(scale, height)
+    middle = scores.mean()
+
+    def loss(factor: float, at_middle: float) -> float:
+        logit = factor * scale * (scores - middle) + at_middle
+        fit = (np.logaddexp(0, logit) - positive * logit).sum()
+        away = at_middle - scale * middle - height
+        return float(fit + 0.5 * ((factor - 1) / 0.5) ** 2 + 0.5 * (away / 2) ** 2)
+
+    best = minimize(lambda v: loss(*v), [1.0, scale * middle + height]).fun
+    found = platt(scores, positive, expected)
+    factor = found.slope / scale
+    assert factor >= 0.05 - 1e-12
+    if factor > 0.05 + 1e-9:
+        assert loss(factor, found.offset + found.slope * middle) <= best + 1e-4
+
+
+def test_few_labels_move_it_little_and_many_decide() -> None:
+    random = np.random.default_rng(0)
+    scores = random.normal(0, 1, 4000)
+    positive = random.random(4000) < 1 / (1 + np.exp(-(0.5 * scores - 2)))
+    few = platt(scores[:3], positive[:3], Line(1.0, 0.0))
+    many = platt(scores, positive, Line(1.0, 0.0))
+    assert few.slope == pytest.approx(1, abs=0.2)
+    assert many == pytest.approx((0.5, -2), abs=0.15)
+    assert platt(scores[:0], positive[:0], Line(1.0, 0.0)) == (1.0, 0.0)
