@@ -89,6 +89,12 @@ def ingest_command(
             help="Layout table: there are no patient ids; each image is a patient.",
         ),
     ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links", help="Follow links that lead out of the dataset's folder."
+        ),
+    ] = False,
     pseudonymize: Annotated[
         Path | None,
         typer.Option(
@@ -133,6 +139,7 @@ def ingest_command(
         split_seed=split_seed,
         ignore_official_splits=ignore_official_splits,
         key=None if pseudonymize is None else read_key(pseudonymize),
+        follow_links=follow_links,
     )
     for warning in plan.warnings:
         remark(f"Note: {warning}", quiet=quiet)

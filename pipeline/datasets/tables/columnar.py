@@ -13,6 +13,7 @@ from retune.store.errors import DatasetError
 
 from .delimited import TextTable
 from .image_paths import row_places
+from .listing import check_table_file
 from .packed import check_table_size
 
 __all__ = ["as_text", "parquet_columns", "read_parquet"]
@@ -31,8 +32,9 @@ def parquet_columns(file: Path) -> list[str]:
     """The column names of a Parquet file.
 
     Raises:
-        DatasetError: The file cannot be opened or is no Parquet file.
+        DatasetError: The file cannot be opened, is too large or is no Parquet file.
     """
+    check_table_size(file, check_table_file(file), is_packed=False)
     try:
         return list(pq.read_schema(file).names)
     except (OSError, pa.ArrowException) as error:
