@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from retune.store.errors import DatasetError
 from retune.store.label_states import STATE_NAMES
 
-from .tables.delimited import CONTROLS
+from .tables.delimited import CONTROLS, STEERING
 from .tables.image_paths import check_paths, row_places
 
 __all__ = [
@@ -180,7 +180,7 @@ def check_text(table: LabelTable) -> None:
                 "Repair this row.",
             )
     for finding in table.findings:
-        if not finding.isprintable():
+        if STEERING.search(finding):
             raise DatasetError(
                 f"the finding {_escaped(finding)} contains a control character",
                 "Give the finding a plain name.",

@@ -26,6 +26,7 @@ from .packed import read_file
 
 __all__ = [
     "CONTROLS",
+    "STEERING",
     "Places",
     "TextTable",
     "join_places",
@@ -35,6 +36,9 @@ __all__ = [
 
 #: Characters that steer a terminal, or the direction of what it shows, for RE2.
 CONTROLS: Final = r"[\x00-\x1f\x7f-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]"
+
+#: The same for Python's `re`.
+STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 #: Row numbers (0 = first row below the header) -> "FILE, line N" for each of them.
 Places = Callable[[Sequence[int]], list[str]]
@@ -181,7 +185,7 @@ def _header(file: Path, content: bytes) -> tuple[int, list[str]]:
             f"{file}, line {line}: the columns are separated by {separator!r}",
             "Save the table with commas between the columns.",
         )
-    odd = [name for name in names if not name.isprintable()]
+    odd = [name for name in names if STEERING.search(name)]
     if odd:
         raise DatasetError(
             f"{file}, line {line}: the column name {odd[0]!r} contains a control"
