@@ -29,7 +29,10 @@ __all__ = [
     "STEERING",
     "Places",
     "TextTable",
+    "check_encoding",
+    "check_names",
     "join_places",
+    "legible",
     "read_csv",
     "read_header",
 ]
@@ -93,7 +96,7 @@ def read_csv(file: Path) -> TextTable:
             a row cannot be read: a field too many or too few, an unclosed quote.
     """
     content = read_file(file)
-    _check_encoding(file, content)
+    check_encoding(file, content)
     line, header = _header(file, content)
     if b'"' in content:
         _check_quotes(file, content)
@@ -127,7 +130,7 @@ def read_header(file: Path) -> list[str]:
     """
     start = read_file(file, 1 << 16)
     first_lines = b"".join(start.splitlines(keepends=True)[:-1]) or start
-    _check_encoding(file, first_lines)
+    check_encoding(file, first_lines)
     return _header(file, first_lines)[1]
 
 
@@ -148,7 +151,31 @@ def join_places(tables: Sequence[TextTable]) -> Places:
     return places
 
 
-def _check_encoding(file: Path, content: bytes) -> None:
+def check_names(where: str, names: Sequence[str]) -> None:
+    """Refuse column names that would steer a terminal.
+
+    Raises:
+        DatasetError: One has a control character; it is shown escaped.
+    """
+    odd = [name for name in names if STEERING.search(name)]
+    if odd:
+        raise DatasetError(
+            f"{where}: the column name {odd[0]!a} contains a control character",
+            "Give the column a plain name.",
+        )
+
+
+def legible(error: Exception) -> str:
+    r"""What a library said, with control characters escaped.
+
+    >>> legible(ValueError("no \x1b here"))
+    'no \\x1b here'
+    """
+    said = " ".join(str(error).split())
+    return STEERING.sub(lambda found: ascii(found.group())[1:-1], said)
+
+
+def check_encoding(file: Path, content: bytes) -> None:
     """Check that a file is UTF-8 and not blank, a piece at a time."""
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     is_blank = True
@@ -185,13 +212,7 @@ def _header(file: Path, content: bytes) -> tuple[int, list[str]]:
             f"{file}, line {line}: the columns are separated by {separator!r}",
             "Save the table with commas between the columns.",
         )
-    odd = [name for name in names if STEERING.search(name)]
-    if odd:
-        raise DatasetError(
-            f"{file}, line {line}: the column name {odd[0]!r} contains a control"
-            " character",
-            "Give the column a plain name.",
-        )
+    check_names(f"{file}, line {line}", names)
     counts = Counter(names)
     twice = sorted(name for name, count in counts.items() if name and count > 1)
     if twice:
@@ -257,7 +278,8 @@ def _explain(file: Path, content: bytes, error: pa.ArrowInvalid) -> NoReturn:
     if line == 0:
         raise _no_rows(file) from error
     raise DatasetError(
-        f"{file} cannot be parsed: {error}", "Export the table again as plain CSV."
+        f"{file} cannot be parsed: {legible(error)}",
+        "Export the table again as plain CSV.",
     ) from error
 
 
