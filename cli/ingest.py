@@ -101,6 +101,12 @@ def ingest_command(
             help="Layout table: there are no patient ids; each image is a patient.",
         ),
     ] = False,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links", help="Follow links that lead out of the dataset's folder."
+        ),
+    ] = False,
     pseudonymize: Annotated[
         Path | None,
         typer.Option(
@@ -144,6 +150,7 @@ def ingest_command(
         ignore_official_splits=ignore_official_splits,
         moved=moved,
         key_file=pseudonymize,
+        follow_links=follow_links,
     )
     with progress_bar(quiet=quiet) as show:
         summary = ingest(store, request, show)

@@ -48,11 +48,12 @@ def import_command(
         ImportRequest,
         read_draft,
     )
+    from retune.pipeline.descriptions.text_file import read_text_file
     from retune.store.errors import ConfigurationError
 
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text_file(file)
+    except FileNotFoundError as error:
         raise ConfigurationError(
             f"{file}: cannot be read: {error}", "Give the path of a YAML file."
         ) from error

@@ -9,6 +9,7 @@ from retune.store import DatasetChange, FeatureStore
 
 from ..datasets.contract import TableOptions
 from ..datasets.ingest import read_dataset
+from ..datasets.layouts import known_layouts
 from ..datasets.pseudonyms import read_key
 from ..progress import Progress, ProgressCallback, silent
 
@@ -28,6 +29,7 @@ class IngestRequest:
         ignore_official_splits: Divide all patients by their hash.
         moved: The dataset lies in another folder than before.
         key_file: Its key turns patient, study and image ids into pseudonyms.
+        follow_links: Follow links that lead out of the dataset's folder.
     """
 
     root: Path
@@ -38,6 +40,7 @@ class IngestRequest:
     ignore_official_splits: bool = False
     moved: bool = False
     key_file: Path | None = None
+    follow_links: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,7 @@ def ingest(
         split_seed=request.split_seed,
         ignore_official_splits=request.ignore_official_splits,
         key=None if request.key_file is None else read_key(request.key_file),
+        follow_links=request.follow_links,
     )
     for warning in plan.warnings:
         progress(Progress("Note", 0, 0, warning))
@@ -114,6 +118,7 @@ def ingest(
             warnings=plan.warnings,
             moved=request.moved,
             key_check=plan.key_check,
+            population=known_layouts()[plan.layout].population,
         )
     rows = feature_store.sql(
         """SELECT split, count(DISTINCT patient_id), count(*) FROM images

@@ -124,6 +124,7 @@ class Store:
         findings: Names = None,
         votes: str | None = None,
         patient_is_image: bool = False,
+        follow_links: bool = False,
         progress: bool = False,
     ) -> IngestSummary:
         """Read a dataset's label table; no image is opened.
@@ -147,6 +148,7 @@ class Store:
             findings: The finding columns.
             votes: Layout ``vindr``, of readers: any, majority, all or soft.
             patient_is_image: There are no patient ids; each image is a patient.
+            follow_links: Follow links that lead out of `root`.
             progress: Show what is odd but usable while it is read.
 
         Example:
@@ -172,6 +174,7 @@ class Store:
             split_seed=split_seed,
             ignore_official_splits=ignore_official_splits,
             moved=moved,
+            follow_links=follow_links,
             key_file=None if pseudonymize is None else Path(pseudonymize),
         )
         with notebook_bar(progress=progress) as show:

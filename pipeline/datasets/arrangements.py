@@ -1,42 +1,47 @@
-"""Where the images lie: one release puts the same files into different folders."""
+"""Where the images lie: one release puts the same files into different folders.
+
+A person may hold a part of a dataset in another form, such as 20 PNG files of 15,000
+DICOM files. So each image is looked for in each of the ways in which it may lie.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
-import numpy as np
 import pyarrow as pa
 
-__all__ = ["choose_arrangement"]
+from .tables.listing import current_listing
 
-#: So many files are looked for; an arrangement is the same for all files of a release.
-_LOOKED_FOR: Final = 20
+__all__ = ["choose_arrangement"]
 
 
 def choose_arrangement(
     root: Path, arrangements: Sequence[pa.StringArray]
 ) -> pa.StringArray:
-    """The paths that are there, of several ways in which they may be.
+    """The paths that are there, of several ways in which each image may lie.
 
     Args:
         root: What the paths are relative to.
-        arrangements: At least one; each has N paths. Files are looked for at up to 20
-            rows from the first to the last.
+        arrangements: At least one; each has N paths.
 
     Returns:
-        The arrangement with most files; the first if several have as many, or none any.
+        For each image the way in which it is there; where it is in several, the one of
+        these in which most images are; where it is in none, the one in which most
+        images are of all. The first counts where several have as many.
+
+    Raises:
+        DatasetError: An image lies behind a link that leaves the root.
     """
-    n_rows = len(arrangements[0])
-    rows = np.unique(np.linspace(0, n_rows - 1, _LOOKED_FOR).astype(int)).tolist()
-    found = [
-        sum(_is_there(root, paths[row].as_py()) for row in rows)
-        for paths in arrangements
+    find = current_listing(root).find
+    wanted = [paths.to_pylist() for paths in arrangements]
+    found: list[list[str | None]] = []
+    for paths in wanted:
+        found.append([find(path) for path in paths])
+        if len(found) == 1 and None not in found[0]:
+            return pa.array(found[0], pa.string())
+    counts = [len(paths) - paths.count(None) for paths in found]
+    best_first = sorted(range(len(found)), key=lambda way: -counts[way])
+    chosen = [
+        next((found[way][row] for way in best_first if found[way][row]), path)
+        for row, path in enumerate(wanted[best_first[0]])
     ]
-    return arrangements[int(np.argmax(found))]
-
-
-def _is_there(root: Path, path: str) -> bool:
-    try:
-        return (root / path).is_file()
-    except (OSError, ValueError):  # a name that no file can have is refused later
-        return False
+    return pa.array(chosen, pa.string())

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from retune.store.errors import DatasetError
 from retune.store.label_states import STATE_NAMES
 
+from .tables.delimited import CONTROLS, STEERING
 from .tables.image_paths import check_paths, row_places
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Reader",
     "TableOptions",
     "check_label_table",
+    "check_text",
     "image_columns",
 ]
 
@@ -155,6 +157,43 @@ def check_label_table(table: LabelTable) -> None:
             "This is a fault of the reader, not of your files: please report it.",
         )
     check_paths(table.images.column("path").combine_chunks(), row_places)
+
+
+def check_text(table: LabelTable) -> None:
+    """Refuse ids, names and findings that would steer a terminal.
+
+    They are shown by many commands and pages, and no true id has such a character.
+
+    Raises:
+        DatasetError: A text has a control character, or one that turns the direction
+            of writing; the first is named, escaped, with its image.
+    """
+    images = table.images
+    for name in ("patient_id", "study_id", "view"):
+        odd = pc.match_substring_regex(images.column(name), CONTROLS)
+        if pc.any(odd).as_py():
+            row = pc.index(odd, True).as_py()
+            value, path = images.column(name)[row].as_py(), images.column("path")[row]
+            raise DatasetError(
+                f"the {name} {_escaped(value)} of {path.as_py()!r} contains a control"
+                " character",
+                "Repair this row.",
+            )
+    for finding in table.findings:
+        if STEERING.search(finding):
+            raise DatasetError(
+                f"the finding {_escaped(finding)} contains a control character",
+                "Give the finding a plain name.",
+            )
+
+
+def _escaped(text: str) -> str:
+    r"""A text that is safe to show, in quotes.
+
+    >>> _escaped("a\x1bb")
+    "'a\\x1bb'"
+    """
+    return ascii(text)
 
 
 def _image_faults(images: pa.Table) -> list[str]:

@@ -12,9 +12,11 @@ from retune.store.errors import ConfigurationError, DatasetError
 
 from .contract import LabelTable, TableOptions
 from .layouts import read_layout, recognise
-from .missing_files import missing_files, missing_warning
+from .missing_files import found_files, missing_warning
 from .pseudonyms import key_check, pseudonyms
 from .splits import assign_splits, resplit
+from .tables.image_paths import check_paths
+from .tables.listing import listing_of
 
 __all__ = ["PLAN_SCHEMA", "IngestPlan", "read_dataset"]
 
@@ -68,6 +70,7 @@ def read_dataset(
     split_seed: int = 0,
     ignore_official_splits: bool = False,
     key: bytes | None = None,
+    follow_links: bool = False,
 ) -> IngestPlan:
     """Read a data set's label tables and assign its splits. No image is opened.
 
@@ -79,17 +82,19 @@ def read_dataset(
         split_seed: Seed of the patient hash, where official splits leave a choice.
         ignore_official_splits: Split all patients by hash.
         key: Turns patient, study and image ids into pseudonyms; None leaves them.
+        follow_links: Read tables and find images also behind links that leave `root`.
 
     Raises:
         ConfigurationError: Unknown layout, option or an unusable data set name.
-        DatasetError: No such folder, an empty one, or tables that cannot be read.
+        DatasetError: No such folder, an empty one, tables that cannot be read, or a
+            link that leaves the folder.
     """
     root = _checked_root(root)
-    layout = layout or recognise(root)
-    dataset = _checked_name(layout if dataset is None else dataset)
-    table = read_layout(layout, root, options or TableOptions())
-    paths = table.images.column("path").combine_chunks()
-    missing = missing_files(root, paths)
+    with listing_of(root, follow_links=follow_links):
+        layout = layout or recognise(root)
+        dataset = _checked_name(layout if dataset is None else dataset)
+        table = read_layout(layout, root, options or TableOptions())
+        paths, missing = _on_disk(root, table)
     warnings = table.warnings
     if missing and layout != "nih":  # whose reader looks for them and has said so
         warnings = (*warnings, missing_warning(missing, len(paths)))
@@ -106,7 +111,7 @@ def read_dataset(
         dataset=dataset,
         layout=layout,
         root=root,
-        images=_planned_images(dataset, table, split, key),
+        images=_planned_images(dataset, table, paths, split, key),
         findings=table.findings,
         states=table.states,
         warnings=warnings,
@@ -128,6 +133,17 @@ def _checked_root(root: Path) -> Path:
     if empty:
         raise DatasetError(f"{root} is empty", hint)
     return root.resolve()
+
+
+def _on_disk(root: Path, table: LabelTable) -> tuple[pa.StringArray, list[str]]:
+    """Image paths as the disk spells them, and those that are not there."""
+    written = table.images.column("path").combine_chunks()
+    found = found_files(root, written)
+    pairs = list(zip(written.to_pylist(), found, strict=True))
+    paths = pa.array([there or path for path, there in pairs], pa.string())
+    if not paths.equals(written):  # two spellings may be one file
+        check_paths(paths)
+    return paths, [path for path, there in pairs if there is None]
 
 
 def _checked_name(dataset: str) -> str:
@@ -173,14 +189,20 @@ def _pseudonymized(table: LabelTable, key: bytes) -> LabelTable:
 
 
 def _planned_images(
-    dataset: str, table: LabelTable, split: np.ndarray, key: bytes | None
+    dataset: str,
+    table: LabelTable,
+    on_disk: pa.StringArray,
+    split: np.ndarray,
+    key: bytes | None,
 ) -> pa.Table:
+    """The rows to store; ids are made of the table's spelling, on any disk."""
     images = table.images
     path = images.column("path").combine_chunks()
     if key is not None:
         path = pseudonyms(key, "image", path)
     columns = {
         **{name: images.column(name) for name in images.column_names},
+        "path": on_disk,
         "image_id": pc.binary_join_element_wise(dataset, path, "/"),
         "dataset": pa.repeat(pa.scalar(dataset, pa.string()), images.num_rows),
         "split": pa.array(split.tolist(), pa.string()),

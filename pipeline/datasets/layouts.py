@@ -14,7 +14,7 @@ from typing import Final
 from retune.store.errors import ConfigurationError, DatasetError
 
 from ..findings import CHEXPERT_TOKENS, NIH_TOKENS
-from .contract import LabelTable, Reader, TableOptions, check_label_table
+from .contract import LabelTable, Reader, TableOptions, check_label_table, check_text
 from .readers.brax import find_brax_table, read_brax
 from .readers.chexpert import find_chexpert_tables, read_chexpert
 from .readers.chexpert_plus import find_chexpert_plus_table, read_chexpert_plus
@@ -47,6 +47,9 @@ class Layout:
         options: The fields of `TableOptions` that the reader understands.
         generic: Fits many tables; only considered where no other layout fits.
         tokens: How the data set writes a finding -> canonical findings.
+        population: Whose patients these are: in two datasets of one population, equal
+            ids are one patient. None: each dataset has its own. If it is left out, the
+            layout's name.
     """
 
     name: str
@@ -56,6 +59,11 @@ class Layout:
     options: frozenset[str] = frozenset({"file"})
     generic: bool = False
     tokens: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    population: str | None = ""
+
+    def __post_init__(self) -> None:
+        if self.population == "":
+            object.__setattr__(self, "population", self.name)
 
 
 def _single(tokens: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
@@ -80,7 +88,7 @@ _ALL = (
         name="nih",
         read=read_nih,
         recognises=lambda root: find_nih_table(root) is not None,
-        looks_for="Data_Entry_2017*.csv",
+        looks_for="Data_Entry_2017*.csv, or [sample/]sample_labels.csv",
         tokens=_single(NIH_TOKENS),
     ),
     Layout(
@@ -88,7 +96,8 @@ _ALL = (
         read=read_chexpert,
         recognises=_is_chexpert,
         looks_for="train.csv, valid.csv, test.csv, val_labels.csv or test_labels.csv"
-        " with the columns Path and Atelectasis, here or in CheXpert[-v1.0[-small]]/",
+        " with the columns Path and Atelectasis, here or in CheXpert[-v1.0[-small]]/ or"
+        " 'CheXpert-v1.0 batch 1 (validate & csv)'/",
         tokens=_single(CHEXPERT_TOKENS),
     ),
     Layout(
@@ -96,6 +105,7 @@ _ALL = (
         read=read_chexpert_plus,
         recognises=lambda root: find_chexpert_plus_table(root) is not None,
         looks_for="df_chexpert_plus*.csv",
+        population="chexpert",
         tokens=_single(CHEXPERT_TOKENS),
     ),
     Layout(
@@ -146,6 +156,7 @@ _ALL = (
         looks_for="a single CSV or Parquet file with a column path",
         options=frozenset(TableOptions.__dataclass_fields__) - {"votes"},
         generic=True,
+        population=None,
     ),
 )
 
@@ -209,6 +220,7 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
             "gigabytes. Otherwise use a machine with more memory.",
         ) from error
     check_label_table(table)
+    check_text(table)
     return table
 
 

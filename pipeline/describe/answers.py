@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..descriptions.sentence import Polarity
+from ..descriptions.sentence import STEERING, Polarity
 
 __all__ = ["ANSWER_SCHEMA", "Answer", "parse_answer"]
 
@@ -30,8 +30,29 @@ _HEADING: Final = re.compile(
 _STRING: Final = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
 _SINGLE: Final = re.compile(r"'([^'\n]*(?:\b'\b[^'\n]*)*)'\s*[,\]]")
 _BULLET: Final = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", re.MULTILINE)
-#: What reasoning models think aloud; drafts in it are no answer.
-_THOUGHT: Final = re.compile(r"\A\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
+#: Ends of what reasoning models think aloud: </think>, [/THINK], ◁/think▷,
+#: <|end_of_thought|>, and the begin of the channel in which the answer comes.
+_CLOSING: Final = re.compile(
+    r"</\s*(?P<tag>[\w:.-]+)\s*>|\[/\s*(?P<square>[\w:.-]+)\s*\]"
+    r"|◁\s*/\s*(?P<drawn>\w+)\s*▷|<\|\s*(?:end_of_|/\s*)(?P<bar>\w+)\s*\|>"
+    r"|<\|channel\|>\s*(?P<channel>final)\s*(?:<\|message\|>)?",
+    re.IGNORECASE,
+)
+_OPENING: Final = re.compile(
+    r"\A\s*(?:<\s*(?P<tag>[\w:.-]+)\s*>|\[\s*(?P<square>\w+)\s*\]"
+    r"|◁\s*(?P<drawn>\w+)\s*▷|<\|\s*(?:begin_of_)?(?P<bar>\w+)\s*\|>)"
+)
+_THOUGHT: Final = re.compile(
+    r"think|thought|reason|reflect|analy[sz]|scratch|ponder|deliberat|monologue|draft"
+    r"|final|plan\b",
+    re.IGNORECASE,
+)
+#: Tags that hold the answer itself, or that are a part of its typesetting.
+_NO_THOUGHT: Final = re.compile(
+    r"(?:final_?)?(?:answer|output|response|result|reply|json|positive|negative)s?"
+    r"|s|b|i|u|em|strong|br|p|li|ul|ol|sup|sub|code|pre|span|div|h\d|text|im",
+    re.IGNORECASE,
+)
 _MARK: Final = re.compile(r"^\s*(?:[-*•]\s|\d+[.)]\s)\s*")
 
 
@@ -41,7 +62,8 @@ def parse_answer(text: str) -> Answer:
     Tried in this order: the JSON object in it, such as in a code fence; strings or list
     items under the headings "positive" and "negative", which also takes what came
     before an answer was cut off. The last string of a cut answer is left out, since it
-    may be half a sentence. What a model thinks aloud before its answer is passed over.
+    may be half a sentence. What a model thinks aloud before its answer is passed over:
+    drafts in it are no answer.
 
     Returns:
         Both polarities, each perhaps empty; white space is folded, numbers and bullets
@@ -54,12 +76,41 @@ def parse_answer(text: str) -> Answer:
     >>> parse_answer("Sorry, I cannot help with that.")
     {'positive': (), 'negative': ()}
     """
-    text = _THOUGHT.sub("", text)
+    text = _without_thought(text)
     candidate = _first_object(text)
     found = {p: tuple(_sentences(_value(candidate, p))) for p in _POLARITIES}
     if any(found.values()):
         return found
     return {p: tuple(_clean(_under_heading(text, p))) for p in _POLARITIES}
+
+
+def _without_thought(text: str) -> str:
+    """What comes after a model's thoughts, whatever marks their end.
+
+    The mark that begins them may be missing, because it was a part of the prompt; the
+    one that ends them may be, because the answer was cut: then there is no answer.
+
+    >>> _without_thought("A draft.</reasoning> The answer.")
+    ' The answer.'
+    >>> _without_thought("<think>A draft that was cut")
+    ''
+    """
+    for match in reversed(list(_CLOSING.finditer(text))):
+        name = next(found for found in match.groups() if found)
+        if _NO_THOUGHT.fullmatch(name):
+            continue
+        before, after = text[: match.start()], text[match.end() :]
+        if _THOUGHT.search(name) or (after.strip() and _is_unopened(before, name)):
+            return after
+    begun = _OPENING.match(text)
+    name = next((found for found in begun.groups() if found), "") if begun else ""
+    return "" if _THOUGHT.search(name) and not _NO_THOUGHT.fullmatch(name) else text
+
+
+def _is_unopened(before: str, name: str) -> bool:
+    """Whether a closing tag ends all that came before it."""
+    opened = re.search(rf"[<\[◁]\s*{re.escape(name)}\b", before, re.IGNORECASE)
+    return opened is None or not before[: opened.start()].strip()
 
 
 def _first_object(text: str) -> Mapping[str, Any]:
@@ -122,5 +173,6 @@ def _unescaped(string: str) -> str:
 
 
 def _clean(texts: list[str]) -> list[str]:
-    folded = [" ".join(_MARK.sub("", text).split()) for text in texts]
+    plain = [STEERING.sub(" ", _MARK.sub("", text)) for text in texts]
+    folded = [" ".join(text.split()) for text in plain]
     return [text for text in folded if text]

@@ -1,6 +1,8 @@
 """Sets as YAML files: out of a store, into one, and back after editing."""
 
 import difflib
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -10,10 +12,11 @@ import yaml
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 
-from ..descriptions.document import Document, read_document
+from ..descriptions.document import Document, load_plain, read_document
 from ..descriptions.library import available_sets, load_descriptions
 from ..descriptions.sentence import Description, Polarity
-from .members import Member, find_set, member_from_json, member_to_json, renamed
+from .members import Member, find_set, member_to_json, members_from_json, renamed
+from .repetition import split_words
 from .validation import Problem, Requirements, validate_finding
 
 __all__ = ["Imported", "export_set", "load_members", "read_import"]
@@ -21,6 +24,10 @@ __all__ = ["Imported", "export_set", "load_members", "read_import"]
 _BOTH: Final[tuple[Polarity, ...]] = ("positive", "negative")
 #: Less alike than this, a sentence is a new one and not an edited one.
 _SAME_SENTENCE: Final = 0.6
+#: So many are compared with one letter by letter: those that share most words with it.
+_COMPARED: Final = 10
+_COMMON: Final = 200
+_PROVENANCE: Final = re.compile(r"^[\"']?provenance", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -196,10 +203,18 @@ def _by_hand(document: Document, file_name: str, created_at: str) -> list[Descri
 
 def _provenance(text: str, file_name: str) -> tuple[Member, ...]:
     """What a file says of the sentences that it was exported with."""
+    if _PROVENANCE.search(text) is None:
+        return ()
     try:
-        entries = yaml.safe_load(text).get("provenance") or []
-        return tuple(member_from_json(entry) for entry in entries)
-    except (TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        return members_from_json(load_plain(text).get("provenance") or [])
+    except (
+        TypeError,
+        KeyError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        yaml.YAMLError,
+    ) as error:
         raise ConfigurationError(
             f"{file_name}: 'provenance' is not what `describe export` writes: {error}",
             "Leave 'provenance' as it was exported, or take it out.",
@@ -218,18 +233,18 @@ def _after_editing(
     by_place = {_place(m.description): m for m in parents}
     by_text = {m.description.text: m for m in parents}
     taken = {_place(row) for row in rows}
-    gone = [m for place, m in by_place.items() if place not in taken]
+    gone = _Gone([m for place, m in by_place.items() if place not in taken])
     members = []
     for row in rows:
         same = by_place.get(_place(row))
         if same is not None:
             members.append(same)
             continue
-        old = by_text.get(row.text) or _closest(row, gone)
+        old = by_text.get(row.text) or gone.closest(row)
         if old is None:
             members.append(Member(row))
             continue
-        gone = [member for member in gone if member is not old]
+        gone.drop(old)
         edited = replace(
             old.description,
             finding=row.finding,
@@ -246,15 +261,41 @@ def _place(row: Description) -> tuple[str, Polarity, str]:
     return row.finding, row.polarity, row.text
 
 
-def _closest(row: Description, gone: Sequence[Member]) -> Member | None:
-    """The sentence of the same finding and polarity that a row was made from."""
-    beside = {
-        m.description.text: m
-        for m in gone
-        if _place(m.description)[:2] == _place(row)[:2]
-    }
-    close = difflib.get_close_matches(row.text, beside, 1, _SAME_SENTENCE)
-    return beside[close[0]] if close else None
+class _Gone:
+    """Sentences that an edited file no longer has."""
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self._texts: dict[tuple[str, Polarity], dict[str, Member]] = {}
+        self._having: dict[tuple[str, Polarity, str], set[str]] = {}
+        for member in members:
+            finding, polarity, text = _place(member.description)
+            self._texts.setdefault((finding, polarity), {})[text] = member
+            for word in set(split_words(text)):
+                self._having.setdefault((finding, polarity, word), set()).add(text)
+
+    def drop(self, member: Member) -> None:
+        """The sentence is accounted for."""
+        finding, polarity, text = _place(member.description)
+        if self._texts.get((finding, polarity), {}).pop(text, None) is None:
+            return
+        for word in set(split_words(text)):
+            self._having[finding, polarity, word].discard(text)
+
+    def closest(self, row: Description) -> Member | None:
+        """The sentence of the same finding and polarity that a row was made from."""
+        finding, polarity, text = _place(row)
+        beside = self._texts.get((finding, polarity), {})
+        candidates = list(beside)
+        if len(beside) > _COMPARED:
+            shared: Counter[str] = Counter()
+            for word in set(split_words(text)):
+                having = self._having.get((finding, polarity, word), set())
+                if len(having) <= _COMMON:
+                    shared.update(having)
+            ranked = sorted(shared, key=lambda other: (-shared[other], other))
+            candidates = ranked[:_COMPARED]
+        close = difflib.get_close_matches(text, candidates, 1, _SAME_SENTENCE)
+        return beside[close[0]] if close else None
 
 
 def _reviewed(
@@ -275,8 +316,10 @@ def _judge(
     """Each sentence with the rules that it breaks, and all faults by finding."""
     judged: list[Member] = []
     found: list[tuple[str, Problem]] = []
-    for finding in dict.fromkeys(member.description.finding for member in members):
-        own = [m for m in members if m.description.finding == finding]
+    by_finding: dict[str, list[Member]] = {}
+    for member in members:
+        by_finding.setdefault(member.description.finding, []).append(member)
+    for finding, own in by_finding.items():
         sentences = {
             polarity: [
                 m.description.text for m in own if m.description.polarity == polarity
@@ -285,13 +328,12 @@ def _judge(
         }
         problems = validate_finding(finding, sentences, replace(requirements, n=1))
         found += [(finding, problem) for problem in problems]
+        broken: dict[tuple[str, str], list[str]] = {}
+        for problem in problems:
+            broken.setdefault((problem.polarity, problem.text), []).append(problem.rule)
         for member in own:
-            rules = [
-                problem.rule
-                for problem in problems
-                if (problem.polarity, problem.text)
-                == (member.description.polarity, member.description.text)
-            ]
+            said = member.description
+            rules = list(broken.get((said.polarity, said.text), ()))
             # That too few came when they were asked for is not judged anew.
             rules += [rule for rule in member.accepted if rule == "count"]
             judged.append(replace(member, accepted=tuple(dict.fromkeys(rules))))

@@ -12,7 +12,7 @@ from retune.store.errors import ConfigurationError
 
 from ..descriptions.document import check_set_name
 from ..descriptions.library import available_sets
-from ..descriptions.sentence import Description
+from ..descriptions.sentence import STEERING, Description, is_date
 
 __all__ = [
     "Member",
@@ -21,6 +21,7 @@ __all__ = [
     "find_set",
     "member_from_json",
     "member_to_json",
+    "members_from_json",
     "publish",
     "renamed",
 ]
@@ -104,24 +105,73 @@ def member_to_json(member: Member) -> dict[str, Any]:
     }
 
 
-def member_from_json(content: dict[str, Any]) -> Member:
-    """What `member_to_json` gave.
+def member_from_json(content: object) -> Member:
+    """What `member_to_json` gave, with every field checked.
 
     Raises:
-        TypeError: It is of another form.
+        TypeError: It is of another form, or a value of another type or out of range.
         KeyError: A part is missing.
     """
-    origin = content["origin"]
-    for values in (content["description"], origin or {}):
-        for name, value in values.items():
-            kinds = _KINDS.get(name, (str,))
-            if not isinstance(value, kinds):
-                raise TypeError(f"{name} is {value!r}")
+    if not isinstance(content, dict):
+        raise TypeError(f"an entry is {_short(content)}")
+    description, origin = content["description"], content["origin"]
+    accepted = content["accepted"]
+    _check_fields(description, Description)
+    if description["polarity"] not in ("positive", "negative"):
+        raise TypeError(f"polarity is {_short(description['polarity'])}")
+    if not is_date(description["created_at"]):
+        raise TypeError(f"created_at is {_short(description['created_at'])}")
+    if origin is not None:
+        _check_fields(origin, Origin)
+        if not is_date(origin["asked_at"]):
+            raise TypeError(f"asked_at is {_short(origin['asked_at'])}")
+        if abs(origin["seed"] or 0) >= 1 << 63:
+            raise TypeError(f"seed is {_short(origin['seed'])}")
+    if not isinstance(accepted, list) or not all(map(_is_plain, accepted)):
+        raise TypeError(f"accepted is {_short(accepted)}")
     return Member(
-        Description(**content["description"]),
+        Description(**description),
         None if origin is None else Origin(**origin),
-        tuple(str(rule) for rule in content["accepted"]),
+        tuple(accepted),
     )
+
+
+def members_from_json(content: object) -> tuple[Member, ...]:
+    """A list of members.
+
+    Raises:
+        TypeError: It is none, or one is of another form; its number is named.
+        KeyError: A part is missing.
+    """
+    if not isinstance(content, list):
+        raise TypeError(f"expected a list, not {_short(content)}")
+    found = []
+    for number, entry in enumerate(content, start=1):
+        try:
+            found.append(member_from_json(entry))
+        except TypeError as error:
+            raise TypeError(f"entry {number}: {error}") from error
+    return tuple(found)
+
+
+def _check_fields(values: object, kind: type[Description] | type[Origin]) -> None:
+    if not isinstance(values, dict) or set(values) != set(kind.__dataclass_fields__):
+        raise TypeError(f"not the fields of {kind.__name__}: {_short(values)}")
+    for name, value in values.items():
+        kinds = _KINDS.get(name, (str,))
+        if type(value) not in kinds or (
+            isinstance(value, str) and not _is_plain(value)
+        ):
+            raise TypeError(f"{name} is {_short(value)}")
+
+
+def _is_plain(text: object) -> bool:
+    return isinstance(text, str) and not STEERING.search(text)
+
+
+def _short(value: object) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def renamed(members: Sequence[Member], set_name: str) -> tuple[Member, ...]:

@@ -15,6 +15,7 @@ from retune.store.errors import ConfigurationError
 
 from ..descriptions.sentence import Polarity
 from .languages import LANGUAGES, guess_language
+from .repetition import Repetitions
 from .vocabulary import Vocabulary, Words, shipped_vocabulary
 
 __all__ = [
@@ -22,13 +23,11 @@ __all__ = [
     "Requirements",
     "estimate_tokens",
     "is_denied",
-    "is_near_duplicate",
     "judge_sentence",
     "validate_finding",
     "validate_sentence",
 ]
 
-_NEAR_DUPLICATE: Final = 0.85
 #: A sign described with one of these words is a healthy one.
 _HEALTHY: Final = re.compile(
     r"\b(?:normal\w*|unremarkable|intact|clear|smooth|without|sharp|straight)\b"
@@ -101,22 +100,6 @@ def estimate_tokens(text: str) -> int:
     return sum(-(-len(piece) // 4) for piece in pieces)
 
 
-def is_near_duplicate(one: str, other: str) -> bool:
-    """Whether two sentences share nearly all of their words.
-
-    Jaccard similarity of their sets of words, at least 0.85; sides and numbers count.
-
-    >>> is_near_duplicate("A small nodule in the right lung.",
-    ...                   "a small nodule, in the right lung")
-    True
-    >>> is_near_duplicate("A small nodule is seen.", "No nodule is seen.")
-    False
-    """
-    left, right = set(_words(one)), set(_words(other))
-    union = len(left | right)
-    return bool(union) and len(left & right) / union >= _NEAR_DUPLICATE
-
-
 def is_denied(text: str, phrase: re.Pattern[str], language: str = "en") -> bool:
     """Whether every mention of a phrase in a sentence is negated.
 
@@ -185,7 +168,7 @@ def judge_sentence(
     ['duplicate']
     """
     problems = validate_sentence(finding, polarity, text, requirements, vocabulary)
-    return problems + _repetition(polarity, text, kept)
+    return problems + _repetition(polarity, text, Repetitions(kept))
 
 
 def _polarity(
@@ -226,15 +209,16 @@ def validate_finding(
     The count is of sentences without a problem.
     """
     found: list[Problem] = []
-    kept: list[str] = []
+    kept = Repetitions(texts=(text for texts in sentences.values() for text in texts))
     for polarity, texts in sentences.items():
         n_good = 0
         for text in texts:
-            problems = judge_sentence(
-                finding, polarity, text, requirements, kept, vocabulary
+            problems = validate_sentence(
+                finding, polarity, text, requirements, vocabulary
             )
+            problems += _repetition(polarity, text, kept)
             if not problems:
-                kept.append(text)
+                kept.add(text)
                 n_good += 1
             found += problems
         if n_good < requirements.n:
@@ -243,22 +227,18 @@ def validate_finding(
     return found
 
 
-def _repetition(polarity: Polarity, text: str, kept: Sequence[str]) -> list[Problem]:
-    for other in kept:
-        if _words(text) == _words(other):
-            return [Problem("duplicate", polarity, text, f"repeats {other!r}")]
-        if is_near_duplicate(text, other):
-            return [Problem("near-duplicate", polarity, text, f"nearly {other!r}")]
-    return []
+def _repetition(polarity: Polarity, text: str, kept: Repetitions) -> list[Problem]:
+    found = kept.of(text)
+    if found is None:
+        return []
+    rule, other = found
+    said = "repeats" if rule == "duplicate" else "nearly"
+    return [Problem(rule, polarity, text, f"{said} {other!r}")]
 
 
 def _folded(text: str) -> str:
     """A sentence in lower case, without words that negate nothing."""
     return _PSEUDO_NEGATION.sub(" ", text.casefold())
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.casefold())
 
 
 def _asserted(folded: str, phrase: re.Pattern[str], language: str = "en") -> bool:

@@ -9,16 +9,22 @@ import difflib
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
 from retune.store.errors import ConfigurationError
 
 from ..findings import NO_FINDING, spelling_key
-from .sentence import Polarity
+from .sentence import STEERING, Polarity, is_date
 
-__all__ = ["Document", "Sentences", "check_set_name", "read_document"]
+__all__ = [
+    "Document",
+    "Sentences",
+    "check_set_name",
+    "load_plain",
+    "read_document",
+]
 
 #: The sentences of one finding (or the templates of all), by polarity.
 Sentences = dict[Polarity, tuple[str, ...]]
@@ -31,6 +37,9 @@ _OPTIONAL: Final = (
     *("language", "parent", "provenance"),
     *_CONTENT,
 )
+_MOST_ALIASES: Final = 1_000
+#: Counted where they are listed, so also each time that an alias stands for them.
+_MOST_SENTENCES: Final = 200_000
 _SET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -77,7 +86,7 @@ def read_document(text: str, file_name: str) -> Document:
             the file's name and the line.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_PlainLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = "" if mark is None else f":{mark.line + 1}"
@@ -92,6 +101,38 @@ def read_document(text: str, file_name: str) -> Document:
             "Begin with 'set: NAME'.",
         )
     return _Walk(file_name).document(root)
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML with few aliases: many short lines of them unfold to any size."""
+
+    _n_aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Compose a node; the arguments are YAML's own."""
+        if self.check_event(yaml.AliasEvent):
+            self._n_aliases += 1
+            if self._n_aliases > _MOST_ALIASES:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                raise yaml.MarkedYAMLError(
+                    problem=f"more than {_MOST_ALIASES:,} aliases", problem_mark=mark
+                )
+        return super().compose_node(parent, index)
+
+
+def load_plain(text: str) -> dict[str, Any]:
+    """The mapping in a YAML text: plain values without tags.
+
+    Raises:
+        yaml.YAMLError: It is not YAML, or has tags or very many aliases.
+        TypeError: It is no mapping.
+        ValueError: A value is none of its kind, such as the date 2026-13-45.
+        RecursionError: It is nested too deeply.
+    """
+    content = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a safe loader
+    if not isinstance(content, dict):
+        raise TypeError("it is no mapping")
+    return content
 
 
 def check_set_name(name: str) -> None:
@@ -118,6 +159,7 @@ class _Walk:
 
     def __init__(self, file_name: str) -> None:
         self._file_name = file_name
+        self._n_sentences = 0
 
     def document(self, root: yaml.Node) -> Document:
         top = self._mapping(root, "the document", _REQUIRED, _OPTIONAL)
@@ -134,10 +176,12 @@ class _Walk:
                 f"{set_name!r} cannot name a set",
                 "Use letters, digits, '.', '_' and '-'.",
             )
+        for key in ("version", "licence", "note"):
+            self._optional_text(top, key)  # kept by nobody, but it must be sound
         return Document(
             set_name=set_name,
             generator=self._text(top["generator"], "generator"),
-            created_at=self._text(top["created_at"], "created_at"),
+            created_at=self._date(top["created_at"]),
             model=self._optional_text(top, "model"),
             instruction=self._optional_text(top, "instruction"),
             reviewed=self._flag(top, "reviewed"),
@@ -194,6 +238,13 @@ class _Walk:
             )
         if not node.value:
             raise self._error(node, f"{where}: the list is empty", "Add a sentence.")
+        self._n_sentences += len(node.value)
+        if self._n_sentences > _MOST_SENTENCES:
+            raise self._error(
+                node,
+                f"more than {_MOST_SENTENCES:,} sentences",
+                "Divide the set into several.",
+            )
         sentences = []
         for item in node.value:
             text = self._text(item, where, kinds=("str",))
@@ -270,6 +321,22 @@ class _Walk:
         if not text or "\0" in text:
             raise self._error(
                 node, f"{where}: the text is empty or holds a NUL", "Write or drop it."
+            )
+        if STEERING.search(text):
+            raise self._error(
+                node,
+                f"{where}: {text!a} holds a control character",
+                "Take it out.",
+            )
+        return text
+
+    def _date(self, node: yaml.Node) -> str:
+        text = self._text(node, "created_at")
+        if not is_date(text):
+            raise self._error(
+                node,
+                f"created_at: {text!r} is no date",
+                "Write a date as 2026, 2026-11 or 2026-11-23.",
             )
         return text
 

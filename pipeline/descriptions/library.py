@@ -12,6 +12,7 @@ from retune.store.errors import ConfigurationError
 from ..findings import FINDINGS, NO_FINDING, spelling_key
 from .document import Document, Sentences, read_document
 from .sentence import Description, content_digest, fill_template
+from .text_file import read_text_file
 
 __all__ = ["available_sets", "expand_templates", "load_descriptions"]
 
@@ -162,19 +163,11 @@ def _open(set_name_or_path: str | Path) -> tuple[Document, str]:
         return _shipped(str(set_name_or_path))
     path = Path(set_name_or_path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text_file(path)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"there is no description set or file {str(set_name_or_path)!r}",
             f"Name a shipped set ({', '.join(_SHIPPED)}) or the path of a YAML file.",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(
-            f"{path}: not UTF-8 text at byte {error.start}", "Save the file as UTF-8."
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be read: {error.strerror}", "Give the path of a YAML file."
         ) from error
     document = read_document(text, str(path))
     if document.set_name in _SHIPPED:

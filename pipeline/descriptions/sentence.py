@@ -1,12 +1,24 @@
 """One description: a sentence that asserts or denies a finding, and its origin."""
 
 import hashlib
+import re
 from dataclasses import dataclass
-from typing import Literal
+from datetime import datetime
+from typing import Final, Literal
 
-__all__ = ["Description", "Polarity", "content_digest", "fill_template"]
+__all__ = [
+    "STEERING",
+    "Description",
+    "Polarity",
+    "content_digest",
+    "fill_template",
+    "is_date",
+]
 
 Polarity = Literal["positive", "negative"]
+#: Characters that steer a terminal, or the direction of what it shows.
+STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_DATE: Final = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ][\d:.]+(Z|[+-][\d:]+)?)?)?)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +74,22 @@ def content_digest(text: str) -> str:
     '6864c2e296c8cbcc76e321b05c870d44'
     """
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def is_date(text: str) -> bool:
+    """Whether a text is a date of ISO 8601, at least a year.
+
+    >>> is_date("2026-11"), is_date("2026-11-24T08:00:00+00:00"), is_date("2026-13-45")
+    (True, True, False)
+    """
+    if not _DATE.fullmatch(text):
+        return False
+    whole = text if len(text) > 7 else f"{text}-01-01"[:10]
+    try:
+        datetime.fromisoformat(whole)
+    except ValueError:
+        return False
+    return True
 
 
 def fill_template(template: str, finding: str) -> str:

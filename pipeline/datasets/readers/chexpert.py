@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from retune.store.errors import DatasetError
 
 from ...findings import CHEXPERT_TOKENS, NO_FINDING
+from ..arrangements import choose_arrangement
 from ..contract import LabelTable, TableOptions, image_columns
 from ..tables.cells import ages, label_states, sexes, text_or_null
 from ..tables.delimited import TextTable, join_places, read_csv
@@ -33,6 +34,8 @@ CHEXPERT_FILES: Final[Mapping[str, tuple[str, ...]]] = {
 
 _PATH, _SEX, _AGE, _SIDE, _VIEW = "Path", "Sex", "Age", "Frontal/Lateral", "AP/PA"
 #: Folders of the releases; CheXlocalize calls its own ``CheXpert``.
+#: The full size comes in four such folders: `batch 1 (validate & csv)` and so on.
+_BATCHES: Final = "CheXpert-v1.0 batch *"
 _RELEASES: Final = ("CheXpert-v1.0", "CheXpert-v1.0-small", "CheXpert")
 _RELEASE_PREFIX: Final = r"^CheXpert-v1\.0(-small)?/"
 _SEGMENTS: Final = r"(?:^|/)(?P<patient>patient[^/]+)/(?P<study>study[^/]+)/[^/]+$"
@@ -41,7 +44,8 @@ _SIDE_IN_NAME: Final = r"_(?P<side>frontal|lateral)\.[^./]+$"
 
 def find_chexpert_tables(root: Path) -> dict[str, Path]:
     """Official split -> table, in `root` or in a release's folder inside it."""
-    for folder in (root, *(root / release for release in _RELEASES)):
+    releases = [root / release for release in _RELEASES]
+    for folder in (root, *releases, *sorted(root.glob(_BATCHES))):
         there = {
             split: [file for name in names for file in find_tables(folder, name)]
             for split, names in CHEXPERT_FILES.items()
@@ -172,5 +176,17 @@ def _as_on_disk(root: Path, paths: pa.StringArray) -> pa.StringArray:
         if (base / other).is_dir() and not (base / written).is_dir():
             paths = pc.replace_substring_regex(paths, f"^{written}/", f"{other}/")
     if folder:
-        paths = pc.binary_join_element_wise(folder, paths, "/")
-    return paths
+        return choose_arrangement(
+            root, [pc.binary_join_element_wise(folder, paths, "/"), paths]
+        )
+    return choose_arrangement(root, [paths, *_in_batches(root, paths)])
+
+
+def _in_batches(root: Path, paths: pa.StringArray) -> list[pa.StringArray]:
+    """Paths in the folders of the full size, which have `train/` inside or not."""
+    bare = pc.replace_substring_regex(paths, r"^(train|valid|val|test)/", "")
+    return [
+        pc.binary_join_element_wise(folder.name, inside, "/")
+        for folder in sorted(root.glob(_BATCHES))
+        for inside in (paths, bare)
+    ]

@@ -1,10 +1,13 @@
 """NIH ChestX-ray14: `Data_Entry_2017*.csv` beside folders of images.
 
+The table of 2020 says `Patient Sex` where that of 2017 said `Patient Gender`. Kaggle's
+mirrors have `sample_labels.csv`, ages such as ``060Y`` and folders of other names.
+
 The labeller states its whole vocabulary for every image (Wang et al., CVPR 2017), so a
 finding that is not listed is negative, not absent.
 """
 
-import os
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -21,18 +24,18 @@ from ..contract import LabelTable, TableOptions, image_columns
 from ..tables.cells import ages, required_ids, sexes, text_or_null
 from ..tables.delimited import TextTable, read_csv
 from ..tables.image_paths import check_paths, tidy_paths
+from ..tables.listing import check_table_file, current_listing
 from ..tables.packed import find_tables
 
 __all__ = ["find_nih_table", "read_nih"]
 
 _IMAGE, _LABELS, _PATIENT = "Image Index", "Finding Labels", "Patient ID"
-_VISIT, _AGE, _SEX, _VIEW = (
-    "Follow-up #",
-    "Patient Age",
-    "Patient Gender",
-    "View Position",
-)
-_REQUIRED: Final = (_IMAGE, _LABELS, _VISIT, _PATIENT, _AGE, _SEX, _VIEW)
+_VISIT: Final = "Follow-up #"
+_REQUIRED: Final = (_IMAGE, _LABELS, _VISIT, _PATIENT)
+#: Columns that a table may have, under one of these names.
+_AGE: Final = ("Patient Age", "Age")
+_SEX: Final = ("Patient Sex", "Patient Gender", "Sex", "Gender")
+_VIEW: Final = ("View Position", "ViewPosition", "View")
 
 #: The corrected table (2020), preferred where the first one lies beside it.
 _CORRECTED: Final = "Data_Entry_2017_v2020.csv"
@@ -41,6 +44,11 @@ _LISTS: Final[Mapping[str, str]] = {
     "train_val_list.txt": "train",
     "test_list.txt": "test",
 }
+#: Where images lie: NIH's archives, then Kaggle's mirrors.
+_FOLDERS: Final = (
+    *("images", "images_*/images", "images_*", "images/images"),
+    *("images-*/images-*", "images-*", "sample/images", "sample/sample/images"),
+)
 _FINDINGS: Final = tuple(NIH_TOKENS.values())
 
 
@@ -52,6 +60,9 @@ def find_nih_table(root: Path) -> Path | None:
     """
     tables = find_tables(root, "Data_Entry_2017*.csv")
     found = find_tables(root, _CORRECTED)[:1] or tables
+    if not found:
+        samples = [root / "sample_labels.csv", root / "sample" / "sample_labels.csv"]
+        found = [file for file in samples if file.is_file()][:1]
     if len(found) > 1:
         names = ", ".join(table.name for table in found)
         raise DatasetError(
@@ -64,8 +75,9 @@ def find_nih_table(root: Path) -> Path | None:
 def read_nih(root: Path, options: TableOptions) -> LabelTable:
     """Read ChestX-ray14, in full or cut down to some of its rows.
 
-    Images are looked for in ``images/`` and ``images_*/images/``; one that is in none
-    of them keeps the path ``images/NAME`` and is counted in a warning.
+    Images are looked for in ``images/``, ``images_*/images/`` and the folders of
+    Kaggle's mirrors; one that is in none of them keeps the path ``images/NAME`` and is
+    counted in a warning. Sex, age and view may be missing.
 
     Raises:
         DatasetError: There is no label table, or it cannot be read.
@@ -73,7 +85,7 @@ def read_nih(root: Path, options: TableOptions) -> LabelTable:
     file = root / options.file if options.file else find_nih_table(root)
     if file is None:
         raise DatasetError(
-            f"{root} holds no Data_Entry_2017*.csv",
+            f"{root} holds no Data_Entry_2017*.csv and no sample_labels.csv",
             "Give the folder that holds NIH's label table.",
         )
     table = read_csv(file)
@@ -83,24 +95,39 @@ def read_nih(root: Path, options: TableOptions) -> LabelTable:
     check_paths(names, table.places)
     paths, path_warnings = _on_disk(root, names)
     patients = required_ids(table, _PATIENT)
-    sex, sex_warnings = sexes(table.column(_SEX), _SEX)
-    age, age_warnings = ages(table.column(_AGE), _AGE)
-    split, split_warnings = _official_split(root, names)
-    images = image_columns(
-        path=paths,
-        patient_id=patients,
-        study_id=pc.binary_join_element_wise(
-            patients, text_or_null(table.column(_VISIT)), "_"
-        ),
-        view=pc.utf8_upper(text_or_null(table.column(_VIEW))),
-        sex=sex,
-        age=age,
-        official_split=split,
-    )
-    warnings = (
-        *label_warnings, *path_warnings, *sex_warnings, *age_warnings, *split_warnings
-    )  # fmt: skip
+    columns, odd = _optional_columns(table, patients)
+    columns["official_split"], split_warnings = _official_split(root, names)
+    images = image_columns(path=paths, patient_id=patients, **columns)
+    warnings = (*label_warnings, *path_warnings, *odd, *split_warnings)
     return LabelTable("nih", images, _FINDINGS, states, warnings)
+
+
+def _optional_columns(
+    table: TextTable, patients: pa.StringArray
+) -> tuple[dict[str, pa.Array], list[str]]:
+    """Study, view, sex and age, where the table has them, and what was odd."""
+    visit = text_or_null(table.column(_VISIT))
+    columns = {"study_id": pc.binary_join_element_wise(patients, visit, "_")}
+    there = table.cells.column_names
+    view, sex, age = (
+        next((name for name in names if name in there), None)
+        for names in (_VIEW, _SEX, _AGE)
+    )
+    lacking = [
+        names[0]
+        for names, name in ((_VIEW, view), (_SEX, sex), (_AGE, age))
+        if name is None
+    ]
+    warnings = [f"no column {name!r}: it is unknown" for name in lacking]
+    if view:
+        columns["view"] = pc.utf8_upper(text_or_null(table.column(view)))
+    if sex:
+        columns["sex"], odd = sexes(table.column(sex), sex)
+        warnings += odd
+    if age:
+        columns["age"], odd = ages(table.column(age), age)
+        warnings += odd
+    return columns, warnings
 
 
 def _states(table: TextTable) -> tuple[np.ndarray, list[str]]:
@@ -141,26 +168,31 @@ def _states(table: TextTable) -> tuple[np.ndarray, list[str]]:
 
 def _on_disk(root: Path, names: pa.StringArray) -> tuple[pa.StringArray, list[str]]:
     """Paths relative to the root, and a warning for the images that are not there."""
-    folders = [root / "images", *sorted(root.glob("images_*/images"))]
-    file_names: list[str] = []
-    file_folders: list[str] = []
-    for folder in folders:
-        if folder.is_dir():
-            with os.scandir(folder) as entries:
-                here = [entry.name for entry in entries]
-            file_names += here
-            file_folders += [folder.relative_to(root).as_posix()] * len(here)
+    listing = current_listing(root)
+    folders = [
+        folder.relative_to(root).as_posix()
+        for pattern in _FOLDERS
+        for folder in sorted(root.glob(pattern))
+        if folder.is_dir()
+    ]
     # NIH names are unique over all folders; a copy further on is not looked at.
-    where = pc.index_in(names, value_set=pa.array(file_names, pa.string()))
-    folder_of = pa.array(file_folders, pa.string()).take(where)
-    paths = pc.binary_join_element_wise(pc.fill_null(folder_of, "images"), names, "/")
-    missing = names.filter(pc.is_null(where))
-    if not len(missing):
+    places: dict[str, str] = {}
+    for folder in folders:
+        for name in listing.names(folder):
+            places.setdefault(unicodedata.normalize("NFC", name), f"{folder}/{name}")
+    wanted = names.to_pylist()
+    found = [places.get(unicodedata.normalize("NFC", name)) for name in wanted]
+    there = [None if path is None else listing.find(path) for path in found]
+    pairs = list(zip(wanted, there, strict=True))
+    paths = pa.array([path or f"images/{name}" for name, path in pairs], pa.string())
+    missing = [name for name, path in pairs if path is None]
+    if not missing:
         return paths, []
-    shown = ", ".join(missing[:10].to_pylist())
+    shown = ", ".join(missing[:10])
     return paths, [
         f"{len(missing):,} of {len(names):,} images are not in images/ or"
-        f" images_*/images/: {shown}{', …' if len(missing) > 10 else ''}"
+        f" images_*/images/, nor in {', '.join(folders) or 'a folder of a mirror'}:"
+        f" {shown}{', …' if len(missing) > 10 else ''}"
     ]
 
 
@@ -172,8 +204,11 @@ def _official_split(
     warnings = []
     for file_name, value in _LISTS.items():
         file = root / file_name
+        if not file.is_file():  # as Kaggle's mirror of small images calls it
+            file = file.with_stem(f"{file.stem}_NIH")
         if not file.is_file():
             continue
+        check_table_file(file)
         listed = _listed_names(file)
         here = pc.is_in(names, value_set=listed)
         both = pc.and_(here, pc.is_valid(split))

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 
 from retune.store.errors import DatasetError
 
-from .delimited import TextTable
+from .delimited import TextTable, check_names, legible
 from .image_paths import row_places
+from .listing import check_table_file
 from .packed import check_table_size
 
 __all__ = ["as_text", "parquet_columns", "read_parquet"]
@@ -31,12 +32,15 @@ def parquet_columns(file: Path) -> list[str]:
     """The column names of a Parquet file.
 
     Raises:
-        DatasetError: The file cannot be opened or is no Parquet file.
+        DatasetError: The file cannot be opened, is too large or is no Parquet file.
     """
+    check_table_size(file, check_table_file(file), is_packed=False)
     try:
-        return list(pq.read_schema(file).names)
-    except (OSError, pa.ArrowException) as error:
+        names = list(pq.read_schema(file).names)
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
+    check_names(str(file), names)
+    return names
 
 
 def read_parquet(file: Path) -> TextTable:
@@ -57,7 +61,7 @@ def read_parquet(file: Path) -> TextTable:
     try:
         table = _read_within_limit(file)
         text = [as_text(column.combine_chunks()) for column in table.columns]
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
         raise _unreadable(file, error) from error
     if table.num_rows == 0:
         raise DatasetError(f"{file} has no rows", "Export the table again.")
@@ -113,5 +117,6 @@ def _parquet_places(file: Path, rows: Sequence[int]) -> list[str]:
 
 def _unreadable(file: Path, error: Exception) -> DatasetError:
     return DatasetError(
-        f"cannot read {file}: {error}", "Check that it is a complete Parquet file."
+        f"cannot read {file}: {legible(error)}",
+        "Check that it is a complete Parquet file.",
     )

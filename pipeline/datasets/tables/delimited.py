@@ -6,15 +6,16 @@ guessing would turn the age ``058Y`` of one file and the ``58`` of the next into
 of different types, and a patient ``00012`` into ``12``.
 """
 
+import codecs
 import csv
 import io
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -23,12 +24,30 @@ from retune.store.errors import DatasetError
 
 from .packed import read_file
 
-__all__ = ["Places", "TextTable", "join_places", "read_csv", "read_header"]
+__all__ = [
+    "CONTROLS",
+    "STEERING",
+    "Places",
+    "TextTable",
+    "check_encoding",
+    "check_names",
+    "join_places",
+    "legible",
+    "read_csv",
+    "read_header",
+]
+
+#: Characters that steer a terminal, or the direction of what it shows, for RE2.
+CONTROLS: Final = r"[\x00-\x1f\x7f-\x{9f}\x{2028}-\x{202e}\x{2066}-\x{2069}]"
+
+#: The same for Python's `re`.
+STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 #: Row numbers (0 = first row below the header) -> "FILE, line N" for each of them.
 Places = Callable[[Sequence[int]], list[str]]
 
 _UTF8_HINT = "Save the table as UTF-8."
+_PIECE_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -77,10 +96,10 @@ def read_csv(file: Path) -> TextTable:
             a row cannot be read: a field too many or too few, an unclosed quote.
     """
     content = read_file(file)
-    text = _decode(file, content)
-    line, header = _header(file, text)
-    if '"' in text:
-        _check_quotes(file, text)
+    check_encoding(file, content)
+    line, header = _header(file, content)
+    if b'"' in content:
+        _check_quotes(file, content)
     # pyarrow needs a name for every column; unnamed ones get a placeholder.
     names = [name or f"\0{i}" for i, name in enumerate(header)]
     try:
@@ -89,7 +108,7 @@ def read_csv(file: Path) -> TextTable:
             read_options=pa_csv.ReadOptions(
                 column_names=names, skip_rows=line - 1, skip_rows_after_names=1
             ),
-            parse_options=pa_csv.ParseOptions(newlines_in_values='"' in text),
+            parse_options=pa_csv.ParseOptions(newlines_in_values=b'"' in content),
             convert_options=pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 include_columns=[name for name in header if name],
@@ -97,7 +116,7 @@ def read_csv(file: Path) -> TextTable:
             ),
         )
     except pa.ArrowInvalid as error:
-        _explain(file, text, error)
+        _explain(file, content, error)
     if cells.num_rows == 0:
         raise _no_rows(file)
     return TextTable(file, cells, partial(_csv_places, file))
@@ -111,7 +130,8 @@ def read_header(file: Path) -> list[str]:
     """
     start = read_file(file, 1 << 16)
     first_lines = b"".join(start.splitlines(keepends=True)[:-1]) or start
-    return _header(file, _decode(file, first_lines))[1]
+    check_encoding(file, first_lines)
+    return _header(file, first_lines)[1]
 
 
 def join_places(tables: Sequence[TextTable]) -> Places:
@@ -131,23 +151,55 @@ def join_places(tables: Sequence[TextTable]) -> Places:
     return places
 
 
-def _decode(file: Path, content: bytes) -> str:
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = 1 + len(re.findall(rb"\r\n|\r|\n", content[: error.start]))
-        byte = content[error.start]
+def check_names(where: str, names: Sequence[str]) -> None:
+    """Refuse column names that would steer a terminal.
+
+    Raises:
+        DatasetError: One has a control character; it is shown escaped.
+    """
+    odd = [name for name in names if STEERING.search(name)]
+    if odd:
         raise DatasetError(
-            f"{file}, line {line}: the byte 0x{byte:02x} is not UTF-8", _UTF8_HINT
-        ) from error
-    if not text.strip():
+            f"{where}: the column name {odd[0]!a} contains a control character",
+            "Give the column a plain name.",
+        )
+
+
+def legible(error: Exception) -> str:
+    r"""What a library said, with control characters escaped.
+
+    >>> legible(ValueError("no \x1b here"))
+    'no \\x1b here'
+    """
+    said = " ".join(str(error).split())
+    return STEERING.sub(lambda found: ascii(found.group())[1:-1], said)
+
+
+def check_encoding(file: Path, content: bytes) -> None:
+    """Check that a file is UTF-8 and not blank, a piece at a time."""
+    decoder = codecs.getincrementaldecoder("utf-8-sig")()
+    is_blank = True
+    view = memoryview(content)
+    for start in range(0, len(content) + 1, _PIECE_BYTES):
+        piece = view[start : start + _PIECE_BYTES]
+        pending = len(decoder.getstate()[0])
+        try:
+            text = decoder.decode(piece, final=start + _PIECE_BYTES > len(content))
+        except UnicodeDecodeError as error:
+            place = max(start - pending, 0) + error.start
+            line = 1 + len(re.findall(rb"\r\n|\r|\n", view[:place]))
+            raise DatasetError(
+                f"{file}, line {line}: the byte 0x{content[place]:02x} is not UTF-8",
+                _UTF8_HINT,
+            ) from error
+        is_blank = is_blank and not text.strip()
+    if is_blank:
         raise DatasetError(f"{file} is empty", "Download or export the table again.")
-    return text
 
 
-def _header(file: Path, text: str) -> tuple[int, list[str]]:
+def _header(file: Path, content: bytes) -> tuple[int, list[str]]:
     """The line on which the header stands, and its names without outer blanks."""
-    line, record = next(_records(file, text))
+    line, record = next(_records(file, content))
     names = [name.strip() for name in record]
     if not any(names):
         raise DatasetError(
@@ -160,7 +212,9 @@ def _header(file: Path, text: str) -> tuple[int, list[str]]:
             f"{file}, line {line}: the columns are separated by {separator!r}",
             "Save the table with commas between the columns.",
         )
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    check_names(f"{file}, line {line}", names)
+    counts = Counter(names)
+    twice = sorted(name for name, count in counts.items() if name and count > 1)
     if twice:
         raise DatasetError(
             f"{file}, line {line}: two columns are called {_quoted(twice)}",
@@ -169,9 +223,9 @@ def _header(file: Path, text: str) -> tuple[int, list[str]]:
     return line, names
 
 
-def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _records(file: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
     """Every record that is not a blank line, with the line on which it begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(_lines(content), strict=True)
     while True:
         line = reader.line_num + 1
         try:
@@ -191,23 +245,28 @@ def _records(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
             yield line, record
 
 
-def _check_quotes(file: Path, text: str) -> None:
+def _lines(content: bytes) -> io.TextIOWrapper:
+    """The text of a file, line by line; it is never there as a whole."""
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+
+
+def _check_quotes(file: Path, content: bytes) -> None:
     """Raise where quotes do not pair up.
 
     A lenient parser reads an unclosed quote to the end of the file and so loses every
     row below it without a word.
     """
     try:
-        deque(csv.reader(io.StringIO(text, newline=""), strict=True), maxlen=0)
+        deque(csv.reader(_lines(content), strict=True), maxlen=0)
     except csv.Error:
         # Again, slowly, for the line on which the bad record begins.
-        deque(_records(file, text), maxlen=0)
+        deque(_records(file, content), maxlen=0)
         raise
 
 
-def _explain(file: Path, text: str, error: pa.ArrowInvalid) -> NoReturn:
+def _explain(file: Path, content: bytes, error: pa.ArrowInvalid) -> NoReturn:
     """Turn pyarrow's complaint into one that names the line."""
-    records = _records(file, text)
+    records = _records(file, content)
     width = len(next(records)[1])
     line = 0
     for line, record in records:
@@ -219,13 +278,14 @@ def _explain(file: Path, text: str, error: pa.ArrowInvalid) -> NoReturn:
     if line == 0:
         raise _no_rows(file) from error
     raise DatasetError(
-        f"{file} cannot be parsed: {error}", "Export the table again as plain CSV."
+        f"{file} cannot be parsed: {legible(error)}",
+        "Export the table again as plain CSV.",
     ) from error
 
 
 def _csv_places(file: Path, rows: Sequence[int]) -> list[str]:
     """Where rows stand in a CSV file; reads it again, so for messages only."""
-    records = _records(file, _decode(file, read_file(file)))
+    records = _records(file, read_file(file))
     next(records)  # the header
     wanted, lines = set(rows), {}
     for row, (line, _) in enumerate(records):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from retune.store.errors import DatasetError
 
-from .delimited import Places
+from .delimited import CONTROLS, Places
 
 __all__ = ["check_paths", "row_places", "tidy_paths"]
 
@@ -35,7 +35,7 @@ _FAULTS: Final = (
         "leaves the root",
         "Ingest the folder that contains all images, and take '..' out of the paths.",
     ),
-    (r"[\x00-\x1f\x7f]", "contains a control character", "Repair this row."),
+    (CONTROLS, "contains a control character", "Repair this row."),
     (r"(/|(^|/)\.)$", "names a folder", "Every row needs the path of one image file."),
 )
 _ANY_FAULT: Final = "|".join(pattern for pattern, _, _ in _FAULTS)

@@ -12,7 +12,7 @@ import pyarrow.json as pa_json
 from retune.store.errors import DatasetError
 
 from .columnar import as_text
-from .delimited import TextTable
+from .delimited import TextTable, check_encoding, check_names, legible
 from .packed import read_file
 
 __all__ = ["read_json_lines"]
@@ -27,14 +27,14 @@ def read_json_lines(file: Path) -> TextTable:
         DatasetError: The file cannot be read, has no rows, or a line is no object.
     """
     content = read_file(file)
-    if not content.strip():
-        raise DatasetError(f"{file} is empty", "Download the file again.")
+    check_encoding(file, content)
     try:
         table = pa_json.read_json(
             pa.BufferReader(content), pa_json.ReadOptions(block_size=_BLOCK_BYTES)
         )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise _explained(file, content, error) from error
+    check_names(str(file), table.column_names)
     cells = [as_text(column.combine_chunks()) for column in table.columns]
     return TextTable(
         file,
@@ -50,10 +50,12 @@ def _explained(file: Path, content: bytes, error: Exception) -> DatasetError:
         try:
             is_object = not line.strip() or isinstance(json.loads(line), dict)
         except (ValueError, RecursionError) as cause:
-            return DatasetError(f"{file}, line {number}: no JSON: {cause}", hint)
+            return DatasetError(
+                f"{file}, line {number}: no JSON: {legible(cause)}", hint
+            )
         if not is_object:
             return DatasetError(f"{file}, line {number}: no JSON object", hint)
-    return DatasetError(f"{file} cannot be parsed: {error}", hint)
+    return DatasetError(f"{file} cannot be parsed: {legible(error)}", hint)
 
 
 def _places(file: Path, rows: Sequence[int]) -> list[str]:

@@ -1,10 +1,13 @@
 """Files as bytes, unpacked where they are gzipped, and never without a limit.
 
-A few kilobytes of gzip can unpack to more than a machine's memory. The limit is far
-above any public label table; who needs more raises it by an environment variable.
+A few kilobytes of gzip can unpack to more than a machine's memory. The limits are far
+above any public label table; who needs more raises them by an environment variable.
+Reading a table takes about six times its bytes at most: the bytes themselves, and
+Arrow's columns, which add four bytes to each cell however short it is.
 """
 
 import gzip
+import io
 import os
 import re
 import zlib
@@ -12,6 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from retune.store.errors import ConfigurationError, DatasetError
+
+from .listing import check_table_file
 
 __all__ = [
     "DEFAULT_TABLE_BYTES",
@@ -24,8 +29,12 @@ __all__ = [
 
 #: Name of the environment variable that raises the limit: a number of bytes.
 TABLE_LIMIT_VARIABLE: Final = "RETUNE_MAX_TABLE_BYTES"
-#: 4 GiB; the largest public label table, with all its reports, has about 1 GiB.
-DEFAULT_TABLE_BYTES: Final = 1 << 32
+#: 2 GiB; the largest public label table, with all its reports, has about 1 GiB.
+DEFAULT_TABLE_BYTES: Final = 1 << 31
+#: Label tables pack to a tenth or a thirtieth; what packs better is made to.
+_MOST_PACKED: Final = 100
+#: Below this, how well a table packs is of no concern.
+_SMALL_BYTES: Final = 1 << 26
 _CHUNK_BYTES: Final = 1 << 20
 
 
@@ -66,24 +75,29 @@ def read_file(file: Path, most_bytes: int | None = None) -> bytes:
 
     Raises:
         ConfigurationError: The limit in the environment is no number.
-        DatasetError: The file cannot be read, its gzip is damaged or cut off (the line
-            up to which it could be read is named), or it is larger than `table_limit`.
+        DatasetError: The file cannot be read or is no regular file, its gzip is damaged
+            or cut off (the line up to which it could be read is named), or it is larger
+            than `table_limit` or unpacks to more than a table would.
     """
-    limit = table_limit()
-    wanted = limit + 1 if most_bytes is None else most_bytes
+    table_limit()  # a limit that is none is told first
+    size = check_table_file(file)
     is_packed = file.suffix.lower() == ".gz"
-    content = bytearray()
+    limit = _packed_limit(size) if is_packed else table_limit()
+    if most_bytes is None and not is_packed:
+        check_table_size(file, size, is_packed=False)
+    wanted = limit + 1 if most_bytes is None else most_bytes
+    content = io.BytesIO()  # hands its bytes over without a copy
     try:
         with file.open("rb") as raw:
             # `read1` hands over what could be unpacked before it meets the damage.
             read = gzip.GzipFile(fileobj=raw).read1 if is_packed else raw.read
-            while len(content) < wanted:
-                chunk = read(min(_CHUNK_BYTES, wanted - len(content)))
+            while content.tell() < wanted:
+                chunk = read(min(_CHUNK_BYTES, wanted - content.tell()))
                 if not chunk:
                     break
-                content += chunk
+                content.write(chunk)
     except (gzip.BadGzipFile, zlib.error, EOFError) as error:
-        line = 1 + len(re.findall(rb"\r\n|\r|\n", content))
+        line = 1 + len(re.findall(rb"\r\n|\r|\n", content.getbuffer()))
         raise DatasetError(
             f"{file}, line {line}: the gzip file is damaged or cut off here: {error}",
             "Download it again and compare its size or checksum.",
@@ -94,8 +108,26 @@ def read_file(file: Path, most_bytes: int | None = None) -> bytes:
             f"cannot read {file}: {reason}", "Check its path and rights."
         ) from error
     if most_bytes is None:
-        check_table_size(file, len(content), is_packed=is_packed)
-    return bytes(content)
+        _check_unpacked(file, content.tell(), limit, is_packed=is_packed)
+    return content.getvalue()
+
+
+def _packed_limit(n_bytes: int) -> int:
+    """How much a gzipped table of so many bytes may unpack to."""
+    if TABLE_LIMIT_VARIABLE in os.environ:
+        return table_limit()
+    return min(table_limit(), max(_SMALL_BYTES, _MOST_PACKED * n_bytes))
+
+
+def _check_unpacked(file: Path, n_bytes: int, limit: int, *, is_packed: bool) -> None:
+    if n_bytes <= limit or limit == table_limit():
+        check_table_size(file, n_bytes, is_packed=is_packed)
+        return
+    raise DatasetError(
+        f"{file} unpacks to more than {limit:,} bytes, over {_MOST_PACKED} times its"
+        " size, which no label table does",
+        f"If that is right, unpack it, or allow it: {TABLE_LIMIT_VARIABLE}=BYTES.",
+    )
 
 
 def check_table_size(file: Path, n_bytes: int, *, is_packed: bool) -> None:

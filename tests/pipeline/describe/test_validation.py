@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retune.pipeline.describe.languages import guess_language
+from retune.pipeline.describe.repetition import is_near_duplicate
 from retune.pipeline.describe.validation import (
     Requirements,
     estimate_tokens,
     is_denied,
-    is_near_duplicate,
     validate_finding,
     validate_sentence,
 )

@@ -1,5 +1,6 @@
 """Description sets: the shipped sentences, and the files that users bring."""
 
+import os
 import re
 import subprocess
 import sys
@@ -391,6 +392,55 @@ HEAD = "set: ours\ngenerator: g\ncreated_at: 2026\n"
             "set: s\ngenerator: g\n" + FINDING, ":1", "'created_at' is missing", id="at"
         ),
         pytest.param(
+            HEAD.replace("2026", "2026-13-45") + FINDING,
+            ":3",
+            "created_at: '2026-13-45' is no date",
+            id="impossible date",
+        ),
+        pytest.param(
+            HEAD.replace("2026", "yesterday") + FINDING,
+            ":3",
+            "is no date",
+            id="no date",
+        ),
+        pytest.param(
+            HEAD + "note: {a: {b: c}}\n" + FINDING,
+            ":4",
+            "note: expected text",
+            id="note",
+        ),
+        pytest.param(
+            HEAD + "licence:\n" + FINDING, ":4", "licence: expected text", id="licence"
+        ),
+        pytest.param(HEAD + "version: [1]\n" + FINDING, ":4", "version: expected text"),
+        pytest.param(
+            HEAD + 'findings: {"Ede\\x1bma": {positive: [a], negative: [b]}}\n',
+            ":4",
+            r"'Ede\x1bma' holds a control character",
+            id="escape in a finding",
+        ),
+        pytest.param(
+            HEAD + 'findings: {Edema: {positive: ["a\\u202e"], negative: [b]}}\n',
+            ":4",
+            r"'a\u202e' holds a control character",
+            id="direction in a sentence",
+        ),
+        pytest.param(
+            HEAD
+            + "note: &a x\nfindings: {Edema: {positive: ["
+            + "*a, " * 1_001
+            + "*a], negative: [b]}}\n",
+            ":5",
+            "more than 1,000 aliases",
+            id="aliases",
+        ),
+        pytest.param(
+            HEAD + "findings: &a {Edema: {positive: [*a], negative: [b]}}\n",
+            ":4",
+            "expected text",
+            id="a node inside itself",
+        ),
+        pytest.param(
             HEAD + "author: me\n" + FINDING, ":4", "'author'", id="unknown key"
         ),
         pytest.param(
@@ -556,3 +606,32 @@ def test_an_error_of_the_yaml_reader_is_kept_as_the_cause(tmp_path: Path) -> Non
     with pytest.raises(ConfigurationError) as caught:
         load_descriptions(path)
     assert isinstance(caught.value.__cause__, yaml.YAMLError)
+
+
+def test_sentences_are_counted_each_time_an_alias_stands_for_them(
+    tmp_path: Path,
+) -> None:
+    sentences = "".join(f"    - Sentence {n}.\n" for n in range(1_000))
+    repeated = "".join(
+        f"  F{n}: {{positive: *s, negative: [No {n}.]}}\n" for n in range(300)
+    )
+    (tmp_path / "a.yaml").write_text(
+        f"{HEAD}findings:\n  F:\n    positive: &s\n{sentences}"
+        f"    negative: [No.]\n{repeated}"
+    )
+    with pytest.raises(ConfigurationError, match=r"more than 200,000 sentences"):
+        load_descriptions(tmp_path / "a.yaml")
+
+
+def test_a_pipe_a_device_or_a_sparse_file_is_no_description_file(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    with pytest.raises(ConfigurationError, match="it is no regular file"):
+        load_descriptions(tmp_path / "a.yaml")
+    with pytest.raises(ConfigurationError, match="it is no regular file"):
+        load_descriptions("/dev/zero")
+    with (tmp_path / "b.yaml").open("wb") as file:
+        file.truncate(8 << 30)
+    with pytest.raises(ConfigurationError, match="8,589,934,592 bytes, more than"):
+        load_descriptions(tmp_path / "b.yaml")

@@ -11,6 +11,7 @@ from reference_labels import (
 )
 
 from retune.pipeline.datasets.contract import TableOptions
+from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.datasets.layouts import recognise
 from retune.pipeline.datasets.readers.chexpert import read_chexpert
 from retune.store.errors import DatasetError
@@ -239,3 +240,30 @@ def test_a_folder_without_tables_says_what_was_looked_for(tmp_path):
         DatasetError, match=r"none of train\.csv, valid\.csv, val_labels"
     ):
         read(tmp_path)
+
+
+BATCH_1 = "CheXpert-v1.0 batch 1 (validate & csv)"
+BATCH_2, BATCH_3 = "CheXpert-v1.0 batch 2 (train 1)", "CheXpert-v1.0 batch 3 (train 2)"
+
+
+@pytest.mark.parametrize("file", [None, f"{BATCH_1}/train.csv,{BATCH_1}/valid.csv"])
+def test_the_full_size_in_batches_is_found_image_by_image(tmp_path, write_table, file):
+    valid = "valid/patient64541/study1/view1_frontal.jpg"
+    others = [IMAGE.replace("00001", number) for number in ("30000", "50000")]
+    rows = [chexpert_row(f"CheXpert-v1.0/{path}") for path in (IMAGE, *others)]
+    write_table(f"{BATCH_1}/train.csv", CHEXPERT_HEADER, rows)
+    rows = [chexpert_row(f"CheXpert-v1.0/{valid}")]
+    write_table(f"{BATCH_1}/valid.csv", CHEXPERT_HEADER, rows)
+    bare = IMAGE.removeprefix("train/")
+    where = [f"{BATCH_2}/{bare}", f"{BATCH_3}/{others[0]}", f"{BATCH_1}/{valid}"]
+    for path in where:
+        (tmp_path / path).parent.mkdir(parents=True)
+        (tmp_path / path).touch()
+    assert recognise(tmp_path) == "chexpert"
+    table = read(tmp_path, file)
+    assert paths_of(table)[:2] == where[:2]
+    assert paths_of(table)[3] == where[2]
+    assert table.images["official_split"].to_pylist() == [*["train"] * 3, "validation"]
+    plan = read_dataset(tmp_path, "chexpert", options=TableOptions(file=file))
+    assert len(plan.warnings) == 1
+    assert "1 of 4 image files is not there" in plan.warnings[0]

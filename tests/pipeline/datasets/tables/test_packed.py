@@ -1,10 +1,15 @@
 """Packed tables: whole or refused, and never larger than the limit."""
 
 import gzip
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 
+from retune.pipeline.datasets.contract import TableOptions
+from retune.pipeline.datasets.layouts import read_layout
 from retune.pipeline.datasets.tables.delimited import read_csv, read_header
 from retune.pipeline.datasets.tables.packed import TABLE_LIMIT_VARIABLE, read_file
 from retune.store.errors import ConfigurationError, DatasetError
@@ -90,3 +95,47 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path, monkeypatch, given):
     monkeypatch.setenv(TABLE_LIMIT_VARIABLE, given)
     with pytest.raises(ConfigurationError, match=TABLE_LIMIT_VARIABLE):
         read_file(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.csv.gz", "t.parquet"])
+def test_a_pipe_or_a_device_is_no_table(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    options = TableOptions(file=name)
+    with pytest.raises(DatasetError, match="it is no regular file"):
+        read_layout("table", tmp_path, options)
+    (tmp_path / name).unlink()
+    (tmp_path / name).symlink_to("/dev/zero")
+    with pytest.raises(DatasetError, match="it is no regular file"):
+        read_layout("table", tmp_path, options)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_a_sparse_file_is_refused_before_it_is_read(tmp_path, name):
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(8 << 30)
+    with pytest.raises(DatasetError, match="has more than 2,147,483,648 bytes"):
+        read_layout("table", tmp_path, TableOptions(file=name))
+
+
+def test_what_packs_better_than_any_table_stops_at_a_stated_size(tmp_path):
+    file = tmp_path / "t.csv.gz"
+    line = b"a.png,1,1\n"
+    file.write_bytes(gzip.compress(b"path,patient_id,Edema\n" + line * 8_000_000))
+    with pytest.raises(DatasetError, match=r"unpacks to more than 67,108,864 bytes"):
+        read_csv(file)
+
+
+def test_memory_stays_below_six_times_the_table(tmp_path):
+    file = tmp_path / "t.csv"
+    file.write_bytes(b"a,b,c,d\n" + b"1,0,1,0\n" * 1_500_000)
+    code = (
+        "import resource, sys; from pathlib import Path;"
+        "from retune.pipeline.datasets.tables.delimited import read_csv;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss;"
+        "before = peak(); read_csv(Path(sys.argv[1])); print(peak() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(done.stdout) * 1024 < 6 * file.stat().st_size
