@@ -1,6 +1,9 @@
 """`retune-cli sql` and `status`: looking at a store."""
 
+import io
 import sys
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +27,14 @@ def sql_command(
     rows: Annotated[
         int, typer.Option("--rows", min=1, help="Rows of the table to show.")
     ] = 50,
+    allow_read: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file or folder that the query may read; repeatable."),
+    ] = None,
+    allow_write: Annotated[
+        list[Path] | None,
+        typer.Option(help="A file or folder that it may write; repeatable."),
+    ] = None,
 ) -> None:
     """Query the store in SQL (DuckDB).
 
@@ -31,16 +42,28 @@ def sql_command(
     metrics predictions. Views: image_features and text_features (with the column
     embedding FLOAT[D]), label_matrix (a column per finding).
 
+    A query reaches the store and nothing else: no other file or database, no network,
+    no environment. --allow-read and --allow-write open single files or folders.
+
     Example: retune-cli sql "SELECT view, count(*) FROM images GROUP BY view"
+
+    Example: retune-cli sql "COPY (FROM metrics) TO 'metrics.csv'"
+    --allow-write metrics.csv
     """
     from retune.store import FeatureStore
 
     text = sys.stdin.read() if query == "-" else query
-    relation = FeatureStore(store).sql(text, write=write)
+    relation = FeatureStore(store).sql(
+        text, write=write, allow_read=allow_read or (), allow_write=allow_write or ()
+    )
     if json:
         print_json(relation.to_arrow_table().to_pylist())
         return
-    relation.show(max_rows=rows, max_width=200)
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        relation.show(max_rows=rows, max_width=200)
+    for line in shown.getvalue().splitlines():
+        print_line(visible(line))
 
 
 def status_command(
@@ -63,13 +86,13 @@ def status_command(
             | {"leakage": leaks}
         )
         return
-    print_line(f"feature store {feature_store.path}")
+    print_line(visible(f"feature store {feature_store.path}"))
     for name, part in parts.items():
         rows = part.fetchall()
         print_line()
         print_line(name if rows else f"{name}: none")
         if rows:
-            print_table(part.columns, rows)
+            print_table(part.columns, _visible_rows(rows))
     print_line()
     if not leaks:
         print_line("leakage: none; no patient and no picture is in two splits")
@@ -77,12 +100,31 @@ def status_command(
     print_line("leakage: in more than one split, so train refuses them together")
     print_table(
         ("what", "datasets", "shared", "images", "such as"),
-        [
+        _visible_rows(
             (leak["kind"], ", ".join(leak["datasets"]), leak["n_shared"],
              leak["n_images"], leak["examples"][0])
             for leak in leaks
-        ],
+        ),
     )  # fmt: skip
+
+
+def visible(text: str) -> str:
+    r"""A text in which a terminal finds no commands.
+
+    >>> visible("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
+
+def _visible_rows(rows: Iterable[Sequence[object]]) -> list[list[object]]:
+    return [
+        [visible(value) if isinstance(value, str) else value for value in row]
+        for row in rows
+    ]
 
 
 _STATUS_QUERIES = {

@@ -76,7 +76,7 @@ def test_fewer_images_are_another_version(store: FeatureStore) -> None:
 
 
 def test_a_store_from_before_versions_takes_part(tmp_path: Path) -> None:
-    shutil.copytree(Path(__file__).with_name("store-v1"), tmp_path / "s")
+    shutil.copytree(Path(__file__).parents[1] / "store-v1", tmp_path / "s")
     store = FeatureStore(tmp_path / "s")
     (name, root), *_ = rows(store, "SELECT dataset, root FROM datasets")
     n_labels = rows(store, "SELECT count(*) FROM labels")
