@@ -48,7 +48,11 @@ def repair_command(
 ) -> None:
     """Make shards and catalog agree; damaged shards move to damaged/.
 
+    A catalog that is lost or damaged is rebuilt from its Parquet copies and the shards.
+
     Example: retune-cli repair && retune-cli embed
+
+    Example: retune-cli repair --from-copies
     """
     from retune.store import FeatureStore
 

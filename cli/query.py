@@ -29,11 +29,15 @@ def sql_command(
     ] = 50,
     allow_read: Annotated[
         list[Path] | None,
-        typer.Option(help="A file or folder that the query may read; repeatable."),
+        typer.Option(
+            metavar="PATH", help="A file or folder that it may read; repeatable."
+        ),
     ] = None,
     allow_write: Annotated[
         list[Path] | None,
-        typer.Option(help="A file or folder that it may write; repeatable."),
+        typer.Option(
+            metavar="PATH", help="A file or folder that it may write; repeatable."
+        ),
     ] = None,
 ) -> None:
     """Query the store in SQL (DuckDB).

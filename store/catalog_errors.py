@@ -49,7 +49,8 @@ _AGAIN = "then run the same command again: nothing that was entered is lost."
 
 def is_of_storage(error: duckdb.Error) -> bool:
     """Whether the file is at fault: its disk, its lock or its content."""
-    return isinstance(error, _OF_STORAGE)
+    # A block that does not match its checksum is a plain Error.
+    return isinstance(error, _OF_STORAGE) or type(error) is duckdb.Error
 
 
 def is_held_by_us(error: duckdb.Error) -> bool:

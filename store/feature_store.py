@@ -210,14 +210,14 @@ class FeatureStore:
         """Bring the Parquet copies of the catalog up to date.
 
         Whoever changes the catalog does this afterwards. Without it nothing is lost
-        but the copies' freshness, so a full disk or a busy catalog is no error here:
-        the next change makes up for it, and `verify` says how far the copies are.
+        but the copies' freshness, so a full disk, a busy catalog or a damaged index is
+        no error here: the next change makes up for it.
 
         Args:
             tables: Those that changed; None looks at all.
             run_id: The one run whose figures changed.
         """
-        with suppress(StoreWriteError, StoreBusyError):
+        with suppress(StoreWriteError, StoreBusyError, StoreCorruptError):
             refresh_copies(self.path, self.catalog, tables=tables, run_id=run_id)
 
     def enter_pending_runs(self, patience_seconds: float | None = None) -> None:
@@ -307,7 +307,8 @@ class FeatureStore:
                 from_copies=from_copies,
                 drop_missing=drop_missing,
             )
-            self.refresh_copies()
+            with suppress(StoreWriteError, StoreBusyError):
+                refresh_copies(self.path, self.catalog, renew=True)
         return report
 
 

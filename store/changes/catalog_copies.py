@@ -83,6 +83,7 @@ def refresh_copies(
     *,
     tables: Collection[str] | None = None,
     run_id: str | None = None,
+    renew: bool = False,
 ) -> None:
     """Copy the tables that differ from their copies.
 
@@ -91,6 +92,7 @@ def refresh_copies(
         catalog: Its catalog; read, never held for writing.
         tables: Look at these only; None for all.
         run_id: Look at the figures of this run only.
+        renew: Read the copies, too, and write those anew that are damaged.
 
     Raises:
         StoreWriteError: The disk refused; the copies are as they were.
@@ -98,10 +100,10 @@ def refresh_copies(
     """
     folder = root / COPIES_FOLDER
     with _locked(folder):
-        index = _read_index(folder) or _Index()
+        index = (_sound_index(folder) if renew else _read_index(folder)) or _Index()
         with catalog.read() as connection:
             commits = read_commits(connection)
-            if index.parts and commits == index.commits:
+            if index.parts and commits == index.commits and not renew:
                 return
             whole = tables is None and run_id is None
             names = _tables(connection)
@@ -295,6 +297,17 @@ def _read_index(folder: Path) -> _Index | None:
             f"{path} is damaged: {error}",
             "If the catalog is whole, `retune-cli repair` writes the copies anew.",
         ) from error
+    return index
+
+
+def _sound_index(folder: Path) -> _Index | None:
+    """The index with those parts only that are not damaged."""
+    try:
+        index = _read_index(folder)
+    except StoreCorruptError:
+        return None
+    if index is not None:
+        index.parts = [part for part in index.parts if not _problem(folder, part)]
     return index
 
 
