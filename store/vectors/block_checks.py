@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ..checksums import crc32
 from ..errors import StoreCorruptError
 
-__all__ = ["BlockSums", "unchecked_blocks"]
+__all__ = ["BlockSums", "forget_checked", "unchecked_blocks"]
 
 _Key = tuple[int, int, int, int]
 #: File -> a flag per block. It belongs to the process: every query makes new readers.
@@ -43,27 +43,27 @@ class BlockSums:
 
     def missing(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Blocks of these rows that nobody has checked yet."""
-        if self._done.all():
+        if self.is_complete():
             return np.empty(0, dtype=np.int64)
         blocks = np.unique(rows // self.block_rows)
         return blocks[~self._done[blocks]]
 
-    def is_done(self, block: int) -> bool:
-        """Whether a block was checked before."""
-        return bool(self._done[block])
+    def is_complete(self) -> bool:
+        """Whether all blocks were checked before."""
+        return bool(self._done.all())
 
     def rows(self, block: int) -> slice:
         """The rows of a block."""
         first = block * self.block_rows
         return slice(first, min(first + self.block_rows, self.n_rows))
 
-    def check(self, block: int, vectors: npt.NDArray[np.floating]) -> None:
-        """Compare a block, shape (block_rows, D), with its checksum.
+    def check(self, block: int, content: memoryview) -> None:
+        """Compare the bytes of a block with its checksum.
 
         Raises:
             StoreCorruptError: It does not match; the message names its rows.
         """
-        if crc32(vectors.data) != self._sums[block]:
+        if crc32(content) != self._sums[block]:
             rows = self.rows(block)
             raise StoreCorruptError(
                 f"shard {self.path}: rows {rows.start} to {rows.stop - 1} do not match "
@@ -71,6 +71,11 @@ class BlockSums:
                 "Run `retune-cli repair`; the next `embed` encodes its rows again.",
             )
         self._done[block] = True
+
+
+def forget_checked() -> None:
+    """Check every block again when it is read next, as a new process does."""
+    _checked.clear()
 
 
 def unchecked_blocks(path: Path, n_blocks: int) -> npt.NDArray[np.bool_]:

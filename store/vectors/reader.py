@@ -154,7 +154,7 @@ class VectorReader:
         if len(missing):
             vectors = self.mapped(header.shard_id)
             for block in missing.tolist():
-                sums.check(block, vectors[sums.rows(block)])
+                sums.check(block, vectors[sums.rows(block)].data)
 
     def whole(
         self, places: Sequence[ShardPlace]
@@ -213,16 +213,16 @@ def _read_keys(block: npt.NDArray[np.bytes_], path: Path, place: ShardPlace) -> 
 def _read_vectors(block: Vectors, path: Path, place: ShardPlace) -> None:
     """Read a shard's vectors straight into place, each block checked in the cache."""
     sums = _sums_of(place, path)
-    row_bytes = block.itemsize * block.shape[1]
-    if not len(sums.missing(np.arange(len(block)))):
+    if sums.is_complete():
         _read_into(block, path, place.offset_bytes)
         return
+    content = block.data.cast("B")
+    block_bytes = sums.block_rows * block.itemsize * block.shape[1]
     with _opened(path) as descriptor:
-        for number in range(-(-len(block) // sums.block_rows)):
-            rows = sums.rows(number)
-            offset = place.offset_bytes + rows.start * row_bytes
-            _fill(block[rows], descriptor, offset)
-            sums.check(number, block[rows])
+        for number, start in enumerate(range(0, len(content), block_bytes)):
+            part = content[start : start + block_bytes]
+            _fill(part, descriptor, place.offset_bytes + start)
+            sums.check(number, part)
 
 
 def _sums_of(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
@@ -236,11 +236,10 @@ def _sums_of(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
 def _read_into(target: npt.NDArray[Any], path: Path, offset: int) -> None:
     """Fill an array from a place in a shard's file."""
     with _opened(path) as descriptor:
-        _fill(target, descriptor, offset)
+        _fill(target.data.cast("B"), descriptor, offset)
 
 
-def _fill(target: npt.NDArray[Any], descriptor: int, offset: int) -> None:
-    left = target.data.cast("B")
+def _fill(left: memoryview, descriptor: int, offset: int) -> None:
     while left:
         n_read = os.preadv(descriptor, [left], offset)
         if not n_read:

@@ -382,7 +382,7 @@ def _check_blocks(header: ShardHeader) -> None:
     sums = BlockSums(header.path, header.n_rows, header.block_rows, header.block_crc32)
     vectors = map_embedding(header)
     for block in range(len(header.block_crc32)):
-        sums.check(block, vectors[sums.rows(block)])
+        sums.check(block, vectors[sums.rows(block)].data)
 
 
 def map_embedding(header: ShardHeader) -> Vectors:
