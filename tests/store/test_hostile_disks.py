@@ -277,3 +277,26 @@ def test_kills_while_repairing_lose_nothing(tmp_path: Path, moment: int) -> None
         after.repair()
     assert answers(after) == truth
     assert not after.verify()
+
+
+@pytest.mark.parametrize("moment", range(0, 12, 2))
+def test_kills_while_entering_a_dataset_lose_nothing(
+    tmp_path: Path, moment: int
+) -> None:
+    """From the first byte of a new store to the last copy of its catalog."""
+    dying = (
+        "import os\n"
+        "    n = [0]\n"
+        "    original = os.fsync\n"
+        "    def counting(*a):\n"
+        f"        if n[0] == {moment}: os._exit(0)\n"
+        "        n[0] += 1\n"
+        "        return original(*a)\n"
+        "    os.fsync = counting\n"
+        "    filled_store(root)"
+    )
+    _child(tmp_path / "s", dying)
+    store = filled_store(tmp_path / "s")  # the same command again
+    assert store.sql("SELECT count(*) FROM image_features").fetchall() == [(10,)]
+    assert store.sql("SELECT count(*) FROM labels").fetchall() == [(20,)]
+    assert not store.verify()
