@@ -1,7 +1,7 @@
 """`retune-cli verify` and `repair`: shards and catalog must agree."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,7 @@ __all__ = ["repair_command", "verify_command"]
 def verify_command(
     store: StoreOption = Path("feature-store"), json: JsonOption = False
 ) -> None:
-    """Read every shard and checksum; change nothing. Exit code 3 if something is wrong.
+    """Read every file and checksum; change nothing. Exit code 3 if something is wrong.
 
     Example: retune-cli verify
     """
@@ -31,16 +31,36 @@ def verify_command(
 
 
 def repair_command(
-    store: StoreOption = Path("feature-store"), json: JsonOption = False
+    store: StoreOption = Path("feature-store"),
+    json: JsonOption = False,
+    from_copies: Annotated[
+        bool,
+        typer.Option(
+            "--from-copies", help="Rebuild a damaged catalog from its Parquet copies."
+        ),
+    ] = False,
+    drop_missing: Annotated[
+        bool,
+        typer.Option(
+            "--drop-missing", help="Give up shards whose whole folder is gone."
+        ),
+    ] = False,
 ) -> None:
     """Make shards and catalog agree; damaged shards move to damaged/.
 
+    A catalog that is lost or damaged is rebuilt from its Parquet copies and the shards.
+
     Example: retune-cli repair && retune-cli embed
+
+    Example: retune-cli repair --from-copies
     """
     from retune.pipeline.app.care import repair
     from retune.store import FeatureStore
 
-    _show(repair(FeatureStore(store)), json=json, verb="were")
+    report = repair(
+        FeatureStore(store), from_copies=from_copies, drop_missing=drop_missing
+    )
+    _show(report, json=json, verb="were")
 
 
 def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:
@@ -48,7 +68,7 @@ def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:
         print_json(vars(report))
         return
     if not report:
-        print_line("shards and catalog agree; every checksum is right")
+        print_line("shards, catalog, copies and runs: every checksum is right")
         return
     lines = {
         f"shards without rows: {report.adopted_shards}, {verb} adopted "
@@ -61,7 +81,13 @@ def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:
     for line, present in lines.items():
         if present:
             print_line(line)
+    for folder in report.missing_folders:
+        print_line(f"a folder of shards is gone: {folder}. Is it mounted?")
     for problem in report.damaged.values():
         print_line(f"damaged, {verb} set aside: {problem}")
+    for problem in report.catalog:
+        print_line(f"catalog: {problem}")
+    for problem in report.runs.values():
+        print_line(f"run damaged: {problem}. Train again.")
     if report.damaged or report.dropped_shards:
         print_line("The next `retune-cli embed` encodes the lost rows again.")

@@ -124,13 +124,13 @@ def _output(out: Path | None, *, as_csv: bool, as_json: bool) -> "Output":
 @contextmanager
 def _tables(rule: "DecisionRule") -> "Iterator[Write]":
     """A table for each of the first images, then a line for each."""
-    from tqdm import tqdm
+    from retune.pipeline.app.progress_bar import beside_a_bar
 
     n_shown = 0
 
     def write(part: "Sequence[ImagePrediction]") -> None:
         nonlocal n_shown
-        with tqdm.external_write_mode(file=sys.stdout):  # a bar makes room
+        with beside_a_bar():
             for one in part:
                 if n_shown == _MOST_TABLES:
                     print_line("further images: positive findings only")

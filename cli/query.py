@@ -1,6 +1,8 @@
 """`retune-cli sql` and `status`: looking at a store."""
 
+import io
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +29,18 @@ def sql_command(
     rows: Annotated[
         int, typer.Option("--rows", min=1, help="Rows of the table to show.")
     ] = 50,
+    allow_read: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH", help="A file or folder that it may read; repeatable."
+        ),
+    ] = None,
+    allow_write: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH", help="A file or folder that it may write; repeatable."
+        ),
+    ] = None,
 ) -> None:
     """Query the store in SQL (DuckDB).
 
@@ -34,7 +48,13 @@ def sql_command(
     metrics predictions. Views: image_features and text_features (with the column
     embedding FLOAT[D]), label_matrix (a column per finding).
 
+    A query reaches the store and nothing else: no other file or database, no network,
+    no environment. --allow-read and --allow-write open single files or folders.
+
     Example: retune-cli sql "SELECT view, count(*) FROM images GROUP BY view"
+
+    Example: retune-cli sql "COPY (FROM metrics) TO 'metrics.csv'"
+    --allow-write metrics.csv
     """
     from retune.pipeline.app.queries.sql import query as run_query
     from retune.store import FeatureStore
@@ -42,13 +62,23 @@ def sql_command(
     if json and as_csv:
         raise typer.BadParameter("give one of --json and --csv")
     text = sys.stdin.read() if query == "-" else query
-    relation = run_query(FeatureStore(store), text, write=write)
+    relation = run_query(
+        FeatureStore(store),
+        text,
+        write=write,
+        allow_read=allow_read or (),
+        allow_write=allow_write or (),
+    )
     if json:
         print_json(relation.to_arrow_table().to_pylist())
-    elif as_csv:
+        return
+    if as_csv:
         print_csv(relation.columns, relation.fetchall())
-    else:
+        return
+    shown = io.StringIO()
+    with redirect_stdout(shown):
         relation.show(max_rows=rows, max_width=200)
+    print_line(shown.getvalue().rstrip("\n"))
 
 
 def status_command(

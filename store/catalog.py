@@ -5,25 +5,25 @@ work and closes it again, and an opening that finds the file held by another pro
 waits and tries again.
 """
 
+import os
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
 
-from .errors import (
-    StoreBusyError,
-    StoreCorruptError,
-    StoreNotFoundError,
-    StoreVersionError,
-    StoreWriteError,
-)
+from .atomic_files import TEMPORARY_PREFIX
+from .catalog_errors import is_held, is_held_by_us, storage_errors, store_error
+from .commits import check_commits, count_commit, set_commits
+from .errors import StoreNotFoundError, StoreWriteError
+from .sandbox import CLOSED, allow_places
 from .schema import CREATE_TABLES, label_matrix_sql
 
-__all__ = ["CATALOG_NAME", "Catalog", "scalar", "utc_now"]
+__all__ = ["CATALOG_NAME", "Catalog", "fill_catalog", "has_table", "scalar", "utc_now"]
 
 CATALOG_NAME = "catalog.duckdb"
 _FIRST_WAIT_SECONDS = 0.002
@@ -31,7 +31,7 @@ _LONGEST_WAIT_SECONDS = 0.1
 #: Another thread's transaction is over by then; a connection that somebody keeps open
 #: is not, and waiting for it would be waiting for oneself.
 _OWN_PATIENCE_SECONDS = 1.0
-#: The catalog never reaches for the network: no extension is fetched behind one's back.
+#: No extension is fetched behind one's back.
 _OFFLINE = {"autoinstall_known_extensions": "false"}
 
 
@@ -55,121 +55,183 @@ class Catalog:
         self._turn = threading.RLock()
 
     def create(self) -> None:
-        """Make an empty catalog.
+        """Make an empty catalog unless there is one; it appears whole or not at all.
 
         Raises:
             StoreWriteError: The folder cannot be written.
         """
-        with self.write() as connection:
-            for statement in CREATE_TABLES:
-                connection.execute(statement)
-            connection.execute(label_matrix_sql([]))
-        self.path.chmod(0o600)
+        if self.path.exists():
+            return
+        temporary = self.path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+        try:
+            fill_catalog(temporary)
+            _publish(temporary, self.path)
+        except OSError as error:
+            raise StoreWriteError(
+                f"cannot write {self.path}: {error.strerror or error}",
+                "Free space or fix the rights on that folder, then run the same "
+                "command again.",
+            ) from error
+        finally:
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
+                temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 
     @contextmanager
-    def read(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection, closed at the end of the block."""
+    def read(self, *, checked: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection, closed at the end of the block.
+
+        Args:
+            checked: Refuse a catalog that has lost transactions.
+
+        Raises:
+            StoreError: As `open`; StoreCorruptError also for a damaged block.
+        """
         with self._turn:
-            connection = self.open(read_only=True)
+            connection = self.open(read_only=True, checked=checked)
             try:
-                yield connection
+                with storage_errors(self.path):
+                    yield connection
             finally:
                 connection.close()
 
     @contextmanager
     def write(
-        self, patience_seconds: float | None = None
+        self, patience_seconds: float | None = None, *, checked: bool = True
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """One transaction: committed at the end of the block, else rolled back.
+
+        Args:
+            patience_seconds: Overrides the catalog's own patience.
+            checked: Refuse a catalog that has lost transactions.
 
         Raises:
             StoreBusyError: Another process did not let go of the catalog in time.
             StoreWriteError: The disk refused the write; nothing was committed.
+            StoreCorruptError: A block of the catalog is damaged.
         """
         with self._turn:
-            connection = self.open(read_only=False, patience_seconds=patience_seconds)
+            connection = self.open(
+                read_only=False, patience_seconds=patience_seconds, checked=checked
+            )
             try:
-                connection.execute("BEGIN")
-                yield connection
-                connection.execute("COMMIT")
-            except (duckdb.IOException, duckdb.FatalException) as error:
-                raise StoreWriteError(
-                    f"cannot write {self.path}: {error}",
-                    "Free space or fix the rights on that folder, then run the same "
-                    "command again.",
-                ) from error
+                with storage_errors(self.path):
+                    connection.execute("BEGIN")
+                    yield connection
+                    number = count_commit(connection)
+                    connection.execute("COMMIT")
+                # The transaction is safe: a number that is not is no reason to fail.
+                with suppress(StoreWriteError):
+                    set_commits(self.path.parent, number)
             finally:
                 connection.close()  # an open transaction is rolled back
 
     def open(
-        self, *, read_only: bool, patience_seconds: float | None = None
+        self,
+        *,
+        read_only: bool,
+        patience_seconds: float | None = None,
+        places: Sequence[Path] = (),
+        checked: bool = True,
     ) -> duckdb.DuckDBPyConnection:
         """Open the catalog; the caller closes the connection.
 
         Args:
             read_only: Whether statements that write are refused.
             patience_seconds: Overrides the catalog's own patience.
+            places: Files and folders that statements may read and write beside the
+                catalog.
+            checked: Refuse a catalog that has lost transactions.
 
         Raises:
             StoreBusyError: Another process did not let go in time.
-            StoreNotFoundError: Read-only, and there is no catalog.
+            StoreNotFoundError: There is no catalog.
             StoreVersionError: The file was written by another DuckDB major version.
-            StoreCorruptError: The file is not a DuckDB database.
+            StoreWriteError: The disk is full, or the rights do not suffice.
+            StoreCorruptError: The file is not a DuckDB database, or has lost
+                transactions.
+            StoreError: The file system has no file locks.
         """
-        if read_only and not self.path.is_file():
+        if not self.path.is_file():
             raise StoreNotFoundError(
                 f"the store {self.path.parent} has no catalog ({CATALOG_NAME})",
-                "If the shards are still there, `retune-cli repair` rebuilds what "
-                "they hold; labels come back with `retune-cli ingest`.",
+                "`retune-cli repair` rebuilds it from the copies in the store and from "
+                "the shards; what has no copy comes back with `retune-cli ingest`.",
             )
         if patience_seconds is None:
             patience_seconds = self.patience_seconds
+        connection = self._patiently(read_only, patience_seconds, bool(places))
+        try:
+            if places:
+                allow_places(connection, places)
+            if checked:
+                check_commits(self.path.parent, connection)
+        except duckdb.Error as error:
+            connection.close()
+            raise store_error(error, self.path) from error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _patiently(
+        self, read_only: bool, patience_seconds: float, with_places: bool
+    ) -> duckdb.DuckDBPyConnection:
+        """Open the file, again and again while another process holds it."""
+        config = dict(_OFFLINE if with_places else CLOSED)
         deadline = time.monotonic() + patience_seconds
         own_deadline = time.monotonic() + _OWN_PATIENCE_SECONDS
         wait_seconds = _FIRST_WAIT_SECONDS
         while True:
             try:
                 return duckdb.connect(
-                    str(self.path), read_only=read_only, config=dict(_OFFLINE)
+                    str(self.path), read_only=read_only, config=dict(config)
                 )
             except duckdb.Error as error:
                 late = time.monotonic() >= deadline
-                own = _is_held_by_us(error) and time.monotonic() < own_deadline
-                if late or not (own or _is_held(error)):
-                    raise self._translated(error, patience_seconds) from error
+                own = is_held_by_us(error) and time.monotonic() < own_deadline
+                if late or not (own or is_held(error)):
+                    raise store_error(error, self.path, patience_seconds) from error
             time.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
 
-    def _translated(self, error: duckdb.Error, patience_seconds: float) -> Exception:
-        text = str(error)
-        if _is_held_by_us(error):
-            return StoreBusyError(
-                f"this process holds {self.path} open in another mode",
-                "Close the connection that FeatureStore.connect() gave, then retry.",
-            )
-        if _is_held(error):
-            return StoreBusyError(
-                f"{self.path} was held by another process for "
-                f"{patience_seconds:.0f} s: {text.splitlines()[0]}",
-                "Close the program that holds it (a notebook, a DuckDB shell), then "
-                "run the same command again.",
-            )
-        if "storage version" in text or "older than" in text or "newer" in text:
-            return StoreVersionError(
-                f"{self.path} was written by another version of DuckDB; this is "
-                f"{duckdb.__version__}: {text.splitlines()[0]}",
-                "Use the DuckDB major version that wrote it, or export and import.",
-            )
-        if "Permission denied" in text or "Read-only file system" in text:
-            return StoreWriteError(
-                f"cannot open {self.path}: {text.splitlines()[0]}",
-                "Fix the rights on the store's folder.",
-            )
-        return StoreCorruptError(
-            f"{self.path} cannot be opened: {text.splitlines()[0]}",
-            "If the catalog is damaged, move it away and run `retune-cli repair`: the "
-            "shards bring their vectors back; ingest the labels again.",
-        )
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Give a catalog its name unless another process was faster."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            temporary.rename(path)
+
+
+def fill_catalog(path: Path) -> None:
+    """Make a catalog file with empty tables, readable by its owner only.
+
+    Raises:
+        StoreWriteError: The disk refused.
+    """
+    with storage_errors(path):
+        connection = duckdb.connect(str(path), config=dict(CLOSED))
+        try:
+            for statement in CREATE_TABLES:
+                connection.execute(statement)
+            connection.execute(label_matrix_sql([]))
+            connection.execute("CHECKPOINT")
+        finally:
+            connection.close()
+    path.chmod(0o600)
+
+
+def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether the catalog has a table: older stores lack some."""
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE table_name = ?", [name]
+        ).fetchall()
+    )
 
 
 def scalar(
@@ -181,12 +243,3 @@ def scalar(
     # All rows are fetched because DuckDB holds a result open until its end is seen.
     given = dict(parameters) if isinstance(parameters, Mapping) else list(parameters)
     return int(connection.execute(query, given).fetchall()[0][0])
-
-
-def _is_held_by_us(error: duckdb.Error) -> bool:
-    """Whether this process has the file open in another mode: reading or writing."""
-    return "different configuration" in str(error)
-
-
-def _is_held(error: duckdb.Error) -> bool:
-    return "Could not set lock" in str(error) or "Conflicting lock" in str(error)

@@ -92,6 +92,7 @@ def add_set(store: FeatureStore, row: SetRow, members: pa.Table) -> None:
         connection.execute(
             "DELETE FROM description_drafts WHERE set_name = ?", [row.set_name]
         )
+    store.refresh_copies(tables=("descriptions", *DESCRIPTION_TABLES))
 
 
 def list_sets(store: FeatureStore) -> tuple[SetRow, ...]:
@@ -140,6 +141,7 @@ def save_draft(
             "INSERT INTO description_drafts VALUES (?, ?, ?, ?)",
             [set_name, request_digest, finding, content],
         )
+    store.refresh_copies(tables=("description_drafts",))
 
 
 def read_drafts(

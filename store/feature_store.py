@@ -4,26 +4,40 @@ import atexit
 import json
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from .catalog import CATALOG_NAME, Catalog, scalar
-from .changes.locks import writer_lock
-from .changes.reconcile import ReconcileReport, apply_reconcile, inspect
+from .atomic_files import TEMPORARY_PREFIX, write_atomically
+from .catalog import CATALOG_NAME, Catalog
+from .catalog_errors import is_of_storage, store_error
+from .changes.catalog_copies import COPIES_FOLDER, refresh_copies
+from .changes.locks import LOCK_NAME, writer_lock
+from .changes.pending_runs import enter_pending
+from .changes.reconcile import (
+    ReconcileReport,
+    apply_reconcile,
+    inspect,
+    refuse_missing_folders,
+)
+from .changes.verification import repair_store, verify_store
 from .changes.writer import StoreWriter
+from .commits import COMMITS_NAME, count_commit, set_commits
 from .errors import (
     QueryError,
+    StoreBusyError,
     StoreCorruptError,
+    StoreError,
     StoreNotFoundError,
     StoreVersionError,
     StoreWriteError,
 )
+from .sandbox import Allowed, refuse_files, writes_files
 from .vectors.reader import VectorReader
-from .vectors.shards import FORMAT_VERSION, verify_shard, write_atomically
+from .vectors.shards import FORMAT_VERSION
 from .vectors.views import create_feature_views
 
 __all__ = ["FeatureStore"]
@@ -61,9 +75,7 @@ class FeatureStore:
             return cls(root)
         try:
             root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            strangers = [
-                entry.name for entry in root.iterdir() if entry.name != CATALOG_NAME
-            ]
+            strangers = [entry.name for entry in root.iterdir() if _is_strange(entry)]
         except OSError as error:
             raise StoreWriteError(
                 f"cannot make the store {root}: {error.strerror}",
@@ -73,7 +85,9 @@ class FeatureStore:
             raise StoreWriteError(
                 f"{root} is not a feature store and not empty "
                 f"(it holds {min(strangers)})",
-                "Choose an empty or new folder with --store.",
+                "Choose an empty or new folder with --store. If it is a store that has "
+                f"lost its {_MARKER_NAME}, write that file anew, as store/FORMAT.md "
+                "shows it.",
             )
         Catalog(root / CATALOG_NAME).create()
         marker = {"format": _FORMAT_NAME, "version": FORMAT_VERSION}
@@ -87,49 +101,134 @@ class FeatureStore:
         parameters: Sequence[object] | Mapping[str, object] | None = None,
         *,
         write: bool = False,
+        allow_read: Iterable[str | Path] = (),
+        allow_write: Iterable[str | Path] = (),
     ) -> duckdb.DuckDBPyRelation:
         """Run SQL over the store and give the answer as a relation.
 
         The answer is computed at once and the catalog is let go, so that an `embed`
         beside you is never held up. For relations that stay lazy use `connect`.
 
+        A query reaches the catalog and the vectors, but no other file, database, or
+        variable of the process unless a place is named.
+
         Args:
             query: One or more statements; the answer is the last one's.
             parameters: Values for ``?`` or ``$name`` in the query.
             write: Let the statements change the catalog.
+            allow_read: Files and folders that the query may read.
+            allow_write: Files and folders that the query may write, for example with
+                ``COPY ... TO``, and read. A query that writes files sees these only.
 
         Returns:
             A relation: ``.fetchall()``, ``.df()``, ``.to_arrow_table()``,
             ``.fetchnumpy()``. Without a result it has no rows.
 
         Raises:
-            QueryError: The SQL is wrong, or writes and `write` is False.
+            QueryError: The SQL is wrong, or writes and `write` is False, or reaches
+                for what it may not.
+            ConfigurationError: `allow_write` would let it overwrite the store.
             StoreBusyError: Another process holds the catalog.
         """
-        connection = self.connect(read_only=not write)
+        allowed = Allowed.of(self.path, allow_read, allow_write)
+        places = (*allowed.read, *allowed.write)
         try:
-            result = connection.sql(query, params=parameters)
-            table = pa.table({}) if result is None else result.to_arrow_table()
+            with self._opened(places, read_only=not write) as connection:
+                outward = writes_files(connection, query, parameters)
+                if outward and not allowed.write:
+                    raise refuse_files()
+                if not (outward and allowed.read):
+                    return _relation(self._answer(connection, query, parameters, write))
+            with self._opened(allowed.write, read_only=not write) as connection:
+                return _relation(self._answer(connection, query, parameters, write))
         except duckdb.Error as error:
-            raise _query_error(error) from error
+            raise self._query_error(error) from error
         finally:
-            connection.close()
-        return _relation(table)
+            if write:
+                self.refresh_copies()
 
-    def connect(self, *, read_only: bool = True) -> duckdb.DuckDBPyConnection:
+    def connect(
+        self, *, read_only: bool = True, allow_write: Iterable[str | Path] = ()
+    ) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection with the views `image_features` and `text_features`.
 
         While it is open nothing can be committed to the store, so close it soon.
 
+        Args:
+            read_only: Whether statements may not change the catalog.
+            allow_write: Files and folders that statements may read and write; nothing
+                else outside of the store can be reached.
+
         Raises:
             StoreBusyError: Another process holds the catalog.
+            ConfigurationError: `allow_write` would let them overwrite the store.
         """
-        connection = self.catalog.open(read_only=read_only)
+        places = Allowed.of(self.path, (), allow_write).write
+        connection = self.catalog.open(read_only=read_only, places=places)
         with ExitStack() as unless_ready:
             unless_ready.callback(connection.close)
+            if not read_only:  # whatever it changes, something has changed
+                _count(self.path, connection)
             self._define_views(connection)
             unless_ready.pop_all()
         return connection
+
+    @contextmanager
+    def _opened(
+        self, places: Sequence[Path], *, read_only: bool
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        connection = self.catalog.open(read_only=read_only, places=places)
+        try:
+            self._define_views(connection)
+            yield connection
+        finally:
+            connection.close()
+
+    def _answer(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        query: str,
+        parameters: Sequence[object] | Mapping[str, object] | None,
+        write: bool,
+    ) -> pa.Table:
+        try:
+            result = connection.sql(query, params=parameters)
+            return pa.table({}) if result is None else result.to_arrow_table()
+        finally:
+            if write:  # of several statements, those before a wrong one count
+                with suppress(duckdb.Error):
+                    _count(self.path, connection)
+
+    def _query_error(self, error: duckdb.Error) -> StoreError:
+        if is_of_storage(error) and "read-only" not in str(error):
+            return store_error(error, self.catalog.path)
+        return _query_error(error)
+
+    def refresh_copies(
+        self, *, tables: Sequence[str] | None = None, run_id: str | None = None
+    ) -> None:
+        """Bring the Parquet copies of the catalog up to date.
+
+        Whoever changes the catalog does this afterwards. Without it nothing is lost
+        but the copies' freshness, so a full disk, a busy catalog or a damaged index is
+        no error here: the next change makes up for it.
+
+        Args:
+            tables: Those that changed; None looks at all.
+            run_id: The one run whose figures changed.
+        """
+        with suppress(StoreWriteError, StoreBusyError, StoreCorruptError):
+            refresh_copies(self.path, self.catalog, tables=tables, run_id=run_id)
+
+    def enter_pending_runs(self, patience_seconds: float | None = None) -> None:
+        """Enter finished runs that were kept while somebody held the catalog.
+
+        Raises:
+            StoreBusyError: It is held still; nothing is lost.
+            StoreWriteError: The disk refused; nothing is lost.
+        """
+        for run_id in enter_pending(self.path, self.catalog, patience_seconds):
+            self.refresh_copies(run_id=run_id)
 
     def _define_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         try:
@@ -159,56 +258,71 @@ class FeatureStore:
             StoreWriteError: The disk refused.
         """
         with writer_lock(self.path, command, on_busy):
+            self.enter_pending_runs()
             with self.catalog.read() as connection:
+                refuse_missing_folders(self.path, connection)
                 plan, _ = inspect(self.path, connection)
+            report = ReconcileReport()
             if plan:
                 with self.catalog.write() as connection:
-                    apply_reconcile(self.path, connection)
-            writer = StoreWriter(self.path, self.catalog)
-            yield writer
-            writer.commit()
+                    report = apply_reconcile(self.path, connection)
+            writer = StoreWriter(self.path, self.catalog, report)
+            try:
+                yield writer
+                writer.commit()
+            finally:
+                self.refresh_copies()
 
     def verify(self, *, every_checksum: bool = True) -> ReconcileReport:
-        """Say what `repair` would do; changes nothing.
+        """Say what is wrong and what `repair` would do; changes nothing.
 
         Args:
-            every_checksum: Read every vector instead of only comparing names.
+            every_checksum: Read every vector and every block of the catalog instead of
+                only comparing names.
         """
-        with self.catalog.read() as connection:
-            plan, files = inspect(self.path, connection)
-            dropped_rows = scalar(
-                connection,
-                "SELECT count(*) FROM features WHERE list_contains(?, shard_id)",
-                [list(plan.drop)],
-            )
-        report = ReconcileReport(
-            adopted_shards=len(plan.adopt),
-            dropped_shards=len(plan.drop),
-            dropped_rows=dropped_rows,
-            temporary_files=len(plan.temporary),
-        )
-        for shard_id, path in sorted(files.items()):
-            if every_checksum or shard_id in plan.adopt:
-                try:
-                    header = verify_shard(path)
-                except StoreCorruptError as error:
-                    report.damaged[str(path)] = error.message
-                    continue
-                if shard_id in plan.adopt:
-                    report.adopted_rows += header.n_rows
-        return report
+        return verify_store(self.path, self.catalog, every_checksum=every_checksum)
 
-    def repair(self) -> ReconcileReport:
+    def repair(
+        self, *, from_copies: bool = False, drop_missing: bool = False
+    ) -> ReconcileReport:
         """Make shards and catalog agree; damaged shards move to ``damaged/``.
+
+        Args:
+            from_copies: Rebuild a damaged catalog from its Parquet copies and from the
+                shards; the damaged one moves to ``damaged/``. A catalog that is gone is
+                rebuilt so without being asked.
+            drop_missing: Remove the rows of shards whose whole folder is gone.
 
         Raises:
             StoreBusyError: Another process writes.
+            StoreNotFoundError: A folder of shards is gone, and `drop_missing` is False.
+            StoreCorruptError: The catalog is damaged, and `from_copies` is False.
+            ConfigurationError: `from_copies`, and there are no copies, or the catalog
+                is whole.
         """
         with writer_lock(self.path, "repair"):
-            if not self.catalog.path.exists():
-                self.catalog.create()
-            with self.catalog.write() as connection:
-                return apply_reconcile(self.path, connection, every_checksum=True)
+            report = repair_store(
+                self.path,
+                self.catalog,
+                from_copies=from_copies,
+                drop_missing=drop_missing,
+            )
+            with suppress(StoreWriteError, StoreBusyError):
+                refresh_copies(self.path, self.catalog, renew=True)
+        return report
+
+
+def _is_strange(entry: Path) -> bool:
+    """Whether a file is none that an interrupted creation leaves."""
+    own = {CATALOG_NAME, f"{CATALOG_NAME}.wal", COMMITS_NAME, COPIES_FOLDER, LOCK_NAME}
+    return entry.name not in own and not entry.name.startswith(TEMPORARY_PREFIX)
+
+
+def _count(root: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Count a change that is no `Catalog.write`."""
+    number = count_commit(connection)
+    with suppress(StoreWriteError):
+        set_commits(root, number)
 
 
 def _check_marker(root: Path) -> None:
@@ -232,6 +346,8 @@ def _check_marker(root: Path) -> None:
         raise StoreCorruptError(f"{marker} is damaged: {error!r}", hint) from error
     if not known:
         raise StoreCorruptError(f"{marker} does not describe a feature store", hint)
+    if version < 1:
+        raise StoreCorruptError(f"{marker} says version {version}", hint)
     if version > FORMAT_VERSION:
         raise StoreVersionError(
             f"the store {root} has format {version}; this retune reads up to "
@@ -246,6 +362,12 @@ def _query_error(error: duckdb.Error) -> QueryError:
         return QueryError(
             "this statement would change the store, and queries are read-only",
             "Add --write (in Python: write=True) if you mean it.",
+        )
+    if isinstance(error, duckdb.PermissionException):
+        return QueryError(
+            f"a query may not reach for that: {text.splitlines()[0]}",
+            "Name what it may read with --allow-read, and what it may write with "
+            "--allow-write (in Python: allow_read=, allow_write=).",
         )
     return QueryError(
         text,

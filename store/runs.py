@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from .errors import ConfigurationError, StoreWriteError
+from .changes.pending_runs import find_pending, insert_run, keep_run
+from .errors import ConfigurationError, StoreBusyError, StoreWriteError
 from .feature_store import FeatureStore
 from .schema import create_table
 
@@ -19,6 +21,7 @@ __all__ = [
     "Run",
     "add_metrics",
     "delete_run",
+    "enter_kept_runs",
     "find_run",
     "read_run_names",
     "read_run_tags",
@@ -56,6 +59,20 @@ class Run:
     status: str
 
 
+_RUNS_SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()), ("fingerprint", pa.string()),
+        ("scenario", pa.string()), ("method", pa.string()), ("seed", pa.int32()),
+        ("config", pa.string()), ("started_at", pa.timestamp("us")),
+        ("seconds", pa.float64()), ("status", pa.string()),
+    ]
+)  # fmt: skip
+_PREDICTIONS_SCHEMA = pa.schema(
+    [
+        ("task", pa.int32()), ("image_id", pa.string()), ("finding", pa.string()),
+        ("score", pa.float32()), ("probability", pa.float32()),
+    ]
+)  # fmt: skip
 _METRICS_SCHEMA = pa.schema(
     [
         ("run_id", pa.string()), ("task", pa.int32()), ("split", pa.string()),
@@ -86,26 +103,41 @@ def record_run(
 ) -> None:
     """Enter a run with all its figures in one transaction.
 
+    If somebody holds the catalog for longer than it waits, the figures are kept in a
+    file of the store and are entered by the next change, or when a run is looked for.
+
     Args:
         store: Where to.
         run: The run.
         metrics: Its figures.
         predictions: Columns `task, image_id, finding, score, probability`.
+
+    Raises:
+        StoreWriteError: The disk refused.
     """
-    with store.catalog.write() as connection:
-        connection.execute(
-            "INSERT INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            list(vars(run).values()),
-        )
-        connection.register("incoming_metrics", _metrics_table(run.run_id, metrics))
-        connection.execute("INSERT INTO metrics SELECT * FROM incoming_metrics")
-        if predictions is not None:
-            connection.register("incoming_predictions", predictions)
-            connection.execute(
-                """INSERT INTO predictions SELECT ?, task, image_id, finding, score,
-                probability FROM incoming_predictions""",
-                [run.run_id],
-            )
+    if predictions is None:
+        predictions = _PREDICTIONS_SCHEMA.empty_table()
+    name = pa.array([run.run_id] * len(predictions), pa.string())
+    tables = (
+        pa.Table.from_pylist([vars(run)], _RUNS_SCHEMA),
+        _metrics_table(run.run_id, metrics),
+        predictions.append_column("run_id", name),
+    )
+    try:
+        store.enter_pending_runs()
+        with store.catalog.write() as connection:
+            insert_run(connection, *tables)
+    except StoreBusyError:
+        keep_run(store.path, run.run_id, tables)
+    else:
+        store.refresh_copies(run_id=run.run_id)
+
+
+def enter_kept_runs(store: FeatureStore) -> None:
+    """Enter runs that were kept, unless somebody still holds the catalog."""
+    if find_pending(store.path):
+        with suppress(StoreBusyError, StoreWriteError):
+            store.enter_pending_runs(patience_seconds=0.0)
 
 
 def add_metrics(
@@ -113,6 +145,7 @@ def add_metrics(
 ) -> None:
     """Enter further figures of a run, replacing those of the same splits."""
     splits = sorted({metric.split for metric in metrics})
+    store.enter_pending_runs()
     with store.catalog.write() as connection:
         connection.execute(
             "DELETE FROM metrics WHERE run_id = ? AND list_contains(?, split)",
@@ -120,6 +153,7 @@ def add_metrics(
         )
         connection.register("incoming_metrics", _metrics_table(run_id, metrics))
         connection.execute("INSERT INTO metrics SELECT * FROM incoming_metrics")
+    store.refresh_copies(run_id=run_id)
 
 
 def find_run(store: FeatureStore, name: str) -> Run:
@@ -128,8 +162,10 @@ def find_run(store: FeatureStore, name: str) -> Run:
     Raises:
         ConfigurationError: No run, or more than one, is meant.
     """
+    enter_kept_runs(store)
+    columns = ", ".join(Run.__dataclass_fields__)
     rows = store.sql(
-        "SELECT * FROM runs WHERE status = 'finished' ORDER BY started_at"
+        f"SELECT {columns} FROM runs WHERE status = 'finished' ORDER BY started_at"
     ).fetchall()
     runs = [Run(*row) for row in rows]
     named = [run_id for run_id, given in read_run_names(store).items() if given == name]

@@ -70,6 +70,10 @@ _TABLES = {
     "metrics": """
         run_id VARCHAR, task INTEGER, split VARCHAR, finding VARCHAR,
         metric VARCHAR, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE""",
+    "catalog_state": "commits BIGINT",
+    "shard_checksums": """
+        shard_id VARCHAR, file_crc32 BIGINT, block_rows INTEGER,
+        block_crc32 BIGINT[]""",
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
         score FLOAT, probability FLOAT""",

@@ -99,7 +99,9 @@ def test_nothing_uses_the_recipe_of_mini() -> None:
 #: Groups of the pipeline and of the store in the order of the arrows: a group may
 #: import those before it and none behind it. A name is a folder or a single file.
 _FLOORS = (
-    "store/errors", "store/schema", "store/label_states", "store/catalog",
+    "store/errors", "store/schema", "store/label_states", "store/checksums",
+    "store/atomic_files", "store/catalog_errors", "store/sandbox", "store/commits",
+    "store/catalog",
     "store/fingerprint", "store/vectors", "store/changes", "store/feature_store",
     "store/runs", "store/description_sets", "store/queries", "store",
     "pipeline/progress", "pipeline/platform", "pipeline/findings",

@@ -13,6 +13,7 @@ from types import FrameType
 
 from retune.store.errors import RetuneError
 
+from .printing import visible
 from .wording import in_options
 
 __all__ = ["run_guarded"]
@@ -71,6 +72,6 @@ def run_guarded(command: Callable[[], object], *, debug: bool = False) -> int:
 def _show(error: RetuneError, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error, file=sys.stderr)
-    sys.stderr.write(f"Error: {in_options(error.message)}\n")
+    sys.stderr.write(f"Error: {visible(in_options(error.message))}\n")
     if error.hint:
-        sys.stderr.write(f"Hint: {in_options(error.hint)}\n")
+        sys.stderr.write(f"Hint: {visible(in_options(error.hint))}\n")

@@ -20,18 +20,32 @@ __all__ = [
     "print_table",
     "progress_bar",
     "remark",
+    "visible",
 ]
+
+
+def visible(text: str) -> str:
+    r"""A text in which a terminal finds no commands; line breaks stay.
+
+    >>> visible("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    from retune.pipeline.report.text_table import escaped
+
+    return "\n".join(escaped(line) for line in text.split("\n"))
 
 
 def print_line(text: str = "") -> None:
     """Write a line of the result."""
-    sys.stdout.write(text + "\n")
+    sys.stdout.write(visible(text) + "\n")
 
 
 def remark(text: str, *, quiet: bool = False) -> None:
     """Write a line that is not part of the result."""
     if not quiet:
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(visible(text) + "\n")
 
 
 def _plain(value: Any) -> Any:
@@ -61,8 +75,13 @@ def contamination_line(n_images: int, allowed: bool) -> str:
 
 def print_json(value: Any) -> None:
     """Write a value as JSON; dates and the like as text."""
-    json.dump(_plain(value), sys.stdout, ensure_ascii=False, indent=2)
-    sys.stdout.write("\n")
+    text = json.dumps(_plain(value), ensure_ascii=False, indent=2)
+    if not text.replace("\n", "").isprintable():
+        text = "".join(
+            char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1]
+            for char in text
+        )
+    sys.stdout.write(text + "\n")
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

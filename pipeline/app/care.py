@@ -10,10 +10,17 @@ def verify(store: FeatureStore) -> ReconcileReport:
     return store.verify()
 
 
-def repair(store: FeatureStore) -> ReconcileReport:
+def repair(
+    store: FeatureStore, *, from_copies: bool = False, drop_missing: bool = False
+) -> ReconcileReport:
     """Make shards and catalog agree; damaged shards move to ``damaged/``.
+
+    Args:
+        store: To repair.
+        from_copies: Rebuild a damaged catalog from its Parquet copies.
+        drop_missing: Give up shards whose whole folder is gone.
 
     Raises:
         StoreBusyError: Another process writes.
     """
-    return store.repair()
+    return store.repair(from_copies=from_copies, drop_missing=drop_missing)

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..progress import Progress, ProgressCallback, silent
 
-__all__ = ["notebook_bar", "terminal_bar"]
+__all__ = ["beside_a_bar", "notebook_bar", "terminal_bar"]
 
 
 @contextmanager
@@ -86,3 +86,10 @@ class _Bars:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+def beside_a_bar() -> AbstractContextManager[Any]:
+    """While it is open, lines may go to standard output: a bar makes room."""
+    from tqdm import tqdm
+
+    return tqdm.external_write_mode(file=sys.stdout)

@@ -363,8 +363,17 @@ class Store:
         parameters: Sequence[object] | Mapping[str, object] | None = None,
         *,
         write: bool = False,
+        allow_read: Sequence[str | Path] = (),
+        allow_write: Sequence[str | Path] = (),
     ) -> "duckdb.DuckDBPyRelation":
         """Query the store in SQL: ``.df()``, ``.fetchall()``, ``.to_arrow_table()``.
+
+        Args:
+            text: One or more statements.
+            parameters: Values for ``?`` or ``$name``.
+            write: Let the statements change the catalog.
+            allow_read: Files or folders that they may read.
+            allow_write: Files or folders that they may write.
 
         Raises:
             QueryError: The SQL is wrong, or writes and `write` is False.
@@ -372,7 +381,14 @@ class Store:
         Example:
             store.sql("SELECT view, count(*) FROM images GROUP BY view").df()
         """
-        return query(self.feature_store, text, parameters, write=write)
+        return query(
+            self.feature_store,
+            text,
+            parameters,
+            write=write,
+            allow_read=allow_read,
+            allow_write=allow_write,
+        )
 
     @property
     def datasets(self) -> Listing[DatasetRow]:

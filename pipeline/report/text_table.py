@@ -3,7 +3,7 @@
 import html
 from collections.abc import Sequence
 
-__all__ = ["cell_text", "html_table", "text_table"]
+__all__ = ["cell_text", "escaped", "html_table", "text_table"]
 
 
 def cell_text(value: object) -> str:
@@ -18,7 +18,21 @@ def cell_text(value: object) -> str:
         return f"{value:.3f}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return escaped(str(value))
+
+
+def escaped(text: str) -> str:
+    r"""A text in one line, in which a terminal finds no commands.
+
+    >>> escaped("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

@@ -5,10 +5,13 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TextIO
 
+from ..atomic_files import NO_LOCK_ERRORS
+from ..catalog_errors import no_locks
 from ..errors import StoreBusyError, StoreWriteError
 
 __all__ = ["LOCK_NAME", "writer_lock"]
@@ -32,6 +35,7 @@ def writer_lock(
         StoreBusyError: Another process writes, and `on_busy` is None; the message
             names it.
         StoreWriteError: The lock file cannot be written.
+        StoreError: The file system has no file locks.
     """
     path = root / LOCK_NAME
     try:
@@ -53,19 +57,27 @@ def writer_lock(
                 ) from error
             on_busy(owner)
             fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        json.dump(
-            {
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-                "command": command,
-                "since": datetime.now(UTC).isoformat(timespec="seconds"),
-            },
-            file,
-        )
-        file.flush()
+        except OSError as error:
+            if error.errno not in NO_LOCK_ERRORS:
+                raise
+            raise no_locks(root, error.strerror or str(error)) from error
+        with suppress(OSError):  # a full disk: the lock is held without a name
+            _sign(file, command)
         yield
+
+
+def _sign(file: TextIO, command: str) -> None:
+    """Say who holds the lock, for whoever comes second."""
+    owner = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": command,
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    file.seek(0)
+    file.truncate()
+    file.write(json.dumps(owner))
+    file.flush()
 
 
 def _owner(text: str) -> str:

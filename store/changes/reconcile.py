@@ -5,26 +5,36 @@ its rows leaves a shard without rows; a lost file leaves rows without a shard; a
 writer leaves a temporary file. `plan_reconcile` decides, the rest acts.
 """
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import duckdb
 
-from ..catalog import scalar
-from ..errors import StoreCorruptError
-from ..vectors.shards import TEMPORARY_PREFIX, ShardHeader, verify_shard
-from .rows import insert_shards
+from ..atomic_files import find_leftovers
+from ..catalog import has_table
+from ..errors import StoreCorruptError, StoreNotFoundError
+from ..vectors.shards import ShardHeader, verify_shard
+from .rows import drop_shard, insert_shards
 
 __all__ = [
+    "DAMAGED_FOLDER",
     "ReconcilePlan",
     "ReconcileReport",
     "apply_reconcile",
     "inspect",
+    "known_checksums",
+    "missing_folders",
     "plan_reconcile",
+    "refuse_missing_folders",
 ]
 
 DAMAGED_FOLDER = "damaged"
+#: Anything else under features/ was put there by somebody and is left alone.
+_FOLDER = re.compile(r"[0-9a-f]{16}")
+_FILE = re.compile(r"[a-z]+-[0-9a-f]{16}\.h5")
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,9 @@ class ReconcileReport:
         dropped_rows: Rows removed; the next `embed` encodes these items again.
         temporary_files: Leftovers of dead writers.
         damaged: Path -> what is wrong with it.
+        missing_folders: Folders of shards that are gone as a whole.
+        catalog: What is wrong with the catalog or its copies.
+        runs: Path -> what is wrong with a file of a run.
     """
 
     adopted_shards: int = 0
@@ -64,6 +77,9 @@ class ReconcileReport:
     dropped_rows: int = 0
     temporary_files: int = 0
     damaged: dict[str, str] = field(default_factory=dict)
+    missing_folders: list[str] = field(default_factory=list)
+    catalog: list[str] = field(default_factory=list)
+    runs: dict[str, str] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return any(vars(self).values())
@@ -84,26 +100,69 @@ def plan_reconcile(
     )
 
 
-def _shard_files(root: Path) -> dict[str, Path]:
-    files = (root / "features").glob("*/*-*.h5")
-    return {
-        path.stem.partition("-")[2]: path
-        for path in files
-        if not path.name.startswith(TEMPORARY_PREFIX)
-    }
+def _shard_files(root: Path, in_catalog: Mapping[str, str]) -> dict[str, Path]:
+    """Shard id -> file; of two files of one id, the one that the catalog knows."""
+    files: dict[str, Path] = {}
+    for folder in sorted((root / "features").glob("*")):
+        if not (_FOLDER.fullmatch(folder.name) and folder.is_dir()):
+            continue
+        for path in sorted(folder.glob("*.h5")):
+            shard_id = path.stem.partition("-")[2]
+            place = path.relative_to(root).as_posix()
+            if _FILE.fullmatch(path.name) and (
+                shard_id not in files or in_catalog.get(shard_id) == place
+            ):
+                files[shard_id] = path
+    return files
 
 
 def _catalog_shards(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
     return dict(connection.execute("SELECT shard_id, path FROM shards").fetchall())
 
 
+def known_checksums(connection: duckdb.DuckDBPyConnection) -> dict[str, int]:
+    """Shard id -> CRC-32 of its file, as far as the catalog knows them."""
+    if not has_table(connection, "shard_checksums"):
+        return {}
+    return dict(
+        connection.execute(
+            "SELECT shard_id, file_crc32 FROM shard_checksums"
+        ).fetchall()
+    )
+
+
+def missing_folders(root: Path, connection: duckdb.DuckDBPyConnection) -> list[Path]:
+    """Folders that hold shards of the catalog and are gone as a whole."""
+    folders = {(root / path).parent for path in _catalog_shards(connection).values()}
+    return sorted(folder for folder in folders if not folder.is_dir())
+
+
+def refuse_missing_folders(root: Path, connection: duckdb.DuckDBPyConnection) -> None:
+    """Refuse to take a disk that is not mounted for shards that are lost.
+
+    Raises:
+        StoreNotFoundError: A folder of shards is gone as a whole.
+    """
+    gone = missing_folders(root, connection)
+    if gone:
+        raise StoreNotFoundError(
+            f"the folder {gone[0]} is gone, and the catalog knows of shards in it"
+            + (f" and in {len(gone) - 1} others" if len(gone) > 1 else ""),
+            "Is a disk or a share not mounted? If the vectors are lost for good, "
+            "`retune-cli repair --drop-missing` removes their rows, and the next "
+            "`embed` encodes the images again.",
+        )
+
+
 def inspect(
     root: Path, connection: duckdb.DuckDBPyConnection
 ) -> tuple[ReconcilePlan, Mapping[str, Path]]:
     """Compare the disk with the catalog; changes nothing."""
-    files = _shard_files(root)
-    temporary = [str(path) for path in root.rglob(f"{TEMPORARY_PREFIX}*")]
     shards = _catalog_shards(connection)
+    files = _shard_files(root, shards)
+    places = ("*", "features/*", "runs/*")
+    folders = [root, *(path for place in places for path in root.glob(place))]
+    temporary = [str(path) for path in find_leftovers(folders)]
     return plan_reconcile(list(files), list(shards), temporary), files
 
 
@@ -125,22 +184,24 @@ def apply_reconcile(
     plan, files = inspect(root, connection)
     report = ReconcileReport(temporary_files=len(plan.temporary))
     for name in plan.temporary:
-        Path(name).unlink(missing_ok=True)
+        with suppress(OSError):  # it stays, and the next writer tries again
+            Path(name).unlink(missing_ok=True)
+    checksums = known_checksums(connection)
     for shard_id in plan.drop:
         report.dropped_shards += 1
-        report.dropped_rows += _drop_shard(connection, shard_id)
+        report.dropped_rows += drop_shard(connection, shard_id)
     adopted: list[ShardHeader] = []
     for shard_id, path in sorted(files.items()):
         new = shard_id in plan.adopt
         if not (new or every_checksum):
             continue
         try:
-            header = verify_shard(path)
+            header = verify_shard(path, checksums.get(shard_id))
         except StoreCorruptError as error:
             report.damaged[str(path)] = error.message
             if every_checksum:
                 _set_aside(root, path)
-                report.dropped_rows += _drop_shard(connection, shard_id)
+                report.dropped_rows += drop_shard(connection, shard_id)
             continue
         if new:
             report.adopted_shards += 1
@@ -153,12 +214,3 @@ def _set_aside(root: Path, path: Path) -> None:
     folder = root / DAMAGED_FOLDER
     folder.mkdir(mode=0o700, exist_ok=True)
     path.replace(folder / f"{path.parent.name}-{path.name}")
-
-
-def _drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
-    n_rows = scalar(
-        connection, "SELECT count(*) FROM features WHERE shard_id = ?", [shard_id]
-    )
-    connection.execute("DELETE FROM features WHERE shard_id = ?", [shard_id])
-    connection.execute("DELETE FROM shards WHERE shard_id = ?", [shard_id])
-    return n_rows

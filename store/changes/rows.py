@@ -10,9 +10,10 @@ import pyarrow as pa
 
 from ..catalog import scalar, utc_now
 from ..fingerprint import EncoderSpec
-from ..vectors.shards import ShardHeader, read_keys
+from ..schema import create_table
+from ..vectors.shards import ShardHeader, file_checksum, read_keys
 
-__all__ = ["insert_encoder", "insert_shards"]
+__all__ = ["drop_shard", "insert_encoder", "insert_shards"]
 
 
 def _as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
@@ -49,6 +50,7 @@ def insert_shards(
     Returns:
         The number of feature rows entered.
     """
+    connection.execute(create_table("shard_checksums"))  # older stores lack it
     rows = connection.execute("SELECT shard_id FROM shards").fetchall()
     known = {shard_id for (shard_id,) in rows}
     kinds: dict[tuple[str, str], list[ShardHeader]] = {}
@@ -74,6 +76,24 @@ def _insert_shard_row(
             utc_now(),
         ],
     )  # fmt: skip
+    connection.execute(
+        "INSERT INTO shard_checksums VALUES (?, ?, ?, ?)",
+        [
+            header.shard_id, file_checksum(header.path), header.block_rows,
+            list(header.block_crc32),
+        ],
+    )  # fmt: skip
+
+
+def drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
+    """Remove a shard and its rows; gives how many feature rows it had."""
+    connection.execute(create_table("shard_checksums"))
+    n_rows = scalar(
+        connection, "SELECT count(*) FROM features WHERE shard_id = ?", [shard_id]
+    )
+    for table in ("features", "shard_checksums", "shards"):
+        connection.execute(f"DELETE FROM {table} WHERE shard_id = ?", [shard_id])
+    return n_rows
 
 
 def _insert_features(

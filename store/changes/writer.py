@@ -25,6 +25,7 @@ from .entering import (
     update_files,
 )
 from .label_versions import labels_digest, open_version
+from .reconcile import ReconcileReport
 from .rows import insert_encoder, insert_shards
 
 __all__ = ["StoreWriter"]
@@ -46,9 +47,15 @@ class StoreWriter:
     """The only thing that writes datasets, descriptions and features.
 
     Made by `FeatureStore.writer()`, which holds the writer lock and has reconciled.
+
+    Attributes:
+        reconciled: What a crash had left behind and was healed on opening.
     """
 
-    def __init__(self, root: Path, catalog: Catalog) -> None:
+    def __init__(
+        self, root: Path, catalog: Catalog, reconciled: ReconcileReport
+    ) -> None:
+        self.reconciled = reconciled
         self._root = root
         self._catalog = catalog
         self._pending = _Pending()

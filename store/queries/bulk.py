@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..catalog import scalar
+from ..catalog import has_table, scalar
 from ..errors import StoreWriteError
 from ..feature_store import FeatureStore
 from ..vectors.reader import ShardPlace, VectorReader
@@ -76,10 +76,13 @@ def read_vectors(
         StoreCorruptError: A shard is missing or damaged.
     """
     with store.catalog.read() as connection:
+        known = has_table(connection, "shard_checksums")
         shards = connection.execute(
-            """SELECT shard_id, path, n_rows, dim, dtype, offset_bytes,
+            f"""SELECT shard_id, path, n_rows, dim, dtype, offset_bytes,
                 key_offset_bytes, key_crc32
-            FROM shards WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
+                {", block_rows, block_crc32" if known else ""}
+            FROM shards {"LEFT JOIN shard_checksums USING (shard_id)" if known else ""}
+            WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
             [fingerprint, modality],
         ).fetchall()
         places = {shard_id: ShardPlace(*place) for shard_id, *place in shards}

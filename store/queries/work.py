@@ -57,23 +57,28 @@ def read_image_work(
     Raises:
         QueryError: `where` is not a valid condition.
     """
+    # Straight from the catalog: as an answer of `sql`, all rows would be there twice.
     with store.catalog.read() as connection:
-        condition = checked_condition(connection, where)
-    return store.sql(
-        f"""WITH done AS (SELECT item_id FROM features
-            WHERE fingerprint = $fingerprint AND modality = 'image'),
-        refused AS (SELECT DISTINCT content_digest AS item_id FROM failures
-            WHERE content_digest IS NOT NULL AND stage = 'decode')
-        SELECT image_id, dataset, root, path, content_digest, size_bytes, mtime_ns,
-            done.item_id IS NOT NULL AS encoded, refused.item_id IS NOT NULL AS failed
-        FROM images JOIN datasets USING (dataset)
-        LEFT JOIN done ON done.item_id = content_digest
-        LEFT JOIN refused ON refused.item_id = content_digest
-        WHERE ($datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset))
-        AND image_id IN (SELECT image_id FROM images WHERE {condition})
-        ORDER BY image_id""",
-        {"fingerprint": fingerprint, "datasets": datasets and list(datasets)},
-    ).to_arrow_table()
+        return connection.sql(
+            f"""SELECT image_id, dataset, root, path, content_digest, size_bytes,
+                mtime_ns,
+                content_digest IS NOT NULL AND content_digest IN (
+                    SELECT item_id FROM features
+                    WHERE fingerprint = $fingerprint AND modality = 'image'
+                ) AS encoded,
+                content_digest IS NOT NULL AND content_digest IN (
+                    SELECT content_digest FROM failures
+                    WHERE content_digest IS NOT NULL AND stage = 'decode'
+                ) AS failed
+            FROM (SELECT * FROM images WHERE {checked_condition(connection, where)})
+            JOIN datasets USING (dataset)
+            WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)
+            ORDER BY image_id""",
+            params={
+                "fingerprint": fingerprint,
+                "datasets": datasets and list(datasets),
+            },
+        ).to_arrow_table()
 
 
 def read_known_keys(

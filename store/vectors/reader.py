@@ -1,9 +1,9 @@
 """Reading vectors out of shards: into one array, or row by row inside SQL."""
 
 import os
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,17 @@ import pyarrow.compute as pc
 from duckdb.func import PythonUDFType
 from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
 
+from ..checksums import crc32
 from ..errors import FingerprintMismatchError, StoreCorruptError
-from .read_plan import plan_reads
+from .block_checks import BlockSums
+from .read_plan import ShardRead, plan_reads
 from .shards import (
     KEY_DTYPE,
     ShardHeader,
     Vectors,
     map_embedding,
     read_header,
+    refuse_for_rights,
 )
 
 __all__ = [
@@ -40,7 +43,10 @@ _READERS = min(4, os.cpu_count() or 1)
 
 @dataclass(frozen=True)
 class ShardPlace:
-    """Where the catalog says that a shard's blocks lie; see `ShardHeader`."""
+    """Where the catalog says that a shard's blocks lie; see `ShardHeader`.
+
+    The checksums of the blocks are None in catalogs that are older than they are.
+    """
 
     path: str
     n_rows: int
@@ -49,6 +55,8 @@ class ShardPlace:
     offset_bytes: int
     key_offset_bytes: int
     key_crc32: int
+    block_rows: int | None = None
+    block_crc32: Sequence[int] | None = None
 
 
 class VectorReader:
@@ -131,12 +139,22 @@ class VectorReader:
                     f"asks for row {int(read.rows.max())}",
                     "Run `retune-cli repair`.",
                 )
+            self._check(header, read)
             if read.contiguous and out.dtype == header.dtype:
                 block = out[int(read.positions[0]) : int(read.positions[-1]) + 1]
                 self._copy(header, int(read.rows[0]), block)
             else:
                 out[read.positions] = self.mapped(header.shard_id)[read.rows]
         return out
+
+    def _check(self, header: ShardHeader, read: ShardRead) -> None:
+        """Compare the blocks that are about to be read for the first time."""
+        sums = _sums_of(header, header.path)
+        missing = sums.missing(read.rows)
+        if len(missing):
+            vectors = self.mapped(header.shard_id)
+            for block in missing.tolist():
+                sums.check(block, vectors[sums.rows(block)].data)
 
     def whole(
         self, places: Sequence[ShardPlace]
@@ -145,7 +163,8 @@ class VectorReader:
 
         The catalog knows where a shard's blocks lie, so HDF5 need not be asked: for a
         large store, opening its files would take longer than copying them. The keys'
-        checksum tells a file that is not the one that the catalog knows.
+        checksum tells a file that is not the one that the catalog knows. Each block of
+        vectors is compared with its checksum when the process first reads it.
 
         Args:
             places: At least one, all of one encoder.
@@ -154,7 +173,7 @@ class VectorReader:
             Their keys, shape (N,), and their vectors, shape (N, D), in this order.
 
         Raises:
-            StoreCorruptError: A shard is missing, cut short or another.
+            StoreCorruptError: A shard is missing, cut short, damaged or another.
         """
         ends = np.cumsum([place.n_rows for place in places])
         out = np.empty((int(ends[-1]), places[0].dim), dtype=places[0].dtype)
@@ -164,9 +183,7 @@ class VectorReader:
             for place, end in zip(places, ends, strict=True):
                 block = slice(int(end) - place.n_rows, int(end))
                 path = self._root / place.path
-                copies.append(
-                    pool.submit(_read_into, out[block], path, place.offset_bytes)
-                )
+                copies.append(pool.submit(_read_vectors, out[block], path, place))
                 copies.append(pool.submit(_read_keys, keys[block], path, place))
             for copy in copies:
                 copy.result()
@@ -186,24 +203,58 @@ class VectorReader:
 def _read_keys(block: npt.NDArray[np.bytes_], path: Path, place: ShardPlace) -> None:
     """Read a shard's keys straight into place and compare their checksum."""
     _read_into(block.view(np.uint8), path, place.key_offset_bytes)
-    if zlib.crc32(block.data) != place.key_crc32:
+    if crc32(block.data) != place.key_crc32:
         raise StoreCorruptError(
             f"keys of {path} do not match their checksum",
             "Run `retune-cli repair`; the next `embed` encodes its rows again.",
         )
 
 
+def _read_vectors(block: Vectors, path: Path, place: ShardPlace) -> None:
+    """Read a shard's vectors straight into place, each block checked in the cache."""
+    sums = _sums_of(place, path)
+    if sums.is_complete():
+        _read_into(block, path, place.offset_bytes)
+        return
+    content = block.data.cast("B")
+    block_bytes = sums.block_rows * block.itemsize * block.shape[1]
+    with _opened(path) as descriptor:
+        for number, start in enumerate(range(0, len(content), block_bytes)):
+            part = content[start : start + block_bytes]
+            _fill(part, descriptor, place.offset_bytes + start)
+            sums.check(number, part)
+
+
+def _sums_of(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
+    if place.block_rows is None or place.block_crc32 is None:
+        place = read_header(path)
+    assert place.block_rows is not None
+    assert place.block_crc32 is not None
+    return BlockSums(path, place.n_rows, place.block_rows, tuple(place.block_crc32))
+
+
 def _read_into(target: npt.NDArray[Any], path: Path, offset: int) -> None:
     """Fill an array from a place in a shard's file."""
-    left = target.data.cast("B")
+    with _opened(path) as descriptor:
+        _fill(target.data.cast("B"), descriptor, offset)
+
+
+def _fill(left: memoryview, descriptor: int, offset: int) -> None:
+    while left:
+        n_read = os.preadv(descriptor, [left], offset)
+        if not n_read:
+            raise EOFError("the file is cut short")
+        left, offset = left[n_read:], offset + n_read
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """The file of a shard; whatever is wrong with it becomes a `StoreCorruptError`."""
     try:
         with path.open("rb", buffering=0) as file:
-            while left:
-                n_read = os.preadv(file.fileno(), [left], offset)
-                if not n_read:
-                    raise EOFError("the file is cut short")  # noqa: TRY301 - as OSError
-                left, offset = left[n_read:], offset + n_read
+            yield file.fileno()
     except (OSError, EOFError) as error:
+        refuse_for_rights(path, error)
         raise StoreCorruptError(
             f"shard {path} cannot be read: {error}",
             "Run `retune-cli repair`; the next `embed` encodes its rows again.",

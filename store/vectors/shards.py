@@ -6,11 +6,11 @@ itself: a full disk is an ordinary `OSError` here instead of a half-written HDF5
 The normative text is FORMAT.md.
 """
 
+import errno
 import os
 import uuid
-import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,19 +18,23 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ..atomic_files import write_atomically
+from ..checksums import crc32
 from ..errors import StoreCorruptError, StoreError, StoreWriteError
 from ..fingerprint import EncoderSpec
+from .block_checks import BlockSums
 
 __all__ = [
     "FORMAT_VERSION",
     "KEY_DTYPE",
-    "TEMPORARY_PREFIX",
     "ShardHeader",
     "check_vectors",
+    "file_checksum",
     "map_embedding",
     "publish_shard",
     "read_header",
     "read_keys",
+    "refuse_for_rights",
     "to_stored",
     "verify_shard",
     "write_atomically",
@@ -38,7 +42,6 @@ __all__ = [
 
 FORMAT_VERSION = 1
 KEY_DTYPE = np.dtype("S32")
-TEMPORARY_PREFIX = ".tmp-"
 BLOCK_BYTES = 1 << 20
 _ALIGNMENT_BYTES = 4096
 _DTYPES: dict[str, np.dtype[np.floating]] = {
@@ -46,6 +49,7 @@ _DTYPES: dict[str, np.dtype[np.floating]] = {
     "float32": np.dtype("<f4"),
 }
 
+_NOT_DAMAGE = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _REPAIR_HINT = "Run `retune-cli repair`; the next `embed` encodes its rows again."
 
 Vectors = npt.NDArray[np.floating]
@@ -67,6 +71,8 @@ class ShardHeader:
         offset_bytes: Where the vectors begin in the file.
         key_offset_bytes: Where the keys begin in the file.
         key_crc32: Checksum of the keys.
+        block_rows: Rows in a checksum block; the last may be shorter.
+        block_crc32: Checksum of each block of vectors.
     """
 
     shard_id: str
@@ -80,6 +86,8 @@ class ShardHeader:
     offset_bytes: int
     key_offset_bytes: int
     key_crc32: int
+    block_rows: int
+    block_crc32: tuple[int, ...]
 
 
 def to_stored(vectors: Vectors, dtype: str) -> tuple[Vectors, npt.NDArray[np.bool_]]:
@@ -200,7 +208,7 @@ def _file_image(
         file.attrs["encoder"] = encoder.to_json()
         file.attrs["modality"] = modality
         file.attrs["count"] = len(stored)
-        file.attrs["key_crc32"] = np.uint32(zlib.crc32(keys.data))
+        file.attrs["key_crc32"] = np.uint32(crc32(keys.data))
         file.attrs["block_rows"] = block_rows
         file["embedding"].attrs["block_crc32"] = _block_checksums(stored, block_rows)
         file.flush()
@@ -209,38 +217,8 @@ def _file_image(
 
 def _block_checksums(stored: Vectors, block_rows: int) -> npt.NDArray[np.uint32]:
     starts = range(0, len(stored), block_rows)
-    sums = [zlib.crc32(stored[start : start + block_rows].data) for start in starts]
+    sums = [crc32(stored[start : start + block_rows].data) for start in starts]
     return np.array(sums, dtype=np.uint32)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name, flush it, rename it, flush the folder.
-
-    Raises:
-        StoreWriteError: The disk refused; the temporary file is gone again.
-    """
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
-    try:
-        _make_private(path.parent)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        with suppress(OSError):  # the write failed already: report that, not this
-            temporary.unlink(missing_ok=True)
-        raise StoreWriteError(
-            f"cannot write {path}: {error.strerror or error}",
-            "Free space or fix the rights on that folder, then run the same command "
-            "again: finished shards are kept.",
-        ) from error
 
 
 @contextmanager
@@ -249,20 +227,27 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     try:
         with h5py.File(path, "r", locking=False) as file:
             yield file
-    except (OSError, KeyError, ValueError, RuntimeError, IndexError) as error:
+    except (
+        OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError,
+        AttributeError, OverflowError, ZeroDivisionError,
+    ) as error:  # fmt: skip
+        refuse_for_rights(path, error)
         raise StoreCorruptError(
             f"shard {path} cannot be read: {error}", _REPAIR_HINT
         ) from error
 
 
-def _make_private(folder: Path) -> None:
-    """Make a folder and what leads to it for the owner only.
+def refuse_for_rights(path: Path, error: BaseException) -> None:
+    """A file that may not be opened is not damaged: `repair` must not set it aside.
 
-    `Path.mkdir(parents=True)` would give its mode to the last folder alone.
+    Raises:
+        StoreWriteError: `error` says that rights, memory or open files do not suffice.
     """
-    if not folder.is_dir():
-        _make_private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+    if isinstance(error, OSError) and error.errno in _NOT_DAMAGE:
+        raise StoreWriteError(
+            f"cannot read {path}: {os.strerror(error.errno)}",
+            "Fix the rights on that file, or close other programs.",
+        ) from error
 
 
 def read_header(path: Path) -> ShardHeader:
@@ -293,6 +278,12 @@ def read_header(path: Path) -> ShardHeader:
             offset_bytes=int(dataset.id.get_offset() or 0),
             key_offset_bytes=int(file["key"].id.get_offset() or 0),
             key_crc32=int(file.attrs["key_crc32"]),
+            block_rows=int(file.attrs["block_rows"]),
+            block_crc32=tuple(
+                np.asarray(
+                    dataset.attrs.get("block_crc32", []), dtype=np.uint32
+                ).tolist()
+            ),
         )
         sizes = (dataset.shape[0], file["key"].shape[0])
         # A chunked dataset has no offset.
@@ -306,6 +297,7 @@ def _check_header(
 ) -> None:
     row_bytes = header.dim * np.dtype(header.dtype).itemsize
     end_bytes = header.offset_bytes + header.n_rows * row_bytes
+    n_blocks = -(-header.n_rows // header.block_rows) if header.block_rows > 0 else -1
     problems = {
         f"its type {header.dtype} is not allowed": header.dtype not in _DTYPES,
         "its vectors or keys are not contiguous": not contiguous,
@@ -317,6 +309,8 @@ def _check_header(
         != header.modality,
         "its fingerprint is not that of its encoder": header.encoder.fingerprint
         != header.fingerprint,
+        "it does not have a checksum for each of its blocks": n_blocks
+        != len(header.block_crc32),
         "it is cut short": header.path.stat().st_size < end_bytes,
     }
     for problem, present in problems.items():
@@ -336,34 +330,59 @@ def read_keys(path: Path) -> npt.NDArray[np.bytes_]:
     with _opened(path) as file:
         keys = np.asarray(file["key"][...], dtype=KEY_DTYPE)
         expected = int(file.attrs["key_crc32"])
-    if zlib.crc32(keys.data) != expected:
+    if crc32(keys.data) != expected:
         raise StoreCorruptError(
             f"keys of {path} do not match their checksum", _REPAIR_HINT
         )
     return keys
 
 
-def verify_shard(path: Path) -> ShardHeader:
+def verify_shard(path: Path, known_crc32: int | None = None) -> ShardHeader:
     """Read a whole shard and compare every checksum.
+
+    Args:
+        path: The shard.
+        known_crc32: Of the whole file, if the catalog knows it: that covers the bytes
+            around vectors and keys, too.
 
     Raises:
         StoreCorruptError: Something does not match; the message names the rows.
     """
     header = read_header(path)
     read_keys(path)
-    with _opened(path) as file:
-        block_rows = int(file.attrs["block_rows"])
-        expected = np.asarray(file["embedding"].attrs["block_crc32"], dtype=np.uint32)
-    found = _block_checksums(map_embedding(header), block_rows)
-    if found.shape != expected.shape or (found != expected).any():
-        block = int(np.flatnonzero(found != expected)[0])
-        first = block * block_rows
-        last = min(first + block_rows, header.n_rows) - 1
+    _check_blocks(header)
+    if known_crc32 is not None and file_checksum(path) != known_crc32:
         raise StoreCorruptError(
-            f"shard {path}: rows {first} to {last} do not match their checksum",
+            f"shard {path}: what it says about itself does not match its checksum",
             _REPAIR_HINT,
         )
     return header
+
+
+def file_checksum(path: Path) -> int:
+    """CRC-32 of a whole file.
+
+    Raises:
+        StoreCorruptError: It cannot be read.
+    """
+    total = 0
+    try:
+        with path.open("rb") as file:
+            while part := file.read(BLOCK_BYTES):
+                total = crc32(part, total)
+    except OSError as error:
+        refuse_for_rights(path, error)
+        raise StoreCorruptError(
+            f"shard {path} cannot be read: {error}", _REPAIR_HINT
+        ) from error
+    return total
+
+
+def _check_blocks(header: ShardHeader) -> None:
+    sums = BlockSums(header.path, header.n_rows, header.block_rows, header.block_crc32)
+    vectors = map_embedding(header)
+    for block in range(len(header.block_crc32)):
+        sums.check(block, vectors[sums.rows(block)].data)
 
 
 def map_embedding(header: ShardHeader) -> Vectors:

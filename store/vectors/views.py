@@ -23,6 +23,10 @@ def create_feature_views(
 
     Their column `embedding` is ``FLOAT[D]``. In a store with encoders of several
     dimensions it is ``FLOAT[]``, and `image_features_D` exists for each D.
+
+    `image_places` and `text_places` have `shard_id` and `row` instead of the vector:
+    DuckDB sorts, samples and joins with their vectors what it takes from the former
+    views, so choose rows here and call ``shard_vector_D(shard_id, row)`` on the few.
     """
     dims = [
         int(dim)
@@ -34,6 +38,7 @@ def create_feature_views(
         register_vector_function(connection, reader, dim)
     for modality in _SOURCES:
         view = f"{modality}_features"
+        connection.execute(f"CREATE TEMP VIEW {modality}_places AS {_places(modality)}")
         for dim in dims:
             connection.execute(
                 f"CREATE TEMP VIEW {view}_{dim} AS {_select(modality, dim)}"
@@ -48,6 +53,14 @@ def _select(modality: str, dim: int) -> str:
         FROM {table} JOIN features ON features.item_id = {table}.{key}
         WHERE features.modality = '{modality}' AND features.fingerprint IN
             (SELECT fingerprint FROM encoders WHERE dim = {dim})"""
+
+
+def _places(modality: str) -> str:
+    table, key = _SOURCES[modality]
+    return f"""SELECT {table}.*, features.fingerprint, features.shard_id,
+        features."row"
+        FROM {table} JOIN features ON features.item_id = {table}.{key}
+        WHERE features.modality = '{modality}'"""
 
 
 def _all(modality: str, dims: list[int]) -> str:

@@ -77,6 +77,59 @@ def test_sql_prints_a_table_or_json(place: Path) -> None:
     assert len(rows[0]["embedding"]) == 16
 
 
+def test_sql_reaches_what_was_named_and_nothing_else(
+    place: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "findings.csv"
+    copy = f"COPY (FROM labels) TO '{out}'"
+    _refused(run("sql", copy, cwd=place), 3, "queries may not", "--allow-write")
+    _refused(run("sql", copy, "--write", cwd=place), 3, "--allow-write")
+    _fine(run("sql", copy, "--allow-write", out, cwd=place))
+    read = f"SELECT count(*) AS n FROM '{out}'"
+    _refused(run("sql", read, cwd=place), 3, "may not reach", "--allow-read")
+    answer = _fine(run("sql", read, "--allow-read", tmp_path, "--json", cwd=place))
+    assert json.loads(answer.stdout) == [{"n": 240}]
+    where = "image_id IN (SELECT content FROM read_text('/etc/hostname'))"
+    _refused(run("train", "--scenario", "label", "--where", where, cwd=place), 3)
+
+
+def test_a_terminal_gets_no_commands_from_the_store(
+    place: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(place / "feature-store", tmp_path / "s")
+    hostile = "'a' || chr(27) || ']0;x' || chr(7) || chr(155) || '31m'"
+    for change in (
+        f"UPDATE datasets SET layout = {hostile}",
+        f"UPDATE labels SET finding = {hostile} WHERE finding = 'Mass'",
+    ):
+        _fine(run("sql", change, "--write", "--store", tmp_path / "s"))
+    for command in (["status"], ["sql", "FROM datasets"], ["sql", f"SELECT {hostile}"]):
+        shown = _fine(run(*command, "--store", tmp_path / "s")).stdout
+        assert not set(shown) & {"\x1b", "\x07", "\x9b"}
+        assert "\\x" in shown or "\\e" in shown
+
+
+def test_a_lost_catalog_comes_back(place: Path, tmp_path: Path) -> None:
+    import shutil
+
+    store = tmp_path / "s"
+    shutil.copytree(place / "feature-store", store)
+    (store / "catalog.duckdb").write_bytes(b"x" * 10_000)
+    _refused(run("status", "--store", store), 3, "repair --from-copies")
+    mended = _fine(run("repair", "--from-copies", "--store", store))
+    assert "adopted" in mended.stdout
+    _fine(run("verify", "--store", store))
+    _refused(run("repair", "--from-copies", "--store", store), 2, "is whole")
+    (store / "features").rename(tmp_path / "elsewhere")
+    _refused(run("repair", "--store", store), 3, "is gone", "--drop-missing")
+    broken = run("verify", "--store", store)
+    assert broken.returncode == 3
+    assert "Is it mounted?" in broken.stdout
+    _fine(run("repair", "--drop-missing", "--store", store))
+
+
 def test_sql_reads_a_statement_from_stdin(place: Path) -> None:
     done = subprocess.run(
         [*_COMMAND, "sql", "-", "--json"], input="SELECT 1 AS one", text=True,

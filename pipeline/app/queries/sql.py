@@ -1,6 +1,7 @@
 """A person's SQL over a store."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import duckdb
 
@@ -15,6 +16,8 @@ def query(
     parameters: Sequence[object] | Mapping[str, object] | None = None,
     *,
     write: bool = False,
+    allow_read: Sequence[str | Path] = (),
+    allow_write: Sequence[str | Path] = (),
 ) -> duckdb.DuckDBPyRelation:
     """Run SQL and give the answer; see `FeatureStore.sql`.
 
@@ -22,4 +25,6 @@ def query(
         QueryError: The SQL is wrong, or writes and `write` is False.
         StoreBusyError: Another process holds the catalog.
     """
-    return store.sql(text, parameters, write=write)
+    return store.sql(
+        text, parameters, write=write, allow_read=allow_read, allow_write=allow_write
+    )

@@ -158,7 +158,9 @@ def _known(kind: type[_T], content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _experiment(content: Mapping[str, Any]) -> ExperimentConfig:
     given = _known(ExperimentConfig, content)
-    given["train"] = TrainConfig(**_known(TrainConfig, content["train"]))
+    # Runs from before there was caution had none.
+    train = {"caution": 0.0} | _known(TrainConfig, content["train"])
+    given["train"] = TrainConfig(**train)
     return ExperimentConfig(**given)
 
 

@@ -90,7 +90,9 @@ def load_run_model(store: FeatureStore, run: Run) -> SavedModel:
             hint,
         )
     for name, tensor in saved.model.state_dict().items():
-        if not torch.isfinite(tensor).all():
+        # An infinite limit says that the model does not know what is unlike its images.
+        sound = ~torch.isnan(tensor) if name == "distance_limit" else tensor.isfinite()
+        if not sound.all():
             raise TrainingError(
                 f"{folder} cannot be used: {name} holds values that are no finite "
                 "numbers",

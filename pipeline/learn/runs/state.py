@@ -150,7 +150,8 @@ def load_state(path: Path) -> RunState:
         findings = tuple(map(str, described["findings"]))
         state = RunState(
             described["method"],
-            TrainConfig(**described["config"]),
+            # Runs from before there was caution had none.
+            TrainConfig(**({"caution": 0.0} | described["config"])),
             findings,
             described["fingerprint"],
             prompts,
