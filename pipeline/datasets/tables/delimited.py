@@ -160,7 +160,7 @@ def check_names(where: str, names: Sequence[str]) -> None:
     odd = [name for name in names if STEERING.search(name)]
     if odd:
         raise DatasetError(
-            f"{where}: the column name {odd[0]!a} contains a control character",
+            f"{where}: the column name {odd[0][:40]!a} contains a control character",
             "Give the column a plain name.",
         )
 
