@@ -1,8 +1,10 @@
 """From image files to shards with one backbone in one process."""
 
 import os
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from retune.store.vectors.shards import to_stored
 
 from ...platform.processor import usable_cores
 from ...progress import Progress, ProgressCallback, silent
+from ..images.isolation import end_decoding
 from ..images.reading import ImageItem, ReadImage, read_image
 from ..options import EmbedOptions, EmbedSummary
 from .batches import Encoded, encode_contents
@@ -61,7 +64,11 @@ def embed_images(
         place = int(np.searchsorted(known_keys, key))
         return place < len(known_keys) and known_keys[place] == key
 
+    stopping = threading.Event()
+
     def read(item: ImageItem) -> ReadImage:
+        if stopping.is_set():  # nobody waits for the rest of the batch
+            raise CancelledError
         preprocess = backbone.preprocess
         return read_image(
             item, preprocess.to_pixels, is_known, preprocess.decode_at_least
@@ -101,6 +108,11 @@ def embed_images(
                     f"{summary.efficiency:.0%} of forward"
                 )
                 progress(Progress("images", done, len(items), note))
+    except BaseException:
+        # Whoever stops must not wait for a batch, nor for an image that takes a minute.
+        stopping.set()
+        end_decoding()
+        raise
     finally:
         batches.close()
         backbone.use_threads(cores)
