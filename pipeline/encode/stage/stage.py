@@ -66,6 +66,11 @@ def embed_images(
 
     stopping = threading.Event()
 
+    def stop() -> None:
+        """Whoever stops must not wait for a batch, nor for an image that hangs."""
+        stopping.set()
+        end_decoding()
+
     def read(item: ImageItem) -> ReadImage:
         if stopping.is_set():  # nobody waits for the rest of the batch
             raise CancelledError
@@ -90,6 +95,7 @@ def embed_images(
         batch_size=options.batch_size_on(backbone.device.type),
         cut_finer=on_processor and options.batch_size is None,
         set_threads=backbone.use_threads,
+        stop=stop,
     )
     started = time.perf_counter()
     done = 0
@@ -108,11 +114,6 @@ def embed_images(
                     f"{summary.efficiency:.0%} of forward"
                 )
                 progress(Progress("images", done, len(items), note))
-    except BaseException:
-        # Whoever stops must not wait for a batch, nor for an image that takes a minute.
-        stopping.set()
-        end_decoding()
-        raise
     finally:
         batches.close()
         backbone.use_threads(cores)
