@@ -76,6 +76,7 @@ def predict_images(
         precision=spec.precision,
         output_dtype=spec.output_dtype,
         decode=str(spec.preprocess.get("decode", "full")),
+        pixels=int(str(spec.preprocess.get("pixels", 1))),
     )
     loaded = load_backbone(
         source,

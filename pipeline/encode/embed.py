@@ -21,11 +21,13 @@ from ..descriptions.named_sets import load_set
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
 from .backbones.accelerators import count_installed, idle_accelerator
-from .backbones.loading import source_of
+from .backbones.loading import BackboneSource, source_of
 from .backbones.long_texts import adopt_images, of_source
 from .engines.engine import Engine, LocalEngine
 from .engines.loading import load_to_embed
+from .images.picture import PIXEL_RULES
 from .options import EmbedOptions, EmbedSummary
+from .pixel_rules import pixel_rules
 from .plan import ImagePlan, file_statuses, plan_images
 from .stage.sink import ShardSink
 
@@ -66,14 +68,11 @@ def embed(
         raise ConfigurationError(
             f"unknown engine '{options.engine}'", f"Use {' or '.join(_ENGINES)}."
         )
-    source = source_of(
-        options.backbone,
-        precision=options.precision,
-        output_dtype=options.output_dtype,
-        decode=options.decode,
-    )
-    source = of_source(source, options.long)
+    source = _source(options, PIXEL_RULES)
     with _writer(store, options, progress) as writer, ExitStack() as until_done:
+        rules = pixel_rules(store, writer, options.backbone, progress)
+        if rules != PIXEL_RULES:
+            source = _source(options, rules)
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
         if known is not None:
@@ -93,6 +92,17 @@ def embed(
             engine = LocalEngine(backbone, options)
             _tell_of_idle_accelerators(engine.device, progress)
         return _encode_missing(store, writer, engine, source.digest, options, progress)
+
+
+def _source(options: EmbedOptions, rules: int) -> BackboneSource:
+    source = source_of(
+        options.backbone,
+        precision=options.precision,
+        output_dtype=options.output_dtype,
+        decode=options.decode,
+        pixels=rules,
+    )
+    return of_source(source, options.long)
 
 
 def embed_with(

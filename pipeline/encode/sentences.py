@@ -49,6 +49,7 @@ def encode_sentences(
         precision=spec.precision,
         output_dtype=spec.output_dtype,
         decode=str(spec.preprocess.get("decode", "full")),
+        pixels=int(str(spec.preprocess.get("pixels", 1))),
     )
     loaded = load_backbone(
         source,

@@ -100,14 +100,14 @@ def _compare(dataset: "Dataset", stream: Stream, max_pixels: int) -> list[str]:
     height, width = int(dataset.Rows), int(dataset.Columns)
     if (stream.height, stream.width) != (height, width):
         raise ImageError(
-            f"damaged DICOM file: its stream has {stream.width}×{stream.height} pixels, "
-            f"its header says {width}×{height}"
+            f"damaged DICOM file: its stream has {stream.width}×{stream.height} "
+            f"pixels, its header says {width}×{height}"
         )
     samples = int(dataset.get("SamplesPerPixel") or 1)
     if stream.components != samples:
         raise ImageError(
-            f"damaged DICOM file: its stream has {stream.components} samples per pixel, "
-            f"its header says {samples}"
+            f"damaged DICOM file: its stream has {stream.components} samples per "
+            f"pixel, its header says {samples}"
         )
     allocated, stored = int(dataset.BitsAllocated), _bits_stored(dataset)
     # Where a sample has 8 bits, decoders give bytes, whatever the header allocates.

@@ -2,8 +2,8 @@
 
 A PNG or TIFF of 16 bits does not say how many of them are used: a detector of 12 bits
 leaves values up to 4,095, which would come out nearly black. So the bit depth is the
-smallest common one that holds all pixels but a few outlying ones. A burnt-in letter or a
-defect of one pixel must not decide how bright a lung is.
+smallest common one that holds all pixels but a few outlying ones. A burnt-in letter or
+a defect of one pixel must not decide how bright a lung is.
 """
 
 from typing import Final

@@ -115,7 +115,9 @@ class _DecodingProcess:
         size = (reply["width"], reply["height"])
         n_bytes = size[0] * size[1] * len(reply["mode"])
         pixels = self._read(n_bytes, deadline)
-        image = Image.frombuffer(reply["mode"], size, pixels, "raw", reply["mode"], 0, 1)
+        image = Image.frombuffer(
+            reply["mode"], size, pixels, "raw", reply["mode"], 0, 1
+        )
         return Picture(image, reply["display"])
 
     def _read(self, n_bytes: int, deadline: float) -> bytearray:

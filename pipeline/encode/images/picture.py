@@ -4,7 +4,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-__all__ = ["AS_STORED", "Picture", "told"]
+__all__ = ["AS_STORED", "PIXEL_RULES", "Picture", "told"]
+
+#: Version of the rules by which files become pixels; part of the fingerprint. Raise it
+#: where a rule changes, and enter in `rules` which displays it changed.
+PIXEL_RULES = 2
 
 #: What is said of a picture whose file asks for nothing.
 AS_STORED = "as stored"

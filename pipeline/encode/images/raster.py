@@ -197,7 +197,7 @@ def _wide(
     samples = samples[..., :3] if samples.ndim == 3 else samples
     if isinstance(key, tuple) and samples.ndim == 3:
         samples[(samples == np.array(key, np.uint16)).all(axis=2)] = 0
-        notes.append("alpha")
+        notes.append("transparent colour")
     return _of_samples(samples, notes)
 
 
@@ -210,7 +210,8 @@ def _of_samples(
         samples = top - np.minimum(samples, top)
         notes = [*notes, "white is zero"]
     depth = bit_depth(samples)
-    notes = [*notes, f"16 bits: {depth} used"]
+    kind = "16 bits in colour" if samples.ndim == 3 else "16 bits"
+    notes = [*notes, f"{kind}: {depth} used"]
     if samples.max(initial=0) >= 1 << depth:
         notes.append("outlying pixels clipped")
     return Picture(Image.fromarray(to_8_bit(samples)), told(notes))
@@ -223,7 +224,8 @@ def _of_8_bit(image: Image.Image) -> Picture:
     if image.mode.startswith("I") or image.mode == "F":
         return _of_wide_grey(image, key)
     if image.mode in _ALPHA or key is not None:
-        return Picture(_over_black(image), told(["alpha"]))
+        by_key = image.mode in ("L", "RGB", "1")
+        return Picture(_over_black(image), "transparent colour" if by_key else "alpha")
     if image.mode == "1":
         return Picture(image.convert("L"))
     if image.mode not in _COLOUR:
@@ -238,7 +240,7 @@ def _of_wide_grey(image: Image.Image, key: object) -> Picture:
     notes = []
     if isinstance(key, int):
         pixels = np.where(pixels == key, 0, pixels)
-        notes.append("alpha")
+        notes.append("transparent colour")
     # Pillow inverts 8 bits and fewer itself.
     white_is_zero = _tiff_tag(image, _TIFF_PHOTOMETRIC) == 0
     return _of_samples(pixels, notes, white_is_zero)

@@ -16,7 +16,7 @@ from retune.store.errors import ImageError
 from .bounds import PIXEL_LIMIT_VARIABLE, most_file_bytes
 from .decode import decode_picture, pixel_limit
 
-__all__ = ["ImageItem", "ReadImage", "read_image"]
+__all__ = ["ImageItem", "ReadImage", "read_bytes", "read_image"]
 
 Pixels = npt.NDArray[np.uint8]
 ToPixels = Callable[[Image.Image], Pixels]
@@ -69,7 +69,7 @@ def read_image(
     """
     path = Path(item.root, item.path)
     try:
-        content, mtime_ns = _read_bytes(path, most_file_bytes(pixel_limit()))
+        content, mtime_ns = read_bytes(path, most_file_bytes(pixel_limit()))
     except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
         reason = getattr(error, "strerror", None) or str(error)
         failure = ItemFailure(item.image_id, str(path), "read", reason, None)
@@ -91,7 +91,7 @@ def read_image(
     return ReadImage(item, replace(state, display=picture.display), pixels, None)
 
 
-def _read_bytes(path: Path, most_bytes: int) -> tuple[bytes, int]:
+def read_bytes(path: Path, most_bytes: int) -> tuple[bytes, int]:
     """Content and time of a regular file.
 
     A pipe or a device would be waited for, or never end.

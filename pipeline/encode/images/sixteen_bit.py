@@ -19,7 +19,13 @@ from retune.store.errors import ImageError
 
 from .bounds import check_memory, check_size
 
-__all__ = ["GreyAlpha", "alpha_over_black", "colour_samples", "grey_alpha_tiff", "png_grey_alpha"]
+__all__ = [
+    "GreyAlpha",
+    "alpha_over_black",
+    "colour_samples",
+    "grey_alpha_tiff",
+    "png_grey_alpha",
+]
 
 Samples = npt.NDArray[np.uint16]
 
@@ -48,7 +54,7 @@ def colour_samples(content: bytes, image: ImageFile.ImageFile) -> Samples | None
     if not exchanged or None in exchanged:
         return None
     with Image.open(io.BytesIO(content), formats=[str(image.format)]) as lower:
-        assert isinstance(lower, ImageFile.ImageFile)  # noqa: S101 - opened as such
+        assert isinstance(lower, ImageFile.ImageFile)
         lower.tile = exchanged  # type: ignore[assignment]
         samples = np.asarray(image).astype(np.uint16)
         samples <<= 8

@@ -89,7 +89,7 @@ def jpeg_scans(content: bytes) -> int:
 
     Within a scan the byte 0xFF is followed by 0 or a restart marker.
 
-    >>> jpeg_scans(b"\\xff\\xd8\\xff\\xda..\\xff\\x00\\xff\\xda..")
+    >>> jpeg_scans(bytes.fromhex("ffd8 ffda 01 ff00 ffda 02"))
     2
     """
     return content.count(bytes((0xFF, _START_OF_SCAN)))

@@ -18,7 +18,7 @@ _OWN_BYTES = 1 << 28
 
 
 def main() -> None:
-    """Read images from standard input, write pixels to standard output, until it ends."""
+    """Read images from standard input and write pixels to standard output."""
     source = os.fdopen(os.dup(0), "rb", 0)
     target = os.fdopen(os.dup(1), "wb", 0)
     nothing = os.open(os.devnull, os.O_RDWR)
