@@ -69,7 +69,7 @@ def _looked_at(pictures: pa.Table) -> Iterator[tuple[int, list[FileState] | None
             yield (
                 start + len(rows),
                 [
-                    FileState(*(row[name] for name in names), display)
+                    FileState(**{name: row[name] for name in names}, display=display)
                     for row, display in zip(rows, displays, strict=True)
                     if display
                 ],

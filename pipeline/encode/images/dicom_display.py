@@ -4,6 +4,7 @@ Everything here is done once per value that occurs, never per pixel.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -70,7 +71,8 @@ def stored_values(raw: Values, bits: int, high_bit: int, *, signed: bool) -> Val
     cells = cells << np.array(size - 1 - high_bit).astype(cells.dtype)
     if signed:
         cells = cells.view(f"i{raw.dtype.itemsize}")
-    return cells >> np.array(size - bits).astype(cells.dtype)
+    shifted: Values = cells >> np.array(size - bits).astype(cells.dtype)
+    return shifted
 
 
 def grey_table(
@@ -201,23 +203,20 @@ def _candidates(
     from pydicom.pixels.processing import apply_voi, apply_windowing
 
     if "VOILUTSequence" in dataset:
-        yield "VOI LUT", lambda: apply_voi(values, dataset, index=0)
+        yield "VOI LUT", partial(apply_voi, values, dataset, index=0)
     if "WindowCenter" not in dataset or "WindowWidth" not in dataset:
         return
     try:
         centre = dataset.WindowCenter
     # A number that is none, among several.
     except Exception:  # noqa: BLE001
-        yield "window", lambda: apply_windowing(values, dataset, index=0)
+        yield "window", partial(apply_windowing, values, dataset, index=0)
         return
     if centre in (None, ""):
         return
     listed = not isinstance(centre, str) and hasattr(centre, "__getitem__")
     for place in range(len(centre) if listed else 1):
-        yield (
-            "window",
-            lambda place=place: apply_windowing(values, dataset, index=place),
-        )
+        yield "window", partial(apply_windowing, values, dataset, index=place)
 
 
 def _tried(apply: Callable[[], Values]) -> Values | None:

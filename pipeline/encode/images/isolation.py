@@ -17,7 +17,8 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from typing import IO, Any, Final
+from io import FileIO
+from typing import Final, cast
 
 from PIL import Image
 
@@ -81,8 +82,9 @@ class _DecodingProcess:
             start_new_session=True,  # Ctrl-C is for us; it ends when we do
             bufsize=0,
         )
-        self._in: IO[Any] = self._process.stdin  # type: ignore[assignment]
-        self._out: IO[Any] = self._process.stdout  # type: ignore[assignment]
+        # Pipes without a buffer are FileIO.
+        self._in = cast("FileIO", self._process.stdin)
+        self._out = cast("FileIO", self._process.stdout)
         try:
             self._read(1, time.monotonic() + _START_SECONDS)
         except _ProcessEndedError as error:
@@ -161,7 +163,7 @@ _ONE_THREAD: Final = {
 }
 
 
-def _write(pipe: IO[Any], content: bytes) -> None:
+def _write(pipe: FileIO, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[pipe.write(view) :]

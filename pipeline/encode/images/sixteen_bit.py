@@ -55,7 +55,7 @@ def colour_samples(content: bytes, image: ImageFile.ImageFile) -> Samples | None
         return None
     with Image.open(io.BytesIO(content), formats=[str(image.format)]) as lower:
         assert isinstance(lower, ImageFile.ImageFile)
-        lower.tile = exchanged  # type: ignore[assignment]
+        lower.tile = exchanged
         samples = np.asarray(image).astype(np.uint16)
         samples <<= 8
         samples |= np.asarray(lower)

@@ -26,6 +26,6 @@ def decode_here(content: bytes, max_pixels: int, at_least: int = 0) -> Picture:
         picture = decode_raster(content, max_pixels, at_least)
     extrema = picture.image.getextrema()
     channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
-    if all(low == high for low, high in channels):  # type: ignore[misc]
+    if all(low == high for low, high in channels):
         raise ImageError("all its pixels have the same value: there is nothing to see")
     return picture

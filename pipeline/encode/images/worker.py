@@ -7,7 +7,15 @@ import signal
 import struct
 import sys
 import warnings
-from typing import IO, Any
+from io import FileIO
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .picture import Picture
+
+    Decode = Callable[[bytes, int, int], Picture]
 
 __all__ = ["main"]
 
@@ -19,8 +27,7 @@ _OWN_BYTES = 1 << 28
 
 def main() -> None:
     """Read images from standard input and write pixels to standard output."""
-    source = os.fdopen(os.dup(0), "rb", 0)
-    target = os.fdopen(os.dup(1), "wb", 0)
+    source, target = FileIO(os.dup(0), "rb"), FileIO(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # decoders in C write to these
         os.dup2(nothing, stream)
@@ -44,7 +51,7 @@ def main() -> None:
 
 
 def _answer(
-    target: IO[Any], decode: Any, content: bytes, max_pixels: int, at_least: int
+    target: FileIO, decode: "Decode", content: bytes, max_pixels: int, at_least: int
 ) -> None:
     from retune.store.errors import ImageError
 
@@ -65,18 +72,18 @@ def _answer(
         _send(target, pixels)
 
 
-def _reply(target: IO[Any], reply: dict[str, object]) -> None:
+def _reply(target: FileIO, reply: dict[str, object]) -> None:
     text = json.dumps(reply).encode()
     _send(target, _LENGTH.pack(len(text)) + text)
 
 
-def _send(target: IO[Any], content: bytes) -> None:
+def _send(target: FileIO, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[target.write(view) :]
 
 
-def _receive(source: IO[Any], n_bytes: int) -> bytearray | None:
+def _receive(source: FileIO, n_bytes: int) -> bytearray | None:
     """So many bytes; None if the other side is gone."""
     found = bytearray(n_bytes)
     view, filled = memoryview(found), 0
