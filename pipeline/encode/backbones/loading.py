@@ -146,7 +146,7 @@ def source_of(
         _read_config(folder)
         contents = sorted(path for path in folder.iterdir() if path.is_file())
         digest = _digest(contents, extra)
-        return BackboneSource(name, "local", str(folder), digest, decode)
+        return BackboneSource(name, "local", str(folder), digest, decode, pixels)
     if full.startswith(_HUB_PREFIX):
         return BackboneSource(name, "hub", full, None, decode, pixels)
     if ":" in full:
