@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types bench bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types bench fuzz bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -76,6 +76,11 @@ types: $(VENV)/.developing ## Types of the code
 bench: $(VENV)/.developing ## Benchmarks: ratios against peers and limits
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python tests/benchmarks/run.py
+
+IMAGES ?= 20000
+SEED   ?= 0
+fuzz: $(VENV)/.developing ## Mutated and hostile images through embed's door: IMAGES, SEED
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/image_fuzz.py --images '$(IMAGES)' --seed '$(SEED)'
 
 bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
 	$(PYTHON) -m venv build/clip-retrieval

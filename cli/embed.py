@@ -1,7 +1,7 @@
 """`retune-cli embed`: the one-time stage."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,14 @@ from .terminal.options import (
 from .terminal.printing import print_json, print_line, progress_bar, remark
 from .terminal.selection import announce_selection
 
+if TYPE_CHECKING:
+    from retune.pipeline.encode.options import EmbedSummary
+    from retune.store import FeatureStore
+
 __all__ = ["embed_command"]
+
+#: Of a job that had images and could use none; see `terminal.boundary`.
+_NOTHING_USABLE = 5
 
 
 def embed_command(
@@ -159,6 +166,7 @@ def embed_command(
         remark(f"Cut, too long for {backbone}: {text}", quiet=quiet)
     if json:
         print_json(vars(summary))
+        _leave_if_nothing_usable(feature_store, summary)
         return
     rate = images_per_second(summary)
     speed = f" at {rate:.0f} images/s (limit: {summary.limiting_stage})" if rate else ""
@@ -181,4 +189,23 @@ def embed_command(
             f"({summary.images_refused:,} of them known from before): "
             'retune-cli sql "SELECT path, stage, error FROM failures"'
         )
+    _leave_if_nothing_usable(feature_store, summary)
     remark(f"Next: retune-cli train --scenario label{store_flag(store)}", quiet=quiet)
+
+
+def _leave_if_nothing_usable(store: "FeatureStore", summary: "EmbedSummary") -> None:
+    """Say on stderr that no image could be used, and why, and exit with code 5."""
+    if not summary.nothing_usable:
+        return
+    from retune.store.queries.displays import count_last_failures
+
+    n_images = summary.images_failed + summary.images_refused
+    remark(f"Error: none of the {n_images:,} images could be encoded", quiet=False)
+    for error, count in count_last_failures(store):
+        remark(f"  {count:,}: {error}", quiet=False)
+    remark(
+        "Hint: are the images where they were at `ingest`? Descriptions are encoded; "
+        "the same command goes on from there.",
+        quiet=False,
+    )
+    raise typer.Exit(_NOTHING_USABLE)

@@ -47,6 +47,7 @@ _TABLES = {
         set_name VARCHAR, request_digest VARCHAR, finding VARCHAR, content VARCHAR""",
     "text_lengths": """
         fingerprint VARCHAR, item_id VARCHAR, n_tokens INTEGER, truncated BOOLEAN""",
+    "image_display": "content_digest VARCHAR, display VARCHAR",
     "encoders": """
         fingerprint VARCHAR, backbone VARCHAR, precision VARCHAR, dim INTEGER,
         dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",

@@ -1,7 +1,8 @@
 """The one place where errors become words and exit codes.
 
 Exit codes: 0 done; 1 unexpected; 2 wrong option or name; 3 the store; 4 images, labels,
-backbone or run; 130 Ctrl-C; 143 SIGTERM.
+backbone or run; 5 `embed` had images to encode and could use none; 130 Ctrl-C; 143
+SIGTERM.
 """
 
 import os

@@ -22,12 +22,14 @@ from ..descriptions.named_sets import load_set
 from ..findings import FINDINGS
 from ..progress import Progress, ProgressCallback, silent
 from .backbones.accelerators import count_installed, idle_accelerator
-from .backbones.loading import source_of
+from .backbones.loading import BackboneSource, source_of
 from .backbones.long_texts import adopt_images, of_source
 from .backbones.trained_on import trained_on_of
 from .engines.engine import Engine, LocalEngine
 from .engines.loading import load_to_embed
+from .images.picture import PIXEL_RULES
 from .options import EmbedOptions, EmbedSummary
+from .pixel_rules import pixel_rules
 from .plan import ImagePlan, file_statuses, plan_images
 from .stage.sink import ShardSink
 
@@ -68,14 +70,11 @@ def embed(
         raise ConfigurationError(
             f"unknown engine '{options.engine}'", f"Use {' or '.join(_ENGINES)}."
         )
-    source = source_of(
-        options.backbone,
-        precision=options.precision,
-        output_dtype=options.output_dtype,
-        decode=options.decode,
-    )
-    source = of_source(source, options.long)
+    source = _source(options, PIXEL_RULES)
     with _writer(store, options, progress) as writer, ExitStack() as until_done:
+        rules = pixel_rules(store, writer, options.backbone, progress)
+        if rules != PIXEL_RULES:
+            source = _source(options, rules)
         _add_descriptions(store, writer, options)
         known = find_encoder_of_source(store, source.digest) if source.digest else None
         trained_on = trained_on_of(source)
@@ -101,6 +100,17 @@ def embed(
         )
 
 
+def _source(options: EmbedOptions, rules: int) -> BackboneSource:
+    source = source_of(
+        options.backbone,
+        precision=options.precision,
+        output_dtype=options.output_dtype,
+        decode=options.decode,
+        pixels=rules,
+    )
+    return of_source(source, options.long)
+
+
 def embed_with(
     store: FeatureStore,
     backbone: "Backbone",
@@ -120,9 +130,7 @@ def embed_with(
     with _writer(store, options, progress) as writer:
         _add_descriptions(store, writer, options)
         engine = LocalEngine(backbone, options)
-        return _encode_missing(
-            store, writer, engine, None, TrainedOn(), options, progress
-        )
+        return _encode_missing(store, writer, engine, None, None, options, progress)
 
 
 def _writer(
@@ -139,7 +147,7 @@ def _encode_missing(
     writer: StoreWriter,
     engine: Engine,
     source_digest: str | None,
-    trained_on: TrainedOn,
+    trained_on: TrainedOn | None,
     options: EmbedOptions,
     progress: ProgressCallback,
 ) -> EmbedSummary:
@@ -147,7 +155,8 @@ def _encode_missing(
     writer.add_encoder(
         engine.spec, source_digest or f"loaded:{fingerprint}", engine.device
     )
-    writer.add_trained_on(fingerprint, trained_on.to_table())
+    if trained_on is not None:
+        writer.add_trained_on(fingerprint, trained_on.to_table())
     adopt_images(store, writer, engine.spec)
     plan, texts = _plan(store, fingerprint, options)
     summary = EmbedSummary(fingerprint)

@@ -101,6 +101,18 @@ class EmbedSummary:
     write_seconds: float = 0.0
 
     @property
+    def nothing_usable(self) -> bool:
+        """Whether images were there to encode and none has a vector.
+
+        >>> EmbedSummary(images_failed=3).nothing_usable
+        True
+        >>> EmbedSummary(images_failed=3, images_skipped=1).nothing_usable
+        False
+        """
+        usable = self.images_encoded + self.images_matched + self.images_skipped
+        return not usable and self.images_failed + self.images_refused > 0
+
+    @property
     def limiting_stage(self) -> str:
         """Which part of the work takes longest."""
         seconds = {

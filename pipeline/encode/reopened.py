@@ -78,6 +78,7 @@ def reopen_backbone(
         precision=spec.precision,
         output_dtype=spec.output_dtype,
         decode=str(spec.preprocess.get("decode", "full")),
+        pixels=int(str(spec.preprocess.get("pixels", 1))),
     )
     from .backbones.chunking import with_long_texts  # loads torch
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 from ..catalog import scalar, utc_now
 from ..errors import ConfigurationError
 from ..label_states import STATE_NAMES
-from ..schema import label_matrix_sql
+from ..schema import create_table, label_matrix_sql
 
 __all__ = [
     "DatasetChange",
@@ -40,12 +40,21 @@ class DatasetChange:
 
 @dataclass(frozen=True)
 class FileState:
-    """What a file looked like when it was read."""
+    """What a file looked like when it was read.
+
+    Attributes:
+        image_id: Of the image.
+        content_digest: Of its bytes.
+        size_bytes: Their number.
+        mtime_ns: When it was last changed.
+        display: What was done to show it; None if it was not decoded.
+    """
 
     image_id: str
     content_digest: str
     size_bytes: int
     mtime_ns: int
+    display: str | None = None
 
 
 @dataclass(frozen=True)
@@ -161,11 +170,27 @@ def replace_labels(
 def update_files(
     connection: duckdb.DuckDBPyConnection, files: Sequence[FileState]
 ) -> None:
-    """Tell each image what its file held when it was read."""
+    """Tell each image what its file held when it was read, and how it is shown."""
     if not files:
         return
-    table = pa.Table.from_pylist([vars(file) for file in files])
+    schema = pa.schema(
+        [
+            ("image_id", pa.string()), ("content_digest", pa.string()),
+            ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()),
+            ("display", pa.string()),
+        ]
+    )  # fmt: skip
+    table = pa.Table.from_pylist([vars(file) for file in files], schema)
     connection.register("incoming_files", table)
+    if any(file.display is not None for file in files):
+        connection.execute(create_table("image_display"))  # older stores lack it
+        connection.execute(
+            """INSERT INTO image_display
+            SELECT content_digest, any_value(display) FROM incoming_files
+            WHERE display IS NOT NULL AND content_digest NOT IN
+                (SELECT content_digest FROM image_display)
+            GROUP BY content_digest"""
+        )
     connection.execute(
         """UPDATE images SET content_digest = new.content_digest,
             size_bytes = new.size_bytes, mtime_ns = new.mtime_ns

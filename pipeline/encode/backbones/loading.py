@@ -20,6 +20,7 @@ from retune.store import EncoderSpec, content_digest
 from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
 
+from ..images.picture import PIXEL_RULES
 from .hub import go_offline_without_network, read_hub_configs
 from .model_folder import (
     folder_files,
@@ -66,6 +67,7 @@ class BackboneSource:
         location: Folder, hub name, or ``model:pretrained``.
         digest: Of content, library versions and precision; None if only loading tells.
         decode: ``full`` or ``scaled``.
+        pixels: Version of the rules by which files become pixels.
     """
 
     name: str
@@ -73,10 +75,16 @@ class BackboneSource:
     location: str
     digest: str | None
     decode: str = "full"
+    pixels: int = PIXEL_RULES
 
 
 def source_of(
-    name: str, *, precision: str, output_dtype: str, decode: str = "full"
+    name: str,
+    *,
+    precision: str,
+    output_dtype: str,
+    decode: str = "full",
+    pixels: int = PIXEL_RULES,
 ) -> BackboneSource:
     """Understand a backbone's name.
 
@@ -87,6 +95,8 @@ def source_of(
         output_dtype: Of the stored vectors; part of the digest.
         decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
             scale that is at least twice what they are resized to.
+        pixels: 1 for vectors that go on under the fingerprint of before
+            `retune.pipeline.encode.images.picture.PIXEL_RULES` was in it.
 
     Raises:
         BackboneError: A local folder is missing or lacks its configuration.
@@ -102,18 +112,20 @@ def source_of(
     )
     if decode != "full":  # sources of before keep their digest
         extra += f"|decode={decode}"
+    if pixels != 1:
+        extra += f"|pixels={pixels}"
     if full == "mini":
         digest = _digest(mini_files(), extra)
-        return BackboneSource(name, "mini", "", digest, decode)
+        return BackboneSource(name, "mini", "", digest, decode, pixels)
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
         read_model_config(folder)
         digest = _digest(folder_files(folder), extra)
-        return BackboneSource(name, "local", str(folder), digest, decode)
+        return BackboneSource(name, "local", str(folder), digest, decode, pixels)
     if full.startswith(_HUB_PREFIX):
-        return BackboneSource(name, "hub", full, None, decode)
+        return BackboneSource(name, "hub", full, None, decode, pixels)
     if ":" in full:
-        return BackboneSource(name, "tag", full, None, decode)
+        return BackboneSource(name, "tag", full, None, decode, pixels)
     raise ConfigurationError(
         f"unknown backbone '{name}'",
         "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, or open_clip's "
@@ -208,6 +220,7 @@ def load_backbone(
             "std": preprocess.std.flatten().tolist(),
             # Named only where it differs: vectors of before keep their fingerprint.
             **({} if source.decode == "full" else {"decode": source.decode}),
+            **({} if source.pixels == 1 else {"pixels": source.pixels}),
         },
         tokenizer=_describe_tokenizer(tokenizer),
         pooling=f"image: {vision_cfg.get('timm_pool') or 'model'}, text: "

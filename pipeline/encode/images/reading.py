@@ -1,8 +1,9 @@
 """From paths to pixels: the part of `embed` that the processor's cores share."""
 
 import os
+import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from PIL import Image
 from retune.store import FileState, ItemFailure, content_digest
 from retune.store.errors import ImageError
 
-from .decode import decode_image
+from .bounds import PIXEL_LIMIT_VARIABLE, most_file_bytes
+from .decode import decode_picture, pixel_limit
 
-__all__ = ["ImageItem", "ReadImage", "read_image"]
+__all__ = ["ImageItem", "ReadImage", "read_bytes", "read_image"]
 
 Pixels = npt.NDArray[np.uint8]
 ToPixels = Callable[[Image.Image], Pixels]
@@ -60,23 +62,54 @@ def read_image(
         to_pixels: The backbone's resizing and cropping.
         is_known: Whether content with this digest has a vector already.
         at_least: See `decode_image`.
+
+    Raises:
+        BackboneError: No decoding process can be started.
+        ConfigurationError: A limit in the environment is no number.
     """
     path = Path(item.root, item.path)
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read()
-    except OSError as error:
-        reason = error.strerror or str(error)
+        content, mtime_ns = read_bytes(path, most_file_bytes(pixel_limit()))
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
+        reason = getattr(error, "strerror", None) or str(error)
         failure = ItemFailure(item.image_id, str(path), "read", reason, None)
         return ReadImage(item, None, None, failure)
     digest = content_digest(content)
-    state = FileState(item.image_id, digest, len(content), status.st_mtime_ns)
+    state = FileState(item.image_id, digest, len(content), mtime_ns)
     if is_known(digest):
         return ReadImage(item, state, None, None)
     try:
-        pixels = to_pixels(decode_image(content, at_least))
+        picture = decode_picture(content, at_least)
+        pixels = to_pixels(picture.image)
     except ImageError as error:
         failure = ItemFailure(item.image_id, str(path), "decode", error.message, digest)
         return ReadImage(item, state, None, failure)
-    return ReadImage(item, state, pixels, None)
+    except MemoryError:
+        reason = "decoding it needs more memory than there is"
+        failure = ItemFailure(item.image_id, str(path), "decode", reason, digest)
+        return ReadImage(item, state, None, failure)
+    return ReadImage(item, replace(state, display=picture.display), pixels, None)
+
+
+def read_bytes(path: Path, most_bytes: int) -> tuple[bytes, int]:
+    """Content and time of a regular file.
+
+    A pipe or a device would be waited for, or never end.
+
+    Raises:
+        OSError: It cannot be read, is no regular file, or is too large.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is no regular file")
+        if status.st_size > most_bytes:
+            raise OSError(
+                f"its {status.st_size:,} bytes are more than the limit of "
+                f"{most_bytes:,} ({PIXEL_LIMIT_VARIABLE} raises it)"
+            )
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise OSError("it grows while it is read")
+    return content, status.st_mtime_ns

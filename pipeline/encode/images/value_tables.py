@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["occurring_values", "through_table"]
+__all__ = ["count_codes", "occurring_values", "through_table"]
 
 #: NumPy widens indices to 8 bytes, so only so many are looked up at once.
 _AT_ONCE: Final = 1 << 18
@@ -63,3 +63,16 @@ def occurring_values(
         occurs[flat[start : start + _AT_ONCE]] = True
     places = np.flatnonzero(occurs)
     return places.astype(codes.dtype).view(pixels.dtype), places, len(occurs), codes
+
+
+def count_codes(codes: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64]:
+    """How often each code occurs; the place of a count is its code.
+
+    >>> count_codes(np.array([[2, 0], [2, 2]])).tolist()
+    [1, 0, 3]
+    """
+    flat = codes.reshape(-1)
+    counts = np.zeros(int(flat.max(initial=0)) + 1, np.int64)
+    for start in range(0, flat.size, _AT_ONCE):
+        counts += np.bincount(flat[start : start + _AT_ONCE], minlength=len(counts))
+    return counts

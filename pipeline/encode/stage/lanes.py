@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +126,7 @@ def encode_images(
     batch_size: int,
     set_threads: SetThreads,
     cut_finer: bool = False,
+    stop: Callable[[], None] = lambda: None,
 ) -> Generator[tuple[EncodedBatch, Arrangement]]:
     """Read and encode files in order, a batch at a time.
 
@@ -138,6 +140,8 @@ def encode_images(
         set_threads: Tells the calling thread's forward passes how many threads to use.
         cut_finer: Make the last batches smaller, so that no lane waits long for
             the last batch of another.
+        stop: Called where the work ends before its end: makes `read` give up, because
+            the threads that read are waited for.
 
     Yields:
         Batches in the order of `items`, and how the cores shared them.
@@ -149,7 +153,7 @@ def encode_images(
         for arrangement in arrangements:
             parts = _cut(items[first : first + trial], batch_size)
             started, timed = time.perf_counter(), 0
-            batches = _encode(parts, read, encode, arrangement, set_threads)
+            batches = _encode(parts, read, encode, arrangement, set_threads, stop)
             for place, batch in enumerate(batches, start=1):
                 yield batch, arrangement
                 if place == arrangement.lanes:
@@ -160,7 +164,7 @@ def encode_images(
             first += trial
     best = arrangements[int(np.argmax(speeds))] if speeds else arrangements[0]
     parts = _cut(items[first:], batch_size, best.lanes if cut_finer else 0)
-    for batch in _encode(parts, read, encode, best, set_threads):
+    for batch in _encode(parts, read, encode, best, set_threads, stop):
         yield batch, best
 
 
@@ -194,10 +198,10 @@ def _encode(
     encode: Encode,
     arrangement: Arrangement,
     set_threads: SetThreads,
+    stop: Callable[[], None],
 ) -> Iterator[EncodedBatch]:
-    if arrangement.lanes > 1:
-        return _in_lanes(batches, read, encode, arrangement, set_threads)
-    return _in_turns(batches, read, encode, arrangement, set_threads)
+    work = _in_lanes if arrangement.lanes > 1 else _in_turns
+    return work(batches, read, encode, arrangement, set_threads, stop)
 
 
 def _in_turns(
@@ -206,16 +210,28 @@ def _in_turns(
     encode: Encode,
     arrangement: Arrangement,
     set_threads: SetThreads,
+    stop: Callable[[], None],
 ) -> Iterator[EncodedBatch]:
     set_threads(arrangement.threads)
-    with ThreadPoolExecutor(
-        arrangement.workers, thread_name_prefix="decode"
-    ) as reading:
+    with (
+        ThreadPoolExecutor(arrangement.workers, thread_name_prefix="decode") as reading,
+        _stopping(stop),
+    ):
         for batch in batches:
             started = time.perf_counter()
             files = list(reading.map(read, batch))
             read_seconds = time.perf_counter() - started
             yield EncodedBatch(files, encode(files), read_seconds)
+
+
+@contextmanager
+def _stopping(stop: Callable[[], None]) -> Iterator[None]:
+    """Call it where the block ends before its end."""
+    try:
+        yield
+    except BaseException:
+        stop()
+        raise
 
 
 def _in_lanes(
@@ -224,6 +240,7 @@ def _in_lanes(
     encode: Encode,
     arrangement: Arrangement,
     set_threads: SetThreads,
+    stop: Callable[[], None],
 ) -> Iterator[EncodedBatch]:
     """Lanes that read their own batches, or in a pipeline those that workers read."""
     ahead = ThreadPoolExecutor(arrangement.workers, thread_name_prefix="decode")
@@ -250,12 +267,13 @@ def _in_lanes(
     most_waiting = arrangement.lookahead + _WAITING_PER_LANE * arrangement.lanes
     waiting: deque[Future[EncodedBatch]] = deque()
     try:
-        for batch in batches:
-            waiting.append(lanes.submit(work, begin(batch)))
-            if len(waiting) >= most_waiting:
+        with _stopping(stop):
+            for batch in batches:
+                waiting.append(lanes.submit(work, begin(batch)))
+                if len(waiting) >= most_waiting:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
     finally:
         ahead.shutdown(wait=True, cancel_futures=True)
         lanes.shutdown(wait=True, cancel_futures=True)

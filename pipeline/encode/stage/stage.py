@@ -1,8 +1,10 @@
 """From image files to shards with one backbone in one process."""
 
 import os
+import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,7 @@ from retune.store.vectors.shards import to_stored
 
 from ...platform.processor import usable_cores
 from ...progress import Progress, ProgressCallback, silent
+from ..images.isolation import end_decoding
 from ..images.reading import ImageItem, ReadImage, read_image
 from ..options import EmbedOptions, EmbedSummary
 from .batches import Encoded, encode_contents
@@ -61,7 +64,16 @@ def embed_images(
         place = int(np.searchsorted(known_keys, key))
         return place < len(known_keys) and known_keys[place] == key
 
+    stopping = threading.Event()
+
+    def stop() -> None:
+        """Whoever stops must not wait for a batch, nor for an image that hangs."""
+        stopping.set()
+        end_decoding()
+
     def read(item: ImageItem) -> ReadImage:
+        if stopping.is_set():  # nobody waits for the rest of the batch
+            raise CancelledError
         preprocess = backbone.preprocess
         return read_image(
             item, preprocess.to_pixels, is_known, preprocess.decode_at_least
@@ -83,6 +95,7 @@ def embed_images(
         batch_size=options.batch_size_on(backbone.device.type),
         cut_finer=on_processor and options.batch_size is None,
         set_threads=backbone.use_threads,
+        stop=stop,
     )
     started = time.perf_counter()
     done = 0

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from image_samples import write_dataset, write_images, write_table, write_tiny_backbone
+from PIL import Image
 
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode import embed as embed_module
@@ -399,3 +400,69 @@ def test_real_radiographs_with_mini(real_data: Path, tmp_path: Path) -> None:
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = unit @ unit.T
     assert 0.2 < cosine[~np.eye(24, dtype=bool)].mean() < 0.99
+
+
+def test_how_pictures_are_shown_is_kept_by_content(
+    store: FeatureStore, backbone: str, data: Path
+) -> None:
+    shutil.copy(data / "000.png", data / "001.png")
+    _embed(store, backbone)
+    rows = store.sql(
+        """SELECT path, display FROM images JOIN image_display USING (content_digest)
+        ORDER BY path"""
+    ).fetchall()
+    assert len(rows) == 20
+    assert {display for _, display in rows} == {"as stored"}
+    count = store.sql("SELECT count(*) FROM image_display").fetchall()[0][0]
+    assert count == 19
+
+
+def _of_before(store: FeatureStore, backbone: str) -> str:
+    """Embed as it was before pixel rules had a number; gives the fingerprint."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embed_module, "pixel_rules", lambda *_: 1)
+        fingerprint = _embed(store, backbone).fingerprint
+    with store.catalog.write() as connection:
+        connection.execute("DROP TABLE image_display")
+    return fingerprint
+
+
+def test_a_store_of_before_goes_on_if_its_pictures_look_the_same(
+    store: FeatureStore, backbone: str, data: Path
+) -> None:
+    before = _of_before(store, backbone)
+    write_images(data, ["fresh.png"], seed=9)
+    write_table(data, [*(f"{place:03d}.png" for place in range(20)), "fresh.png"])
+    ingest(store, data)
+    again = _embed(store, backbone)
+    assert again.fingerprint == before
+    assert (again.images_encoded, again.images_skipped) == (1, 20)
+    shown = store.sql("SELECT count(*) FROM image_display").fetchall()[0][0]
+    assert shown == 21
+    assert _embed(store, backbone).images_skipped == 21
+
+
+def test_a_store_of_before_is_encoded_anew_if_a_picture_looks_different(
+    store: FeatureStore, backbone: str, data: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(data / "007.png") as image:
+        image.load()
+    image.save(data / "007.png", exif=exif)
+    before = _of_before(store, backbone)
+    again = _embed(store, backbone)
+    assert again.fingerprint != before
+    assert again.images_encoded == 20
+    last = _embed(store, backbone)
+    assert (last.fingerprint, last.images_skipped) == (again.fingerprint, 20)
+
+
+def test_a_new_store_has_the_rules_in_its_fingerprint(
+    store: FeatureStore, backbone: str
+) -> None:
+    _embed(store, backbone)
+    spec = choose_encoder(store)
+    rows = store.sql("SELECT spec FROM encoders").fetchall()
+    assert '"pixels":2' in rows[0][0]
+    assert spec.fingerprint

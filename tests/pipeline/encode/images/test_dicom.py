@@ -213,8 +213,9 @@ def test_order_of_grey_is_kept_or_reversed(slope, intercept, bits, kind):
     assert {int(shown(dataset).min()), int(shown(dataset).max())} == {0, 255}
 
 
-def test_a_constant_picture_is_black():
-    assert not shown(dicom(np.full((4, 4), 7, "u1"))).any()
+def test_a_constant_picture_shows_nothing():
+    with pytest.raises(ImageError, match="all its pixels have the same value"):
+        shown(dicom(np.full((4, 4), 7, "u1")))
     assert spread_over_8_bit(np.zeros((2, 2))).dtype == np.uint8
 
 

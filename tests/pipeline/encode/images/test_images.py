@@ -66,14 +66,18 @@ def test_16_bit_keeps_the_order_of_grey_values() -> None:
 
 def test_transparency_is_laid_over_black() -> None:
     image = Image.new("RGBA", (4, 4), (255, 255, 255, 0))
-    assert np.asarray(decode_image(_saved(image))).max() == 0
+    image.putpixel((1, 1), (200, 200, 200, 255))
+    pixels = np.asarray(decode_image(_saved(image)))
+    assert pixels[1, 1].tolist() == [200, 200, 200]
+    assert pixels.sum() == 600
 
 
 def test_a_palette_with_a_transparent_colour() -> None:
     image = Image.new("P", (4, 4), 1)
-    image.putpalette([0, 0, 0, 255, 255, 255])
+    image.putpalette([0, 0, 0, 255, 255, 255, 9, 9, 9])
+    image.putpixel((1, 1), 2)
     pixels = np.asarray(decode_image(_saved(image, transparency=1)))
-    assert pixels.max() == 0
+    assert pixels.max() == 9
 
 
 @given(st.integers(1, 65535), st.sampled_from([8, 10, 12, 14, 15, 16]))

@@ -1,0 +1,31 @@
+"""Decoding in the process that calls: what `decode` and its processes share."""
+
+from retune.store.errors import ImageError
+
+from .dicom import decode_dicom_picture, is_dicom
+from .picture import Picture
+from .raster import decode_raster
+
+__all__ = ["decode_here"]
+
+
+def decode_here(content: bytes, max_pixels: int, at_least: int = 0) -> Picture:
+    """Decode an image file in this process.
+
+    Args:
+        content: The bytes of the file.
+        max_pixels: More are refused before they are decoded.
+        at_least: See `retune.pipeline.encode.images.decode.decode_image`.
+
+    Raises:
+        ImageError: There is no picture in it, or none to see.
+    """
+    if is_dicom(content):
+        picture = decode_dicom_picture(content, max_pixels)
+    else:
+        picture = decode_raster(content, max_pixels, at_least)
+    extrema = picture.image.getextrema()
+    channels = extrema if isinstance(extrema[0], tuple) else (extrema,)
+    if all(low == high for low, high in channels):
+        raise ImageError("all its pixels have the same value: there is nothing to see")
+    return picture
