@@ -75,7 +75,7 @@ def add_set(store: FeatureStore, row: SetRow, members: pa.Table) -> None:
             raise ConfigurationError(
                 f"the store {store.path} has a description set '{row.set_name}' "
                 "already, and sets never change",
-                "Choose another name with --set NAME.",
+                "Choose another name with `set_name`.",
             )
         connection.execute(
             "INSERT INTO description_sets VALUES (?, ?, ?, ?, ?, ?)", list(astuple(row))
@@ -163,7 +163,7 @@ def read_drafts(
     if any(digest != request_digest for _, _, digest in rows):
         raise ConfigurationError(
             f"an unfinished set '{set_name}' was begun with other options",
-            "Repeat the options it was begun with, or choose another --set NAME.",
+            "Repeat the options it was begun with, or choose another `set_name`.",
         )
     return {finding: content for finding, content, _ in rows}
 

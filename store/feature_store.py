@@ -79,13 +79,13 @@ class FeatureStore:
         except OSError as error:
             raise StoreWriteError(
                 f"cannot make the store {root}: {error.strerror}",
-                "Choose another place with --store.",
+                "Choose another place with `store`.",
             ) from error
         if strangers:
             raise StoreWriteError(
                 f"{root} is not a feature store and not empty "
                 f"(it holds {min(strangers)})",
-                "Choose an empty or new folder with --store. If it is a store that has "
+                "Choose an empty or new folder with `store`. If it is a store that has "
                 f"lost its {_MARKER_NAME}, write that file anew, as store/FORMAT.md "
                 "shows it.",
             )
@@ -333,7 +333,7 @@ def _check_marker(root: Path) -> None:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise StoreNotFoundError(
             f"no feature store at {root}",
-            "Name it with --store DIR or RETUNE_STORE, or make one with "
+            "Name it with `store` or RETUNE_STORE, or make one with "
             "`retune-cli ingest`.",
         ) from error
     except (OSError, UnicodeDecodeError) as error:
@@ -361,13 +361,13 @@ def _query_error(error: duckdb.Error) -> QueryError:
     if "read-only" in text:
         return QueryError(
             "this statement would change the store, and queries are read-only",
-            "Add --write (in Python: write=True) if you mean it.",
+            "Say `write` if you mean it.",
         )
     if isinstance(error, duckdb.PermissionException):
         return QueryError(
             f"a query may not reach for that: {text.splitlines()[0]}",
-            "Name what it may read with --allow-read, and what it may write with "
-            "--allow-write (in Python: allow_read=, allow_write=).",
+            "Name what it may read with `allow_read`, and what it may write with "
+            "`allow_write`.",
         )
     return QueryError(
         text,

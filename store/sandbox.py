@@ -28,8 +28,7 @@ CLOSED = {
 _OUTWARD = {"ATTACH", "COPY", "COPY_DATABASE", "DETACH", "EXPORT", "LOAD"}
 _NO_FILES = QueryError(
     "this statement writes to files or opens another database, and queries may not",
-    "COPY ... TO 'FILE' works with --allow-write FILE (in Python: allow_write=[FILE]); "
-    "folders can be named too.",
+    "COPY ... TO 'FILE' works with `allow_write`; folders can be named too.",
 )
 
 

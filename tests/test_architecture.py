@@ -287,3 +287,48 @@ def test_public_names_are_sorted_and_exist(path: Path) -> None:
 def test_no_module_has_a_name_that_says_nothing(word: str) -> None:
     names = [path.stem for room in _ROOMS for path in _files(room)]
     assert word not in names
+
+
+def _messages(path: Path) -> Iterator[str]:
+    """Texts of a file but for its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, documented)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in docstrings
+        ):
+            yield node.value
+
+
+@pytest.mark.parametrize("path", _files("store") + _files("pipeline"))
+def test_messages_below_the_command_line_name_no_options(path: Path) -> None:
+    """A notebook has parameters; the command line spells them as its options."""
+    if "mini_recipe" in path.parts:
+        return  # a command of its own
+    for text in _messages(path):
+        # Whole commands for a terminal stand in backticks, and may break over lines.
+        plain = re.sub(r"`[^`]*(`|$)", "", text)
+        assert not re.search(r"(^|[\s(\"'])--[a-z]", plain) or text.startswith("--"), (
+            f"{path}: {text!r}"
+        )
+
+
+def test_every_parameter_of_a_message_has_an_option() -> None:
+    from retune.cli.terminal.wording import PARAMETERS, in_options
+
+    golden = (_ROOT / "tests" / "cli" / "help.txt").read_text(encoding="utf-8")
+    for name, option in PARAMETERS.items():
+        assert re.search(rf"{option}\b", golden), option
+        assert in_options(f"Use `{name}`.") == f"Use {option}."
+    assert in_options("`retune-cli status` and `unknown`") == (
+        "`retune-cli status` and `unknown`"
+    )

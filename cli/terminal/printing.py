@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
+from .wording import in_options
+
 if TYPE_CHECKING:
     from retune.pipeline.progress import ProgressCallback
 
@@ -45,7 +47,7 @@ def print_line(text: str = "") -> None:
 def remark(text: str, *, quiet: bool = False) -> None:
     """Write a line that is not part of the result."""
     if not quiet:
-        sys.stderr.write(visible(text) + "\n")
+        sys.stderr.write(visible(in_options(text)) + "\n")
 
 
 def _plain(value: Any) -> Any:

@@ -249,13 +249,13 @@ def recognise(root: Path) -> str:
     if fitting:
         names = ", ".join(layout.name for layout in fitting)
         raise DatasetError(
-            f"{root} looks like several layouts: {names}", "Choose one with --layout."
+            f"{root} looks like several layouts: {names}", "Choose one with `layout`."
         )
     looked_for = "".join(f"\n  {one.name}: {one.looks_for}" for one in layouts)
     raise DatasetError(
         f"{root} is in no layout that is known; it holds {_content(root)}.\n"
         f"Looked for, gzipped (.csv.gz) or not{looked_for}",
-        "Give the folder that holds the label table, or choose with --layout.",
+        "Give the folder that holds the label table, or choose with `layout`.",
     )
 
 

@@ -145,7 +145,7 @@ def _official_sides(
         raise DatasetError(
             f"the official split puts {torn.size:,} patients on more than one side:"
             f" {shown}{', …' if torn.size > 5 else ''}",
-            "Divide all patients by their hash (--ignore-official-splits), or repair "
+            "Divide all patients by their hash (`ignore_official_splits`), or repair "
             "the table.",
         )
     return np.where(is_on.any(axis=1), is_on.argmax(axis=1), _NONE)

@@ -71,7 +71,8 @@ class DescribeRequest:
         host_of(self.base_url)
         if not self.findings:
             raise ConfigurationError(
-                "no finding is named", 'Name some: --findings "Edema,Rib fracture".'
+                "no finding is named",
+                'Name some with `findings`, such as "Edema,Rib fracture".',
             )
         keys = [spelling_key(name) for name in self.findings]
         for name, key in zip(self.findings, keys, strict=True):
@@ -220,7 +221,7 @@ def _finished(
             raise ConfigurationError(
                 f"the store {store.path} has a description set '{request.name}' "
                 "already, and sets never change",
-                "Choose another name with --set NAME.",
+                "Choose another name with `set_name`.",
             )
         # The name holds the digest of the request: it is the same one.
         summary.already_there = True
@@ -290,7 +291,7 @@ def _unfinished(
     hints = {written.hint for written in failed.values() if written.hint}
     hint = f"{n_finished} findings are kept. The same command asks for the rest"
     if not all(written.hint for written in failed.values()):
-        hint += "; --accept-anyway fills up with what failed, and records it"
+        hint += "; `accept_anyway` fills up with what failed, and records it"
     spent = (
         f"{summary.requests} answers came: {summary.tokens_in:,} tokens in, "
         f"{summary.tokens_out:,} out."

@@ -116,7 +116,7 @@ def load_instruction(path: Path | None = None) -> Instruction:
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be read: {error.strerror}",
-            "Give --template the path of a YAML file.",
+            "Give `template` the path of a YAML file.",
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(

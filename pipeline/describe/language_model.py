@@ -90,14 +90,14 @@ def host_of(base_url: str) -> str:
         parts, port = urlsplit(""), None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(
-            f"--base-url {base_url!r} is not the address of a server",
+            f"`base_url` {base_url!r} is not the address of a server",
             "Write it like http://localhost:11434/v1 (Ollama) or "
             "http://localhost:8000/v1 (vLLM).",
         )
     if "@" in parts.netloc or parts.query or parts.fragment:
         # Not shown: it may hold a secret.
         raise ConfigurationError(
-            f"--base-url of {parts.hostname} holds a user name, a password or a query",
+            f"`base_url` of {parts.hostname} holds a user name, a password or a query",
             f"Give host and path alone; put a key into {' or '.join(_KEY_NAMES)}.",
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -176,12 +176,12 @@ class LanguageModel:
                 raise UnusableReplyError(
                     f"{self.host} did not answer within "
                     f"{self.sampling.timeout_seconds:g} s",
-                    "Give it more time with --timeout.",
+                    "Give it more time with `timeout`.",
                 ) from error
             except openai.APIConnectionError as error:
                 raise UnusableReplyError(
                     f"the connection to {self.host} failed: {error.__cause__ or error}",
-                    "Is the server running, and is --base-url right?",
+                    "Is the server running, and is `base_url` right?",
                 ) from error
 
     def _patience_seconds(self) -> float:
@@ -235,7 +235,7 @@ class LanguageModel:
         if code in (401, 403):
             hint = f"Put the server's key into {' or '.join(_KEY_NAMES)}."
         elif code == 404:
-            hint = f"Is there a model '{self.model}', and does --base-url end in /v1?"
+            hint = f"Is there a model '{self.model}', and does `base_url` end in /v1?"
         elif code in (400, 422):
             hint = "The server refuses the request; does it have this model?"
         else:

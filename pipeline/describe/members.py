@@ -235,7 +235,7 @@ def check_free_name(set_name: str) -> None:
     if set_name in available_sets():
         raise ConfigurationError(
             f"the set name {set_name!r} belongs to a shipped set",
-            "Choose another name with --set NAME.",
+            "Choose another name with `set_name`.",
         )
 
 

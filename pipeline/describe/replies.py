@@ -78,5 +78,5 @@ def read_reply(body: bytes, form: str, options: Mapping[str, Any], model: str) -
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise MalformedReplyError(
             f"the server's answer is not of OpenAI's chat protocol ({error!r})",
-            "Is --base-url the address of the API, with /v1 at its end?",
+            "Is `base_url` the address of the API, with /v1 at its end?",
         ) from error

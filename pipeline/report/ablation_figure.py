@@ -25,7 +25,7 @@ def check_figure(path: Path) -> None:
     if path.suffix not in _SUFFIXES:
         raise ConfigurationError(
             f"{path}: a figure ends in {', '.join(_SUFFIXES)}",
-            "Such as --figure ablation.png",
+            "Such as `figure` ablation.png",
         )
     if not path.parent.is_dir():
         raise ConfigurationError(

@@ -117,7 +117,7 @@ def build_page(runs: Sequence[ReportedRun], *, version: str, made_at: str) -> st
     except ImportError as error:
         raise ConfigurationError(
             f"the page needs {error.name}, which is not installed",
-            "python -m pip install 'retune-cli[report]', or use --markdown.",
+            "python -m pip install 'retune-cli[report]', or use `markdown`.",
         ) from error
     kept = without_repeats(runs)
     sections = _sections(group_runs(kept))

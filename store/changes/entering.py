@@ -92,7 +92,7 @@ def check_key(
         raise ConfigurationError(
             f"the ids of the dataset '{dataset}' were made "
             + ("without a key" if before is None else "with another key"),
-            "Ingest it as before, or under another name (--dataset NAME).",
+            "Ingest it as before, or under another name (`dataset`).",
         )
     if key_check is not None and before is None:
         connection.execute(

@@ -149,7 +149,7 @@ def _bring_back(root: Path, catalog: Catalog, *, required: bool) -> list[str]:
     if copied is None and required:
         raise ConfigurationError(
             f"the store {root} has no copies of its catalog",
-            "`retune-cli repair` without --from-copies brings back what shards hold.",
+            "`retune-cli repair` without `from_copies` brings back what shards hold.",
         )
     counted = 0
     if catalog.path.exists():
@@ -191,7 +191,7 @@ def _counted_of_whole(catalog: Catalog) -> int:
         return 0
     raise ConfigurationError(
         f"the catalog {catalog.path} is whole: there is nothing to rebuild",
-        "`retune-cli repair` without --from-copies repairs the shards.",
+        "`retune-cli repair` without `from_copies` repairs the shards.",
     )
 
 

@@ -109,8 +109,8 @@ class StoreWriter:
             if known and known[0][0] != str(root) and not moved:
                 raise ConfigurationError(
                     f"the store already has a dataset '{dataset}' from {known[0][0]}",
-                    "Give this one another name (--dataset NAME), or say that it is "
-                    "the same one in a new place (--moved).",
+                    "Give this one another name (`dataset`), or say that it is "
+                    "the same one in a new place (`moved`).",
                 )
             for statement in CREATE_TABLES:  # those that an older store lacks
                 connection.execute(statement)

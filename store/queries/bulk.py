@@ -56,7 +56,7 @@ def room_in_file(
         raise StoreWriteError(
             f"{store.path} has no room for {n_bytes:,} bytes of vectors: "
             f"{error.strerror}",
-            "Free space there, or train without --stream.",
+            "Free space there, or train without `stream`.",
         ) from error
 
 

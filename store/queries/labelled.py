@@ -117,13 +117,13 @@ def choose_encoder(
     if not fitting:
         raise ConfigurationError(
             f"no encoder of the store fits; it has: {listed}",
-            "Name one of these with --backbone or --fingerprint.",
+            "Name one of these with `backbone` or `fingerprint`.",
         )
     if len(fitting) > 1:
         raise ConfigurationError(
             f"the store holds vectors of several encoders, which cannot be mixed: "
             f"{listed}",
-            "Choose one with --fingerprint (its first digits suffice).",
+            "Choose one with `fingerprint` (its first digits suffice).",
         )
     return fitting[0]
 
@@ -238,7 +238,7 @@ def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) 
     """
     if where is None:
         return "true"
-    hint = "Example: --where \"view IN ('PA', 'AP') AND age >= 18\"."
+    hint = "Example: `where` \"view IN ('PA', 'AP') AND age >= 18\"."
     # The line break ends a comment; inside CASE, brackets cannot be closed too early.
     condition = f"({where}\n)"
     whole = f"CASE WHEN true THEN {condition} END"
@@ -249,11 +249,11 @@ def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) 
         connection.execute(f"SELECT count(*) FROM images WHERE {whole}").fetchall()
     except duckdb.Error as error:
         raise QueryError(
-            f"--where {where!r} is not a condition over images: {error}", hint
+            f"`where` {where!r} is not a condition over images: {error}", hint
         ) from error
     if kind != "BOOLEAN":
         raise QueryError(
-            f"--where {where!r} is not a condition over images: it gives {kind}, not "
+            f"`where` {where!r} is not a condition over images: it gives {kind}, not "
             "true or false",
             hint,
         )

@@ -127,7 +127,7 @@ class VectorReader:
             raise FingerprintMismatchError(
                 "vectors of different encoders cannot be put into one array: "
                 + ", ".join(sorted({header.fingerprint for header in headers})),
-                "Choose one with --fingerprint or --backbone.",
+                "Choose one with `fingerprint` or `backbone`.",
             )
         if out is None:
             shape = (len(rows), headers[0].dim if headers else 0)

@@ -142,7 +142,7 @@ def check_vectors(vectors: Vectors, dtype: str) -> Vectors:
         raise StoreError(f"embedding {row} of the shard has norm 0")
     overflow = bool(np.isfinite(vectors[row]).all())
     what = f"overflows {dtype}" if overflow else "is not finite"
-    hint = "Store float32 instead (--dtype float32)." if overflow else ""
+    hint = "Store float32 instead (`output_dtype` float32)." if overflow else ""
     raise StoreError(f"embedding {row} of the shard {what}", hint)
 
 

@@ -99,7 +99,7 @@ def _labels(root: Path, options: TableOptions) -> TextTable:
         names = ", ".join(place.relative_to(root).as_posix() for place in places)
         raise DatasetError(
             f"{root} holds no labels; looked for {names}",
-            "Download CheXpert Plus's CheXbert labels, or name a file with --file.",
+            "Download CheXpert Plus's CheXbert labels, or name a file with `file`.",
         )
     table = read_csv(file) if ".csv" in file.suffixes else read_json_lines(file)
     table.require([_PATH, *CHEXPERT_TOKENS])

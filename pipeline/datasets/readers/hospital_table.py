@@ -124,7 +124,7 @@ def _file(root: Path, options: TableOptions) -> Path:
         names = ", ".join(path.name for path in _tables_in(root)) or "none"
         raise DatasetError(
             f"{root} must hold one CSV or Parquet file, but holds: {names}",
-            "Name the one to read with --file.",
+            "Name the one to read with `file`.",
         )
     return file
 
@@ -146,20 +146,20 @@ def _roles(table: TextTable, options: TableOptions) -> _Roles:
         names = ", ".join(map(repr, table.cells.column_names))
         raise DatasetError(
             f"{table.file} has no column 'path'; the columns are {names}",
-            "Name the column with the image paths with --path-column.",
+            "Name the column with the image paths with `path_column`.",
         )
     roles = _Roles(path, *(found[option] for option in list(_ROLES)[1:]))
     if roles.patient is None and not options.patient_is_image:
         raise DatasetError(
             f"{table.file} has no column 'patient_id', and splits keep patients apart",
-            "Name the column with the patients with --patient-column; only if every"
-            " image is of another patient, say --patient-is-image.",
+            "Name the column with the patients with `patient_column`; only if every"
+            " image is of another patient, say `patient_is_image`.",
         )
     if roles.patient is not None and options.patient_is_image:
         raise DatasetError(
             f"{table.file} has patients in column {roles.patient!r}, so its images are"
             " not patients of their own",
-            "Leave out --patient-is-image.",
+            "Leave out `patient_is_image`.",
         )
     return roles
 

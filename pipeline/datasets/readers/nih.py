@@ -67,7 +67,7 @@ def find_nih_table(root: Path) -> Path | None:
         names = ", ".join(table.name for table in found)
         raise DatasetError(
             f"{root} holds several label tables: {names}",
-            "Name the one to read with --file.",
+            "Name the one to read with `file`.",
         )
     return found[0] if found else None
 

@@ -100,7 +100,7 @@ def read_padchest(root: Path, options: TableOptions) -> LabelTable:
     warnings = labels.warnings(f"column {_LABELS!r}")
     if labels.unread:
         warnings.append(
-            f"{len(labels.unread):,} labels are no findings here (--findings names or "
+            f"{len(labels.unread):,} labels are no findings here (`findings` names or "
             f"'all' reads them): {count_tokens(labels.unread, 5)}"
         )
     images, odd = _images(root, table)

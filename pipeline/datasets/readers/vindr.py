@@ -137,7 +137,7 @@ def vote_states(positive: np.ndarray, readers: np.ndarray, rule: str) -> np.ndar
     """
     if rule not in _VOTES:
         raise ConfigurationError(
-            f"unknown rule --votes {rule}", f"Use one of {', '.join(_VOTES)}."
+            f"unknown rule {rule} for `votes`", f"Use one of {', '.join(_VOTES)}."
         )
     n = readers[:, np.newaxis]
     if rule == "soft":

@@ -34,10 +34,10 @@ def idle_accelerator(kind: str, usable: int, installed: int) -> str:
     >>> idle_accelerator("cpu", 0, 0)
     ''
     >>> idle_accelerator("cpu", 1, 1)
-    'a CUDA device is there and is not used: --device cuda'
+    'a CUDA device is there and is not used: `device` cuda'
     """
     if kind == "cpu" and usable:
-        return "a CUDA device is there and is not used: --device cuda"
+        return "a CUDA device is there and is not used: `device` cuda"
     if kind == "cpu" and installed:
         return (
             "this machine has an NVIDIA device that torch cannot use: is it a torch "
@@ -45,7 +45,7 @@ def idle_accelerator(kind: str, usable: int, installed: int) -> str:
         )
     if kind == "cuda" and usable > 1:
         return (
-            f"one of {usable} CUDA devices is used: --engine ray --num-gpus {usable} "
+            f"one of {usable} CUDA devices is used: `engine` ray `num_gpus` {usable} "
             "uses all"
         )
     return ""

@@ -65,6 +65,6 @@ def compile_images(backbone: Backbone, batch_size: int) -> Backbone:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise BackboneError(
             f"'{backbone.spec.backbone}' cannot be compiled here: {reason}",
-            "Leave --compile out. It needs a C compiler on this machine.",
+            "Leave `compiled` out. It needs a C compiler on this machine.",
         ) from error
     return backbone

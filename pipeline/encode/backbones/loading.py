@@ -52,8 +52,8 @@ _HUB_PREFIX = "hf-hub:"
 _LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "transformers")
 _OFFLINE_HINT = (
     "Without a network: copy the model's folder (open_clip_config.json, weights, "
-    "tokenizer files) to this machine and use --backbone local-dir:PATH, or use "
-    "--backbone mini, which needs no download."
+    "tokenizer files) to this machine and use `backbone` local-dir:PATH, or use "
+    "`backbone` mini, which needs no download."
 )
 
 
@@ -263,7 +263,7 @@ def resolve_device(name: str) -> "torch.device":
         raise ConfigurationError(
             f"this machine has no device '{name}' (it has {torch.cuda.device_count()} "
             "CUDA devices)",
-            "Use --device auto or cpu.",
+            "Use `device` auto or cpu.",
         )
     return place
 

@@ -37,7 +37,7 @@ def load_to_embed(
     if options.compiled and device.type == "cpu":
         # Measured with mini on two cores: 76 images/s compiled, 95 without.
         raise ConfigurationError(
-            "--compile is for accelerators: on a processor it makes nothing faster",
+            "`compiled` is for accelerators: on a processor it makes nothing faster",
             "Leave it out.",
         )
     backbone = load_backbone(

@@ -304,7 +304,7 @@ def _connect(options: EmbedOptions) -> Any:
     try:
         ray: Any = importlib.import_module("ray")  # an extra: it may be absent
     except ImportError as error:
-        raise ConfigurationError("--engine ray needs Ray", _INSTALL_HINT) from error
+        raise ConfigurationError("`engine` ray needs Ray", _INSTALL_HINT) from error
     own = {
         "num_cpus": max(options.workers, options.num_gpus),
         "include_dashboard": False,
@@ -321,8 +321,8 @@ def _connect(options: EmbedOptions) -> Any:
         where = options.address or "this machine"
         raise ConfigurationError(
             f"no Ray at {where}: {error}",
-            "Start one with `ray start --head` and give its --address, or leave "
-            "--address out. If it asks for a token, set RAY_AUTH_MODE=token here, too.",
+            "Start one with `ray start --head` and give its `address`, or leave "
+            "`address` out. If it asks for a token, set RAY_AUTH_MODE=token here, too.",
         ) from error
     return ray
 
@@ -348,13 +348,13 @@ def _check_resources(
     has_cpus, has_gpus = there.get("CPU", 0), there.get("GPU", 0)
     if num_gpus > has_gpus:
         raise ConfigurationError(
-            f"--num-gpus {num_gpus}: Ray has {has_gpus:.0f} GPUs",
-            "Ask for fewer; without --num-gpus the processors encode.",
+            f"`num_gpus` {num_gpus}: Ray has {has_gpus:.0f} GPUs",
+            "Ask for fewer; without `num_gpus` the processors encode.",
         )
     if n_workers * cores > has_cpus:
         raise ConfigurationError(
             f"{n_workers} workers of {cores} cores each: Ray has {has_cpus:.0f} cores",
-            "Ask for fewer with --workers.",
+            "Ask for fewer with `workers`.",
         )
 
 
@@ -374,6 +374,6 @@ def _explained(ray: Any) -> Iterator[None]:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise BackboneError(
             f"a worker died and could not be replaced: {reason}",
-            "Is its memory large enough (--batch-size)? What was committed is kept; "
+            "Is its memory large enough (`batch_size`)? What was committed is kept; "
             "the same command goes on from there.",
         ) from error

@@ -109,6 +109,6 @@ def _target_side(step: Any) -> int:
         raise BackboneError(
             f"the preprocessing does not begin by resizing ({type(step).__name__}), "
             "so that images cannot be decoded at a smaller scale",
-            "Use --decode full.",
+            "Use `decode` full.",
         )
     return int(size) if isinstance(size, int) else int(max(size))

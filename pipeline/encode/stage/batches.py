@@ -64,7 +64,7 @@ def encode_contents(
         raise BackboneError(
             f"the backbone failed on {len(keys)} images one after the other: "
             f"{next(iter(errors.values()))}",
-            "Try --device cpu or --precision float32. What was encoded before is kept; "
+            "Try `device` cpu or `precision` float32. What was encoded before is kept; "
             "the same command goes on from there.",
         )
     images = tuple(item for item, _ in fresh.values())

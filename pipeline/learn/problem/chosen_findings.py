@@ -92,7 +92,7 @@ def choose_findings(
         if not names:
             raise TrainingError(
                 "no finding has both positive and negative training images",
-                "Check labels with `retune-cli status`, or use --blank or --uncertain.",
+                "Check labels with `retune-cli status`, or use `blank` or `uncertain`.",
             )
     else:
         names = list(asked)
@@ -102,10 +102,10 @@ def choose_findings(
             if name in dropped:
                 raise TrainingError(
                     f"'{name}' cannot be trained: it has {dropped[name]}",
-                    "Leave it out of --findings, or change --blank or --uncertain.",
+                    "Leave it out of `findings`, or change `blank` or `uncertain`.",
                 )
     if order and sorted(order) != sorted(names):
         raise ConfigurationError(
-            f"--order must name the same findings as --findings: {', '.join(names)}"
+            f"`order` must name the same findings as `findings`: {', '.join(names)}"
         )
     return names

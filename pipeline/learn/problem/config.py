@@ -113,18 +113,18 @@ def preset(name: str, **changes: object) -> TrainConfig:
     """
     if name not in PRESETS:
         raise ConfigurationError(
-            f"unknown --preset {name}", f"Use one of {', '.join(PRESETS)}."
+            f"unknown `preset` {name}", f"Use one of {', '.join(PRESETS)}."
         )
     given = {key: value for key, value in changes.items() if value is not None}
     config = replace(PRESETS[name], **given)  # type: ignore[arg-type]  # keys are fields
     if config.precision not in PRECISIONS:
         raise ConfigurationError(
-            f"unknown --precision {config.precision}",
+            f"unknown `precision` {config.precision}",
             f"Use one of {', '.join(PRECISIONS)}.",
         )
     if not (np.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise ConfigurationError(
-            f"--learning-rate {config.learning_rate:g} is no positive finite number",
+            f"`learning_rate` {config.learning_rate:g} is no positive finite number",
             "Use a number such as 1e-3.",
         )
     if not 0 <= config.caution < float("inf"):

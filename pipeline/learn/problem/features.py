@@ -155,5 +155,5 @@ class Prompts:
                 if not ((self.finding == index) & (self.positive == wanted)).any():
                     raise TrainingError(
                         f"'{name}' has no {polarity} description",
-                        "Encode a set that has both: retune-cli embed --descriptions.",
+                        "Embed a set that has both (`descriptions`).",
                     )

@@ -88,7 +88,7 @@ def patient_parts(
         raise TrainingError(
             f"{n_patients} training patients cannot be divided into {n_parts} "
             "tasks without sharing one",
-            "Use fewer findings (--findings), fewer --tasks, or more data.",
+            "Use fewer findings (`findings`), fewer `tasks`, or more data.",
         )
     shuffled = generator(seed, "parts").permutation(n_patients)
     part_of = np.empty(n_patients, dtype=np.int64)
@@ -133,7 +133,7 @@ def plan_scenario(
         raise ConfigurationError(f"{sequence} is no order of {n_findings} findings")
     if visible not in get_args(Visible):
         raise ConfigurationError(
-            f"unknown --visible {visible}", "Use current or cumulative."
+            f"unknown `visible` {visible}", "Use current or cumulative."
         )
     everything = np.ones(n_findings, dtype=bool)
     if name == "zero-shot":
@@ -200,7 +200,7 @@ def _task(
     if not mask.any():
         raise TrainingError(
             f"the task '{name}' has no observed label among its {len(rows)} images",
-            "Leave this finding out (--findings), or change --uncertain or --blank.",
+            "Leave this finding out (`findings`), or change `uncertain` or `blank`.",
         )
     return Task(name, rows, mask)
 

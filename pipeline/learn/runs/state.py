@@ -189,7 +189,7 @@ def merge_runs(states: list[RunState]) -> RunState:
         if state.method != "analytic":
             raise TrainingError(
                 f"a run of method {state.method} cannot be merged",
-                "Only the sums of --method analytic can be added.",
+                "Only the sums of `method` analytic can be added.",
             )
         if state.fingerprint != first.fingerprint:
             raise FingerprintMismatchError(

@@ -141,7 +141,7 @@ def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
     make = named("adaptor", kind, ADAPTORS)
     if placement not in PLACEMENTS:
         raise ConfigurationError(
-            f"unknown --placement {placement}", f"Use one of {', '.join(PLACEMENTS)}."
+            f"unknown `placement` {placement}", f"Use one of {', '.join(PLACEMENTS)}."
         )
     on_image, on_text = PLACEMENTS[placement]
     with torch.random.fork_rng(devices=[]):

@@ -54,7 +54,7 @@ class AdaptedModel(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise ConfigurationError(
-                f"unknown --pooling {pooling}", f"Use one of {', '.join(POOLINGS)}."
+                f"unknown `pooling` {pooling}", f"Use one of {', '.join(POOLINGS)}."
             )
         self.adaptors = adaptors
         self.pooling = pooling

@@ -99,5 +99,5 @@ def diverged(learning_rate: float) -> TrainingError:
     """The error of weights that left the finite numbers."""
     return TrainingError(
         "training diverged: a weight is no longer a finite number",
-        f"Lower --learning-rate; it is {learning_rate:g}.",
+        f"Lower `learning_rate`; it is {learning_rate:g}.",
     )

@@ -49,8 +49,8 @@ def check_new_images(
         raise TrainingError(
             "the run to go on from has learned from these very images: they would "
             "count twice",
-            "Go on with other images (--datasets, --where), or train anew without "
-            "--continue.",
+            "Go on with other images (`datasets`, `where`), or train anew without "
+            "`continued`.",
         )
 
 
@@ -75,6 +75,6 @@ def check_apart(states: Sequence[Mapping[str, Tensor]]) -> None:
             raise TrainingError(
                 "two of the runs have learned from the same images: they would count "
                 "twice",
-                "Merge runs on different images (--datasets, --where, another store).",
+                "Merge runs on different images (`datasets`, `where`, another store).",
             )
         known |= here

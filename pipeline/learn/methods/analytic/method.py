@@ -102,7 +102,7 @@ class Analytic:
             )
         if config.pooling != "mean":
             raise ConfigurationError(
-                "method analytic knows only --pooling mean",
+                "method analytic knows only `pooling` mean",
                 "With max, zero-shot is no linear function that it could start from.",
             )
         random = np.random.default_rng(config.seed)
@@ -280,7 +280,7 @@ def merge_states(states: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
         if not same or not torch.equal(other["prior"], first["prior"]):
             raise TrainingError(
                 "the runs are of other findings, descriptions or features",
-                "Merge runs with the same --findings, --descriptions and options.",
+                "Merge runs with the same `findings`, `descriptions` and options.",
             )
     merged: dict[str, Tensor] = {}
     for part in ("train", "validation"):
