@@ -40,8 +40,9 @@ from retune.pipeline.learn.problem.features import Features, Prompts
 from retune.pipeline.learn.problem.prediction import Prediction
 from retune.pipeline.learn.problem.scenarios import Task, plan_scenario
 from retune.pipeline.learn.problem.targets import Targets, make_targets
-from retune.pipeline.learn.runs.from_store import load_learning_set
+from retune.pipeline.learn.runs.learning_set import load_learning_set
 from retune.pipeline.learn.runs.saved_model import predict
+from retune.pipeline.learn.runs.selection import Selection
 from retune.pipeline.learn.stats.intervals import patient_influence
 from retune.pipeline.learn.stats.metrics import auroc, brier_score, calibration_error
 from retune.pipeline.learn.training.trainer import build_model
@@ -301,9 +302,10 @@ def main() -> None:
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
     store = FeatureStore(given.store)
-    read = load_learning_set(
-        store, backbone=given.backbone, datasets=given.datasets.split(",")
-    )
+    # Patients are divided anew below, and those to leave out are named.
+    datasets = tuple(given.datasets.split(","))
+    selection = Selection(datasets, allow_contaminated=True)
+    read = load_learning_set(store, selection, backbone=given.backbone)
     features = read.features
     if given.without_patients is not None:
         features = leave_out(features, given.without_patients)
