@@ -78,9 +78,11 @@ bench: $(VENV)/.developing ## Benchmarks: ratios against peers and limits
 	$(BIN)/python tests/benchmarks/run.py
 
 IMAGES ?= 20000
+TABLES ?= 500
 SEED   ?= 0
-fuzz: $(VENV)/.developing ## Mutated and hostile images through embed's door: IMAGES, SEED
+fuzz: $(VENV)/.developing ## Mutated images and tables, seeded: IMAGES, TABLES, SEED
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/image_fuzz.py --images '$(IMAGES)' --seed '$(SEED)'
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/tables.py '$(TABLES)' '$(SEED)'
 
 bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
 	$(PYTHON) -m venv build/clip-retrieval

@@ -108,6 +108,12 @@ def status_command(
         print_line(heading if name == "runs" else name)
         print_table(part.columns, part.cells())
     print_line()
+    for one in found.contaminated:
+        print_line(
+            f"{one.images:,} images of {one.dataset} are of patients that "
+            f"{one.backbone} was trained on; {one.held:,} of them in validation and "
+            "test count in no metric unless --allow-contaminated"
+        )
     if not found.leaks:
         print_line("leakage: none; no patient and no picture is in two splits")
         return

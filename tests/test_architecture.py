@@ -110,6 +110,7 @@ _FLOORS = (
     "pipeline/datasets/layouts", "pipeline/datasets/missing_files",
     "pipeline/datasets/pseudonyms", "pipeline/datasets/splits",
     "pipeline/datasets/ingest", "pipeline/datasets/leakage",
+    "pipeline/datasets/contamination",
     "pipeline/datasets/label_counts", "pipeline/datasets", "pipeline/demo",
     "pipeline/descriptions", "pipeline/describe",
     "pipeline/encode/options", "pipeline/encode/images", "pipeline/encode/backbones",

@@ -118,6 +118,8 @@ def _print_run(
             score=experiment.config.score,
         )
     )
+    for line in _warnings(experiment):
+        print_line(line)
     _, low, high = experiment.final.macro
     print_line(
         f"macro AUROC interval (bootstrap over patients): {low:.3f} to {high:.3f}"
@@ -135,6 +137,18 @@ def _print_run(
         "AND metric = 'auroc' AND split = 'test'\"",
         quiet=quiet,
     )
+
+
+def _warnings(experiment: "Experiment") -> list[str]:
+    """What a reader must not miss: a run that did harm."""
+    final = experiment.summary["final_auroc_all"]
+    start = experiment.summary["zero_shot_auroc"]
+    if not round(final, 3) < round(start, 3):
+        return []
+    return [
+        f"This run ends below zero-shot ({final:.3f}, zero-shot {start:.3f}). Try "
+        "--method analytic, more training images, or fewer findings."
+    ]
 
 
 def _print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:

@@ -19,9 +19,13 @@ from retune.store.errors import BackboneError
 from retune.store.feature_store import FeatureStore
 from retune.store.queries.tables import table_names
 
+from .leakage import populations_query
+
 __all__ = [
     "LIST_FILE",
+    "Contaminated",
     "TrainedOn",
+    "count_contaminated",
     "parse_trained_on",
     "read_trained_on",
     "trained_on_of_mini",
@@ -96,6 +100,25 @@ class TrainedOn:
         )
 
 
+@dataclass(frozen=True)
+class Contaminated:
+    """Images of a dataset whose patients an encoder's backbone was trained on.
+
+    Attributes:
+        fingerprint: Of the encoder.
+        backbone: Its name.
+        dataset: The dataset.
+        images: Such images in all.
+        held: Those of them in validation and test, which no metric counts.
+    """
+
+    fingerprint: str
+    backbone: str
+    dataset: str
+    images: int
+    held: int
+
+
 def _digest(patient_id: str) -> str:
     return _SHA256 + hashlib.sha256(patient_id.encode()).hexdigest()
 
@@ -164,3 +187,32 @@ def read_trained_on(store: FeatureStore, fingerprint: str) -> TrainedOn:
         frozenset((where, name) for kind, where, name in rows if kind == "patient"),
         frozenset(name for kind, _, name in rows if kind == "image"),
     )
+
+
+def count_contaminated(store: FeatureStore) -> list[Contaminated]:
+    """How many images each encoder's backbone knows, by dataset; none: no row."""
+    found = []
+    for fingerprint, backbone in store.sql(
+        "SELECT fingerprint, backbone FROM encoders ORDER BY added_at"
+    ).fetchall():
+        trained_on = read_trained_on(store, fingerprint)
+        if trained_on:
+            rows = _count(store, trained_on)
+            found += [Contaminated(fingerprint, backbone, *row) for row in rows]
+    return found
+
+
+def _count(store: FeatureStore, trained_on: TrainedOn) -> list[tuple[str, int, int]]:
+    query = f"""WITH known AS (FROM trained)
+        SELECT dataset, count(*), count(*) FILTER (split != 'train')
+        FROM images JOIN ({populations_query(store)}) USING (dataset)
+        WHERE content_digest IN (SELECT name FROM known WHERE kind = 'image')
+        OR (population, patient_id) IN (
+            SELECT (population, name) FROM known WHERE kind = 'patient')
+        OR (population, '{_SHA256}' || sha256(patient_id)) IN (
+            SELECT (population, name) FROM known WHERE kind = 'patient')
+        GROUP BY dataset ORDER BY dataset"""
+    with store.catalog.read() as connection:
+        connection.register("trained", trained_on.to_table())
+        rows = connection.execute(query).fetchall()
+    return [(str(name), int(images), int(held)) for name, images, held in rows]

@@ -19,6 +19,7 @@ __all__ = [
     "Leak",
     "check_leakage",
     "find_leaks",
+    "populations_query",
     "read_identities",
     "read_populations",
 ]
@@ -52,11 +53,11 @@ class Leak:
 
 def read_populations(store: FeatureStore) -> dict[str, str]:
     """Dataset -> whose patients it has; equal ids of one population are one patient."""
-    rows = store.sql(_populations(store)).fetchall()
+    rows = store.sql(populations_query(store)).fetchall()
     return {str(dataset): str(population) for dataset, population in rows}
 
 
-def _populations(store: FeatureStore) -> str:
+def populations_query(store: FeatureStore) -> str:
     """The query that gives the columns `dataset` and `population`."""
     if "dataset_populations" not in table_names(store):
         return f"SELECT dataset, {_BY_LAYOUT} AS population FROM datasets"
@@ -84,7 +85,7 @@ def read_identities(
     return store.sql(
         f"""SELECT image_id, population, patient_id, split, content_digest
         FROM (SELECT * FROM images WHERE {condition})
-        JOIN ({_populations(store)}) USING (dataset)
+        JOIN ({populations_query(store)}) USING (dataset)
         WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)""",
         {"datasets": datasets and list(datasets)},
     ).to_arrow_table()
@@ -112,7 +113,7 @@ def find_leaks(
         condition = checked_condition(connection, where)
     rows = store.sql(
         f"""WITH chosen AS (SELECT * FROM (SELECT * FROM images WHERE {condition})
-            JOIN ({_populations(store)}) USING (dataset)
+            JOIN ({populations_query(store)}) USING (dataset)
             WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)),
         shared AS (
             SELECT 'patient' AS kind, patient_id AS example, count(*) AS n,

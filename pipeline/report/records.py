@@ -111,7 +111,9 @@ def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[ReportedRu
         ConfigurationError: A name means no run or several, or there is no run at all.
     """
     from retune.store import find_run
+    from retune.store.runs import enter_kept_runs
 
+    enter_kept_runs(store)
     chosen = [find_run(store, name).run_id for name in names]
     rows = store.sql(
         """SELECT r.run_id, coalesce(e.backbone, '?'), r.fingerprint, r.scenario,

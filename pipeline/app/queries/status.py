@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from retune.store import FeatureStore
 
+from ...datasets.contamination import Contaminated, count_contaminated
 from ...datasets.leakage import Leak, find_leaks
 from ..run_entries import RunEntry, list_runs
 from .listing import Listing
@@ -104,6 +105,7 @@ class StoreStatus:
         failures: The ten most frequent reasons.
         runs: The last ten runs, newest first.
         n_runs: How many there are.
+        contaminated: Images of patients that a backbone was trained on.
         leaks: Patients and pictures that stand in several splits.
     """
 
@@ -115,6 +117,7 @@ class StoreStatus:
     failures: Listing[FailureRow]
     runs: Listing[RunEntry]
     n_runs: int
+    contaminated: tuple[Contaminated, ...]
     leaks: tuple[Leak, ...]
 
     @property
@@ -133,7 +136,10 @@ class StoreStatus:
         """All of it as plain values."""
         tables = {name: part.records() for name, part in self.parts.items()}
         leaks = [vars(leak) for leak in self.leaks]
-        return tables | {"n_runs": self.n_runs, "leakage": leaks}
+        known = [vars(one) for one in self.contaminated]
+        return tables | {
+            "n_runs": self.n_runs, "contaminated": known, "leakage": leaks,
+        }  # fmt: skip
 
     def __repr__(self) -> str:
         lines = [f"feature store {self.path}"]
@@ -158,6 +164,7 @@ def store_status(store: FeatureStore) -> StoreStatus:
         failures=_rows(store, FailureRow, _FAILURES),
         runs=runs[:_LAST_RUNS],
         n_runs=len(runs),
+        contaminated=tuple(count_contaminated(store)),
         leaks=tuple(find_leaks(store)),
     )
 

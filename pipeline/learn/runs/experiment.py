@@ -103,6 +103,13 @@ class Experiment:
     prompts: Prompts
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        return (
+            f"Experiment({self.config.scenario}, {self.config.method}: "
+            f"{len(self.scenario.tasks)} tasks, {len(self.findings)} findings, "
+            f"mean test AUROC {self.final.macro[0]:.3f})"
+        )
+
 
 def run_experiment(
     features: Features,
@@ -334,6 +341,8 @@ class _Run:
             found[Bound.JOINT_OBSERVED] = self._once(merged)
         elif scenario.name == "data":
             found[Bound.JOINT_OBSERVED] = found[Bound.JOINT]  # its parts are all cells
+        if self.config.method != "analytic" and self.config.train.pooling == "mean":
+            found[Bound.ANALYTIC] = self._once(every.tasks[0], self._exact_config())
         if isinstance(self.features.embedding, np.memmap):
             return found  # scikit-learn would need all vectors in memory, in float32
         found[Bound.LOGISTIC_REGRESSION] = self.rows("test").influence(
@@ -341,8 +350,17 @@ class _Run:
         )
         return found
 
-    def _once(self, task: Task) -> PatientInfluence:
-        alone = replace(self, start=None, checkpoints=None)
+    def _exact_config(self) -> ExperimentConfig:
+        """How the exact method learns the same."""
+        train = replace(self.config.train, options={})
+        return replace(self.config, method="analytic", train=train, score="difference")
+
+    def _once(
+        self, task: Task, config: ExperimentConfig | None = None
+    ) -> PatientInfluence:
+        alone = replace(
+            self, config=config or self.config, start=None, checkpoints=None
+        )
         _, predictions, _ = alone.sequence([task])
         return self.rows("test").influence(predictions[-1].score)
 

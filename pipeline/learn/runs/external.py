@@ -54,6 +54,14 @@ class ExternalEvaluation:
     evaluation: Evaluation
     not_evaluated: dict[str, str]
 
+    def __repr__(self) -> str:
+        value, low, high = self.evaluation.macro
+        return (
+            f"ExternalEvaluation({self.run_id}, {self.split}, {self.n_images} images: "
+            f"{len(self.findings)} findings, mean AUROC {value:.3f} ({low:.3f} to "
+            f"{high:.3f}))"
+        )
+
 
 def evaluate_run(
     store: FeatureStore,

@@ -61,8 +61,17 @@ class ImageSet:
     listed: ImageList
     provenance: Provenance
 
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{one.n_images} {name}" for name, one in self.provenance.splits.items()
+        )
+        return (
+            f"{type(self).__name__}({self.encoder.backbone}, D={self.encoder.dim}: "
+            f"{counts}; {len(self.features.findings)} findings)"
+        )
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class LearningSet(ImageSet):
     """All that a run starts from.
 

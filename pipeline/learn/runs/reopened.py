@@ -16,6 +16,7 @@ from retune.store import (
     find_run,
     read_labelled_images,
 )
+from retune.store.changes.manifests import MANIFEST_NAME, check_manifest
 from retune.store.errors import (
     ConfigurationError,
     FingerprintMismatchError,
@@ -70,7 +71,27 @@ def reopen_run(store: FeatureStore, run: Run) -> ReopenedRun:
     """
     record = read_record(run)
     folder = run_folder(store, run.run_id)
+    check_folder(folder, pinned=record.pinned)
     return ReopenedRun(run, record, read_image_list(folder) if record.pinned else None)
+
+
+def check_folder(folder: Path, *, pinned: bool) -> None:
+    """Refuse files of a run that are not as they were written.
+
+    Args:
+        folder: Of the run.
+        pinned: Whether the run is of a version that writes checksums.
+
+    Raises:
+        TrainingError: Names the file.
+    """
+    problems = check_manifest(folder)
+    if pinned and not problems and not (folder / MANIFEST_NAME).is_file():
+        problems = [f"{folder / MANIFEST_NAME} is missing"]
+    if problems:
+        raise TrainingError(
+            problems[0], "The run's folder is damaged or was changed: train again."
+        )
 
 
 def load_run_model(store: FeatureStore, run: Run) -> SavedModel:
@@ -81,6 +102,7 @@ def load_run_model(store: FeatureStore, run: Run) -> SavedModel:
             are no finite numbers.
     """
     folder = run_folder(store, run.run_id)
+    check_folder(folder, pinned=read_record(run).pinned)
     saved = load_model(folder)
     hint = "Train again: the run's folder is damaged or was exchanged."
     if saved.fingerprint != run.fingerprint:

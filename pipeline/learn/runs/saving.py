@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, Run, record_run
+from retune.store.changes.manifests import write_manifest
 
 from ..problem.config import untrained
 from ..problem.features import Features
@@ -79,6 +80,7 @@ def save_run(
     save_model(folder, _saved_model(learning_set, experiment))
     if experiment.state:
         save_state(folder / STATE_FILE, run_state(learning_set, experiment, lineage))
+    write_manifest(folder)
     predictions = None
     if with_predictions:
         predictions = _prediction_rows(learning_set.features, experiment)

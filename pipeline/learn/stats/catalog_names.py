@@ -35,9 +35,11 @@ class Metric(StrEnum):
     ZERO_SHOT_RETENTION = "zero_shot_retention"
     AUROC_JOINT = "auroc_joint"
     AUROC_JOINT_OBSERVED = "auroc_joint_observed"
+    AUROC_ANALYTIC = "auroc_analytic"
     AUROC_LOGISTIC_REGRESSION = "auroc_logistic_regression"
     MACRO_AUROC_JOINT = "macro_auroc_joint"
     MACRO_AUROC_JOINT_OBSERVED = "macro_auroc_joint_observed"
+    MACRO_AUROC_ANALYTIC = "macro_auroc_analytic"
     MACRO_AUROC_LOGISTIC_REGRESSION = "macro_auroc_logistic_regression"
 
 
@@ -46,6 +48,7 @@ class Bound(StrEnum):
 
     JOINT = "joint"
     JOINT_OBSERVED = "joint-observed"
+    ANALYTIC = "analytic"
     LOGISTIC_REGRESSION = "logistic regression"
 
     @property

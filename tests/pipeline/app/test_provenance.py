@@ -1,5 +1,6 @@
 """What a run was trained on belongs to the run: nobody hands it on or loses it."""
 
+import hashlib
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -252,7 +253,6 @@ def test_patients_that_the_backbone_knows_do_not_count(store: FeatureStore) -> N
 
 
 def test_a_list_names_patients_by_id_or_digest_and_images_by_content() -> None:
-    import hashlib
 
     hidden = hashlib.sha256(b"8").hexdigest()
     listed = parse_trained_on(
@@ -294,7 +294,45 @@ def test_a_run_from_before_images_were_listed_is_still_evaluated(
     )
     with store.catalog.write() as connection:
         connection.execute("UPDATE runs SET config = ?", [old])
-    (run_folder(store, made.run.run_id) / "images.parquet").unlink()
+    for name in ("images.parquet", "manifest.json"):
+        (run_folder(store, made.run.run_id) / name).unlink()
     found = evaluate(store, EvaluateRequest("latest"))
     assert found.n_trained == 0
     assert found.evaluation.macro == made.experiment.final.macro
+
+
+def test_a_run_whose_files_changed_is_refused(store: FeatureStore) -> None:
+    """One bit of weights, of a threshold or of the list would give other metrics."""
+    (made,) = train(store, replace(_SUMS, predictions=True))
+    folder = run_folder(store, made.run.run_id)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == [
+        "adaptors.json", "adaptors.safetensors", "images.parquet", "manifest.json",
+        "state.safetensors",
+    ]  # fmt: skip
+    for name in names:
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+        with pytest.raises(TrainingError, match=str(folder)):
+            evaluate(store, EvaluateRequest("latest"))
+        path.unlink()
+        with pytest.raises(TrainingError, match=str(folder)):
+            evaluate(store, EvaluateRequest("latest"))
+        path.write_bytes(whole)
+    assert evaluate(store, EvaluateRequest("latest")).n_images
+
+
+def test_known_patients_are_counted_in_status(store: FeatureStore) -> None:
+    from retune.pipeline.datasets.contamination import count_contaminated
+
+    assert count_contaminated(store) == []
+    hidden = hashlib.sha256(b"1").hexdigest()
+    _know(store, ["0", f"sha256:{hidden}", "nobody"])
+    (one,) = count_contaminated(store)
+    assert (one.backbone, one.dataset, one.images) == ("stub", "one", 4)
+    splits = store.sql(
+        "SELECT count(*) FROM images WHERE split != 'train' "
+        "AND patient_id IN ('0', '1')"
+    ).fetchall()
+    assert one.held == splits[0][0]

@@ -110,7 +110,27 @@ class Sums:
         grams = np.zeros((len(halves), size, size))
         grams[:, upper[0], upper[1]] = halves
         grams[:, upper[1], upper[0]] = halves
+        if not _possible(grams, group, moments, squares):
+            raise TrainingError(
+                f"the {prefix} sums are of no images: a square is below 0, "
+                "or a product is larger than the squares allow",
+                hint,
+            )
         return Sums(grams, group.copy(), moments.copy(), squares.copy())
+
+
+def _possible(
+    grams: Floats, group: npt.NDArray[np.int64], moments: Floats, squares: Floats
+) -> bool:
+    """Whether sums can be of any images: squares and Cauchy's inequality."""
+    diagonal = np.einsum("gii->gi", grams)
+    if (diagonal < 0).any() or (squares < 0).any():
+        return False
+    slack = 1 + 1e-9
+    most = np.sqrt(diagonal[:, :, np.newaxis] * diagonal[:, np.newaxis, :])
+    within = np.abs(grams) <= most * slack + 1e-12
+    most_moment = np.sqrt(diagonal[group] * squares[:, np.newaxis])
+    return bool(within.all() and (np.abs(moments) <= most_moment * slack + 1e-12).all())
 
 
 def add_sums(one: Sums, other: Sums) -> Sums:

@@ -43,7 +43,7 @@ def test_every_scenario_gives_a_row_per_task_and_its_bounds(
     found = _run(scenario)
     assert found.auroc.shape == found.auroc_positive.shape == (n_tasks + 1, 3)
     assert np.isfinite(found.auroc).all()
-    expected = {"logistic regression"}
+    expected = {"logistic regression", "analytic"}
     expected |= set() if scenario == "joint" else {"joint"}
     if scenario in ("class", "label", "data"):
         expected.add("joint-observed")

@@ -66,5 +66,5 @@ def test_bounds_in_a_file_leave_out_what_needs_memory(tmp_path: Path) -> None:
     stored[:] = features.embedding
     config = ExperimentConfig("label", train=TrainConfig(epochs=2, shuffle="blocks"))
     found = run_experiment(replace(features, embedding=stored), prompts, config)
-    assert set(found.bounds) == {"joint", "joint-observed"}
+    assert set(found.bounds) == {"joint", "joint-observed", "analytic"}
     assert len(found.findings) == len(FINDINGS)
