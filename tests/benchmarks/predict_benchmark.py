@@ -76,7 +76,7 @@ def _pictures(root: Path) -> IngestPlan:
         (folder / name).symlink_to(item.path)
         lines.append(f"{name},{place},{place // 2 % 2}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
-    return read_dataset(folder, "table", dataset="links")
+    return read_dataset(folder, "table", dataset="links", follow_links=True)
 
 
 def _run(*arguments: object) -> None:

@@ -100,7 +100,8 @@ def test_two_datasets_train_together_and_a_third_evaluates(place: Path) -> None:
     )  # fmt: skip
     assert found["findings"] == ["Edema", "Mass", "Pleural Effusion"]
     config = result(place, "sql", "SELECT config FROM runs")[-1]["config"]
-    assert json.loads(config)["chosen"]["datasets"] == ["ward", "nih"]
+    selection = json.loads(config)["provenance"]["selection"]
+    assert selection["datasets"] == ["nih", "ward"]
     scored = result(
         place, "evaluate", found["run_id"], "--dataset", "clinic", "--split", "all"
     )
