@@ -225,10 +225,10 @@ def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:
 
 
 def _as_typed(options: Iterable[str]) -> str:
-    """Fields of `TableOptions` as the command line calls them."""
+    """Fields of `TableOptions` under the names that users give them."""
     called = {"finding_columns": "findings"}
-    names = [called.get(name, name).replace("_", "-") for name in options]
-    return ", ".join(f"--{name}" for name in sorted(names))
+    names = [called.get(name, name) for name in options]
+    return ", ".join(f"`{name}`" for name in sorted(names))
 
 
 def recognise(root: Path) -> str:

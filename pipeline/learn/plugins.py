@@ -30,13 +30,13 @@ def named(option: str, name: str, known: Mapping[str, _T]) -> _T:
     others = {point.name: point for point in entry_points(group=f"retune.{option}s")}
     if name not in others:
         raise ConfigurationError(
-            f"unknown --{option} {name}",
+            f"unknown `{option}` {name}",
             f"Use one of {', '.join([*known, *sorted(others)])}.",
         )
     try:
         return cast("_T", others[name].load())
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(
-            f"--{option} {name} of an installed package cannot be imported: {error}",
+            f"`{option}` {name} of an installed package cannot be imported: {error}",
             f"It is {others[name].value}; install that package again.",
         ) from error

@@ -26,7 +26,7 @@ def predict_rows(root: Path, repeats: int) -> list[Row]:
     plan = _pictures(root)
     store = root / "predict-store"
     for command in (
-        ("ingest", plan.root, "--layout", "table"),
+        ("ingest", plan.root, "--layout", "table", "--follow-links"),
         ("embed",),
         ("train", "--scenario", "joint", "--method", "analytic"),
     ):

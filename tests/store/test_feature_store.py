@@ -152,7 +152,7 @@ def test_queries_are_read_only_unless_asked(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "s")
     with pytest.raises(QueryError, match="would change") as caught:
         store.sql("DELETE FROM images")
-    assert "--write" in caught.value.hint
+    assert "`write`" in caught.value.hint
     assert store.sql("SELECT count(*) FROM images").fetchall() == [(10,)]
     store.sql("CREATE TABLE notes (note VARCHAR)", write=True)
     store.sql("INSERT INTO notes VALUES ('x')", write=True)
@@ -171,7 +171,7 @@ def test_a_syntax_error_is_a_query_error_that_lists_tables(tmp_path: Path) -> No
 def test_no_store_a_newer_store_and_a_damaged_marker(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError, match="no feature store") as caught:
         FeatureStore(tmp_path / "nowhere")
-    assert "--store" in caught.value.hint
+    assert "`store`" in caught.value.hint
     filled_store(tmp_path / "s")
     marker = tmp_path / "s" / "retune-store.json"
     content = json.loads(marker.read_text())
@@ -245,7 +245,7 @@ def test_a_finding_that_a_dataset_does_not_label_is_unlabelled(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ({"where": "age >"}, QueryError, "--where"),
+        ({"where": "age >"}, QueryError, "`where`"),
         ({"where": "age > 1000"}, ConfigurationError, "no image"),
         ({"datasets": ["x"]}, ConfigurationError, "no dataset x; it has: d"),
     ],
@@ -364,7 +364,7 @@ def test_a_dataset_is_not_overwritten_by_another_of_its_name(tmp_path: Path) -> 
     with store.writer("test") as writer:
         with pytest.raises(ConfigurationError, match="already has a dataset 'd'") as e:
             writer.replace_dataset(*arguments, root=tmp_path / "other", **options)  # type: ignore[arg-type]  # by name
-        assert "--dataset" in e.value.hint
+        assert "`dataset`" in e.value.hint
         writer.replace_dataset(
             *arguments, root=tmp_path / "other", moved=True, **options
         )  # type: ignore[arg-type]  # by name

@@ -254,4 +254,4 @@ def test_every_refusal_says_what_to_do(store: FeatureStore, tmp_path: Path) -> N
     for query in (f"FROM '{tmp_path}/outside.csv'", f"COPY images TO '{tmp_path}/x'"):
         with pytest.raises(RetuneError) as caught:
             store.sql(query)
-        assert "--allow-" in caught.value.hint
+        assert "`allow_" in caught.value.hint

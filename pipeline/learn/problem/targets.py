@@ -88,7 +88,7 @@ def make_targets(
     ):
         if value not in known:
             raise ConfigurationError(
-                f"unknown policy --{name} {value}", f"Use one of {', '.join(known)}."
+                f"unknown policy `{name}` {value}", f"Use one of {', '.join(known)}."
             )
     positive = states == POSITIVE
     value = positive.astype(np.float32)

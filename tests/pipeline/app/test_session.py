@@ -281,7 +281,11 @@ def _enter_run(store: Store, run_id: str, value: float) -> None:
 
     config = json.dumps(
         {
-            "experiment": {"train": {}, "preset": "default"},
+            "experiment": {
+                "scenario": "label",
+                "train": {},
+                "preset": "default",
+            },
             "chosen": {"where": None},
         }
     )

@@ -259,7 +259,7 @@ def test_an_unknown_layout_is_an_error_that_lists_the_known():
 
 def test_an_option_that_a_layout_ignores_is_an_error():
     options = TableOptions(path_column="file", patient_is_image=True)
-    with pytest.raises(ConfigurationError, match="--path-column, --patient-is"):
+    with pytest.raises(ConfigurationError, match="`path_column`, `patient_is"):
         read_layout("nih", Path(), options)
 
 

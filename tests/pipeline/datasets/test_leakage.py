@@ -53,8 +53,8 @@ def test_pools_of_one_layout_share_patients(store: FeatureStore) -> None:
     assert (leak.n_shared, leak.n_images, leak.examples) == (1, 2, ("1",))
     with pytest.raises(LeakageError, match="1 patient of one and two, such as 1") as e:
         check_leakage(store)
-    assert "--split-seed" in e.value.hint
-    assert "--allow-leakage" in e.value.hint
+    assert "`split_seed`" in e.value.hint
+    assert "`allow_leakage`" in e.value.hint
 
 
 def test_a_selection_may_be_free_of_leaks(store: FeatureStore) -> None:

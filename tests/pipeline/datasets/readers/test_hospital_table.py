@@ -139,7 +139,7 @@ def test_without_patients_nothing_is_read_unless_each_image_is_one(
     write_table("t.csv", "path,Edema", ["a.png,1", "b.png,0"])
     with pytest.raises(DatasetError, match="no column 'patient_id'") as caught:
         read(tmp_path)
-    assert "--patient-is-image" in caught.value.hint
+    assert "`patient_is_image`" in caught.value.hint
     table = read(tmp_path, patient_is_image=True)
     assert table.images["patient_id"].to_pylist() == ["a.png", "b.png"]
 

@@ -295,7 +295,7 @@ def test_vindr_of_physionet_counts_readers(tmp_path, write_table):
 
 def test_vindr_refuses_an_unknown_rule(tmp_path, write_table):
     write_table("train.csv", "image_id,class_name,rad_id", ["a,Atelectasis,R1"])
-    with pytest.raises(ConfigurationError, match="--votes most"):
+    with pytest.raises(ConfigurationError, match="most for `votes`"):
         read("vindr", tmp_path, votes="most")
 
 

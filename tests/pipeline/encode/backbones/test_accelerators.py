@@ -15,9 +15,9 @@ from retune.pipeline.encode.backbones.accelerators import (
     [
         ("cpu", 0, 0, ""),
         ("cuda", 1, 1, ""),
-        ("cpu", 2, 2, "--device cuda"),
+        ("cpu", 2, 2, "`device` cuda"),
         ("cpu", 0, 1, "torch cannot use"),
-        ("cuda", 8, 8, "--engine ray --num-gpus 8"),
+        ("cuda", 8, 8, "`engine` ray `num_gpus` 8"),
     ],
 )
 def test_what_is_said(kind: str, usable: int, installed: int, said: str) -> None:

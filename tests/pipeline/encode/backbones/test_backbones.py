@@ -228,7 +228,7 @@ def test_preprocessing_that_does_not_resize_cannot_decode_at_a_smaller_scale() -
     assert Preprocess.from_transform(transform).decode_at_least == 0
     with pytest.raises(BackboneError, match="does not begin by resizing") as caught:
         Preprocess.from_transform(transform, scaled=True)
-    assert "--decode full" in caught.value.hint
+    assert "`decode` full" in caught.value.hint
 
 
 @pytest.mark.real

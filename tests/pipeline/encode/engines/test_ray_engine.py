@@ -260,4 +260,4 @@ def test_gpus_that_are_not_there_are_named(place: _Place) -> None:
         ],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    assert done.stdout.strip() == "2 --num-gpus 99: Ray has 0 GPUs"
+    assert done.stdout.strip() == "2 `num_gpus` 99: Ray has 0 GPUs"

@@ -497,7 +497,7 @@ def test_without_validation_images_it_still_learns() -> None:
 
 def test_what_it_cannot_do_is_said() -> None:
     features, prompts = problem()
-    with pytest.raises(ConfigurationError, match="--pooling mean"):
+    with pytest.raises(ConfigurationError, match="`pooling` mean"):
         run_experiment(
             features,
             prompts,

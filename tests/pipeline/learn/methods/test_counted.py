@@ -52,7 +52,7 @@ def test_a_run_does_not_go_on_with_the_images_that_it_has_seen() -> None:
     start = _state(run_experiment(features, prompts, _CONFIG))
     with pytest.raises(TrainingError, match="count twice") as caught:
         run_experiment(features, prompts, _CONFIG, start=start)
-    assert "--where" in caught.value.hint
+    assert "`where`" in caught.value.hint
 
 
 def test_a_trained_run_may_see_its_images_again() -> None:

@@ -238,7 +238,7 @@ def test_an_option_that_cannot_be_used_is_named(
 
 
 def test_an_unknown_method_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="--method none"):
+    with pytest.raises(ConfigurationError, match="`method` none"):
         method_named("none")
 
 

@@ -136,7 +136,7 @@ def test_merging_tasks_keeps_exactly_the_cells_that_were_seen(
 def test_more_parts_than_patients_is_an_error_that_says_so() -> None:
     with pytest.raises(TrainingError, match=r"30 training patients .* 31 tasks") as e:
         _plan("data", n_tasks=31)
-    assert "--tasks" in e.value.hint
+    assert "`tasks`" in e.value.hint
     assert len(patient_parts(_PATIENTS, _ROWS, 30, 0)) == 30
 
 
@@ -153,7 +153,7 @@ def test_a_task_without_a_label_names_its_finding() -> None:
         ({"name": "magic"}, "unknown scenario 'magic'"),
         ({"name": "label", "order": [0, 1, 2]}, "no order of 4"),
         ({"name": "label", "order": [0, 1, 2, 2]}, "no order of 4"),
-        ({"name": "label", "visible": "all"}, "--visible all"),
+        ({"name": "label", "visible": "all"}, "`visible` all"),
     ],
 )
 def test_names_that_do_not_exist(options: dict[str, Any], said: str) -> None:
@@ -183,7 +183,7 @@ def test_label_policies(
 
 def test_unknown_policies() -> None:
     states = np.zeros((1, 1), dtype=np.int8)
-    with pytest.raises(ConfigurationError, match="--uncertain maybe"):
+    with pytest.raises(ConfigurationError, match="`uncertain` maybe"):
         make_targets(states, "maybe")  # type: ignore[arg-type]  # on purpose
-    with pytest.raises(ConfigurationError, match="--blank maybe"):
+    with pytest.raises(ConfigurationError, match="`blank` maybe"):
         make_targets(states, "ignore", "maybe")  # type: ignore[arg-type]  # on purpose

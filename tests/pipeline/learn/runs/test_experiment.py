@@ -214,7 +214,7 @@ def test_a_finding_without_descriptions_is_named() -> None:
     ("options", "said"),
     [
         ({"findings": ("Edema", "Edema")}, "twice"),
-        ({"findings": ("Edema", "Mass"), "order": ("Edema",)}, "--order must name"),
+        ({"findings": ("Edema", "Mass"), "order": ("Edema",)}, "`order` must name"),
         ({"scenario": "magic"}, "unknown scenario"),
     ],
 )

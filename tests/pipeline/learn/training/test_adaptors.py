@@ -50,11 +50,11 @@ def test_placements() -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(ConfigurationError, match="--adaptor x"):
+    with pytest.raises(ConfigurationError, match="`adaptor` x"):
         build_adaptors("x", "both", 8, 0)
-    with pytest.raises(ConfigurationError, match="--placement x"):
+    with pytest.raises(ConfigurationError, match="`placement` x"):
         build_adaptors("mlp", "x", 8, 0)
-    with pytest.raises(ConfigurationError, match="--pooling x"):
+    with pytest.raises(ConfigurationError, match="`pooling` x"):
         _model(pooling="x")
 
 

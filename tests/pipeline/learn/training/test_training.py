@@ -152,7 +152,7 @@ def test_divergence_is_an_error_even_where_early_stopping_would_hide_it(
     )
     with pytest.raises(TrainingError, match="training diverged") as caught:
         _trained(config)
-    assert "--learning-rate" in caught.value.hint
+    assert "`learning_rate`" in caught.value.hint
 
 
 def test_a_method_can_act_after_each_step() -> None:
@@ -224,7 +224,7 @@ def test_bfloat16_learns_what_float32_learns() -> None:
 def test_presets_by_name() -> None:
     assert preset("default", epochs=3).epochs == 3
     assert preset("default", epochs=None) == PRESETS["default"]
-    with pytest.raises(ConfigurationError, match="--preset best"):
+    with pytest.raises(ConfigurationError, match="`preset` best"):
         preset("best")
 
 
