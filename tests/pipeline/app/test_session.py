@@ -205,7 +205,7 @@ def test_a_run_is_read_from_the_catalog(store: Store) -> None:
     low = oldest.intervals.loc["1 Edema", ("Edema", "low")]
     assert low == 0.65
     assert oldest.summary.loc["final_auroc", "value"] == 0.75
-    assert oldest.config["chosen"]["where"] is None
+    assert oldest.config["provenance"]["selection"]["where"] is None
     by_sex = oldest.metrics(by="sex")
     assert by_sex["group"].tolist() == ["F"]
     assert set(oldest.metrics()["task"]) == {0, 1}
