@@ -60,7 +60,7 @@ results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (aft
 	$(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
 
 test: lint types $(VENV)/.developing ## Lint, types and tests
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .

@@ -335,15 +335,17 @@ def test_a_finding_without_data_scores_as_zero_shot() -> None:
     zero = build_model(untrained(TrainConfig()), prompts, len(FINDINGS), 12)
     expected = predict(zero, features.embedding)
     start = predict(method.model, features.embedding)
-    np.testing.assert_allclose(start.auroc, expected.auroc, atol=1e-6)
+    np.testing.assert_allclose(start.difference, expected.difference, atol=1e-6)
     np.testing.assert_allclose(start.probability, expected.probability, atol=1e-5)
     tasks = plan_scenario(
         "label", targets, features.patient_id, features.rows("train"), FINDINGS
     ).tasks
     method.learn(tasks[0])
     found = predict(method.model, features.embedding)
-    np.testing.assert_allclose(found.auroc[:, 1:], expected.auroc[:, 1:], atol=1e-6)
-    assert not np.allclose(found.auroc[:, 0], expected.auroc[:, 0], atol=0.1)
+    np.testing.assert_allclose(
+        found.difference[:, 1:], expected.difference[:, 1:], atol=1e-6
+    )
+    assert not np.allclose(found.difference[:, 0], expected.difference[:, 0], atol=0.1)
 
 
 def test_states_of_three_hospitals_are_joint_training_on_all() -> None:
