@@ -31,8 +31,8 @@ class Run:
         run_id: Its id.
 
     Example:
-        >>> run = Run(store, "20261126-...")  # doctest: +SKIP
-        >>> run.matrix  # doctest: +SKIP
+        run = store.run("latest")
+        run.matrix
     """
 
     def __init__(self, store: FeatureStore, run_id: str) -> None:
@@ -255,7 +255,7 @@ def compare(
         seed: Of the bootstrap.
 
     Example:
-        >>> compare(store.runs[0], store.runs[1])  # doctest: +SKIP
+        retune.compare(store.runs[0], store.runs[1])
     """
     from .compare import compare as compare_runs
 

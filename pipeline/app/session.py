@@ -152,7 +152,7 @@ class Store:
             progress: Show what is odd but usable while it is read.
 
         Example:
-            store.ingest("/data/nih", layout="nih")
+            store.ingest("data", layout="table")
         """
         request = IngestRequest(
             Path(root),
@@ -353,6 +353,8 @@ class Store:
         """Pairs of vector (D,) and labels (K,) for a `DataLoader`; see `arrays`.
 
         Example:
+            from torch.utils.data import DataLoader
+
             DataLoader(store.torch_dataset(split="train"), batch_size=256)
         """
         return torch_dataset(self.arrays(**query))
@@ -514,7 +516,7 @@ class Store:
                 `blank`, `allow_leakage`, `allow_contaminated`.
 
         Example:
-            store.evaluate(run, dataset="nih64", split="all")
+            store.evaluate(run, dataset="table", split="validation")
         """
         from .evaluate import EvaluateRequest, evaluate
 
@@ -558,7 +560,7 @@ class Store:
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
 
         Example:
-            store.predict("latest", ["x.png", "folder/"])
+            store.predict("latest", ["data/000.png", "data/"])
         """
         found = Run(self.feature_store, self._run_id(run))
         return found.model(backbone=backbone, device=device).predict(images)
