@@ -10,6 +10,8 @@ from command_line import run_in as run
 from image_samples import write_dataset, write_tiny_backbone
 from safetensors.numpy import load_file, save_file
 
+from retune.store.changes.manifests import write_manifest
+
 pytestmark = pytest.mark.e2e
 
 _QUICK = ("--scenario", "label", "--epochs", 3, "--no-bounds")
@@ -277,6 +279,7 @@ def test_a_run_whose_folder_was_exchanged_or_spoilt_is_named(
         described["fingerprint"] = "0123456789abcdef"
         (folder / "adaptors.json").write_text(json.dumps(described))
         word = "is of encoder 0123456789abcdef"
+    write_manifest(folder)  # whoever exchanged it has written its checksums, too
     image = next((place / "data").rglob("*.png"))
     for command in (("evaluate", spoilt), ("compare", whole, spoilt),
                     ("predict", spoilt, image)):  # fmt: skip

@@ -1,21 +1,39 @@
 """A small run of `make fuzz`; the hostile kinds stand in test_isolation.py."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
-from image_fuzz import fuzz_images, mutated, whole_files
+from image_fuzz import mutated, whole_files
 
 pytestmark = pytest.mark.e2e
 
 
-def test_mutated_images_are_pictures_or_failure_rows(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("image_fuzz.HOSTILE", {})
-    report = fuzz_images(250, seed=1)
-    assert report.fine, report
-    outcomes = {outcome for _, outcome in report.outcomes}
-    assert {"picture", "failure row"} <= outcomes
-    assert sum(report.outcomes.values()) == 254
+#: In a process of its own: the peak of memory is that of a whole process.
+_FUZZ = """
+import json, image_fuzz
+image_fuzz.HOSTILE = {}
+report = image_fuzz.fuzz_images(250, seed=1)
+counts = [[outcome, n] for (_, outcome), n in report.outcomes.items()]
+print(json.dumps([report.fine, counts, repr(report)]))
+"""
+
+
+def test_mutated_images_are_pictures_or_failure_rows() -> None:
+    folder = Path(__file__).parent
+    path = os.pathsep.join([str(folder), str(folder.parent)])
+    done = subprocess.run(
+        [sys.executable, "-c", _FUZZ], capture_output=True, text=True, check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    )  # fmt: skip
+    fine, counts, report = json.loads(done.stdout)
+    assert fine, report
+    assert {"picture", "failure row"} <= {outcome for outcome, _ in counts}
+    assert sum(count for _, count in counts) == 254
 
 
 def test_a_seed_gives_the_same_files() -> None:

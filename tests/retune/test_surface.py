@@ -42,7 +42,9 @@ def test_every_public_name_has_an_example(name: str) -> None:
         assert "RetuneError" in (retune.__doc__ or "")  # one example for the tree
         assert thing.__doc__
     else:
-        assert ">>>" in (thing.__doc__ or "")
+        # Doctests run where they stand; examples of a filled store in test_examples.py.
+        documented = thing.__doc__ or ""
+        assert ">>>" in documented or "\n    Example:\n" in documented
 
 
 @pytest.mark.parametrize("kind", ["Store", "Run"])
