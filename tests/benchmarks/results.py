@@ -299,6 +299,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--trained-splits", type=int, default=20)
     given = parser.parse_args()
+    # Logistic regression may stop at its limit of steps where it is hardly regularised.
     warnings.simplefilter("ignore", ConvergenceWarning)
     torch.set_num_threads(1)
     store = FeatureStore(given.store)

@@ -31,7 +31,7 @@ def main() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):  # decoders in C write to these
         os.dup2(nothing, stream)
-    warnings.simplefilter("ignore")
+    warnings.simplefilter("ignore")  # nobody reads standard error here
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     import pydicom  # noqa: F401 - before the clock of the first image runs
 

@@ -16,9 +16,9 @@ from .learning_set import ImageSet
 from .metric_rows import evaluation_values
 from .reopened import (
     ReopenedRun,
+    load_model_of,
     load_other_images,
     load_own_images,
-    load_run_model,
     reopen_run,
 )
 from .saved_model import predict
@@ -100,7 +100,7 @@ def evaluate_run(
     """
     reopened = reopen_run(store, find_run(store, name))
     run, config = reopened.run, reopened.record.config
-    saved = load_run_model(store, run)
+    saved = load_model_of(store, reopened)
     found = _images(store, reopened, datasets, split, where, allow_contaminated)
     features = found.features
     rows = _rows(features, split)

@@ -37,6 +37,7 @@ from .state import STATE_FILE, RunState, load_state
 __all__ = [
     "ReopenedRun",
     "find_state",
+    "load_model_of",
     "load_other_images",
     "load_own_images",
     "load_run_model",
@@ -103,6 +104,19 @@ def load_run_model(store: FeatureStore, run: Run) -> SavedModel:
     """
     folder = run_folder(store, run.run_id)
     check_folder(folder, pinned=read_record(run).pinned)
+    return _sound_model(folder, run)
+
+
+def load_model_of(store: FeatureStore, reopened: ReopenedRun) -> SavedModel:
+    """The model of a run whose files `reopen_run` has checked.
+
+    Raises:
+        TrainingError: As `load_run_model`.
+    """
+    return _sound_model(run_folder(store, reopened.run.run_id), reopened.run)
+
+
+def _sound_model(folder: Path, run: Run) -> SavedModel:
     saved = load_model(folder)
     hint = "Train again: the run's folder is damaged or was exchanged."
     if saved.fingerprint != run.fingerprint:

@@ -12,7 +12,7 @@ from ..problem.chosen_findings import with_findings
 from ..problem.targets import Targets, make_targets
 from .learning_set import ImageSet
 from .record import ExperimentConfig
-from .reopened import ReopenedRun, load_own_images, load_run_model, reopen_run
+from .reopened import ReopenedRun, load_model_of, load_own_images, reopen_run
 from .saved_model import predict
 
 __all__ = ["ScoredRun", "check_comparable", "score_run"]
@@ -168,7 +168,7 @@ def _scored_again(
     images: ImageSet,
     rows: npt.NDArray[np.int64],
 ) -> tuple[tuple[str, ...], Scores, Scores]:
-    saved = load_run_model(store, reopened.run)
+    saved = load_model_of(store, reopened)
     found = predict(saved.model, images.features.embedding[rows]).ranking_by(
         reopened.record.config.score, reopened.run.method
     )
