@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from dicom_samples import dicom, saved
 from hostile import HOSTILE, HOSTILE_FILES
+from memory import own_peak_bytes
 from PIL import Image
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
@@ -232,7 +233,7 @@ def fuzz_images(n_images: int, seed: int, threads: int = 2) -> FuzzReport:
         else:
             os.environ[TIME_LIMIT_VARIABLE] = before
     report.peak_bytes = (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        own_peak_bytes(),
         resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024,
     )
     return report

@@ -8,7 +8,6 @@ import gzip
 import io
 import json
 import random
-import resource
 import shutil
 import signal
 import sys
@@ -26,6 +25,7 @@ import pyarrow.parquet as pq
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from memory import own_peak_bytes
 from reference_labels import (
     BRAX_HEADER,
     CHEXPERT_HEADER,
@@ -64,7 +64,7 @@ class Tally:
             f"{layout:<14} {outcome:<24} {count:>6,}"
             for (layout, outcome), count in sorted(self.outcomes.items())
         ]
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        peak = own_peak_bytes() / 2**30
         return "\n".join(
             [
                 *lines,
