@@ -177,7 +177,7 @@ EXPLANATIONS = (
         "because they could run code.",
         'retune.open("feature-store").embed("local-dir:no-such-folder")',
         (
-            "Check the folder: docs/how-to/backbones.md lists the files.",
+            "Check the folder: docs/backbones.md lists the files.",
             "Convert pickled weights to safetensors.",
         ),
     ),
