@@ -21,6 +21,7 @@ from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
 from .run_entries import runs_app
+from .search import search_command
 from .terminal.boundary import run_guarded
 from .train import train_command
 
@@ -84,6 +85,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "evaluate": evaluate_command,
     "compare": compare_command,
     "predict": predict_command,
+    "search": search_command,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,
