@@ -21,6 +21,8 @@ _RENAMED = {
     "set_name": "--set",
     "mapping": "--map",
     "map_file": "--map",
+    "without": "--not",
+    "k": "-k",
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
@@ -34,7 +36,8 @@ _ALIKE = (
     "file", "findings", "fingerprint", "follow_links", "from_copies",
     "ignore_official_splits", "layout", "learn_scale", "learning_rate", "long",
     "markdown", "method", "moved", "num_gpus", "order", "out", "path_column",
-    "patience", "patient_column", "patient_is_image", "placement", "pooling",
+    "patience", "patient_column", "patient_is_image", "per_patient", "placement",
+    "pooling",
     "precision", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
     "score", "seed", "seeds", "sex_column", "split", "split_column", "split_seed",
     "store", "stream", "study_column", "tasks", "template", "timeout", "uncertain",
