@@ -19,12 +19,17 @@ _RENAMED = {
     "finding_columns": "--findings",
     "bounds": "--bounds",
     "set_name": "--set",
+    "mapping": "--map",
+    "map_file": "--map",
     "without": "--not",
     "k": "-k",
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
-    "accept_anyway", "across_encoders", "adaptor", "address", "age_column",
+    "accept_anyway", "anew", "append", "birth_date_column", "date_column",
+    "dates_from_dicom", "device_column", "dry_run", "keep", "path_prefix", "propose",
+    "series_column", "site_column", "time_column",
+    "across_encoders", "adaptor", "address", "age_column",
     "allow_contaminated", "allow_leakage", "allow_read", "allow_write", "backbone",
     "base_url", "batch_size", "blank", "dataset", "datasets", "decode",
     "descriptions", "device", "drop_missing", "dtype", "engine", "epochs", "figure",

@@ -113,7 +113,7 @@ class Store:
         layout: str | None = None,
         *,
         dataset: str | None = None,
-        split_seed: int = 0,
+        split_seed: int | None = None,
         ignore_official_splits: bool = False,
         moved: bool = False,
         pseudonymize: PathLike | None = None,
@@ -125,6 +125,19 @@ class Store:
         sex_column: str | None = None,
         age_column: str | None = None,
         split_column: str | None = None,
+        series_column: str | None = None,
+        birth_date_column: str | None = None,
+        date_column: str | None = None,
+        time_column: str | None = None,
+        device_column: str | None = None,
+        site_column: str | None = None,
+        keep: Names = None,
+        path_prefix: Mapping[str, str] | None = None,
+        mapping: PathLike | None = None,
+        anew: bool = False,
+        append: bool = False,
+        dates_from_dicom: bool = False,
+        dry_run: bool = False,
         findings: Names = None,
         votes: str | None = None,
         patient_is_image: bool = False,
@@ -137,7 +150,7 @@ class Store:
             root: Folder with the label table and the images.
             layout: Its layout, such as ``nih``; None: it is recognised.
             dataset: Name in the store; None: the layout's.
-            split_seed: Seed of the patient-disjoint splits.
+            split_seed: Seed of the patient-disjoint splits; None: as before, or 0.
             ignore_official_splits: Divide all patients by their hash.
             moved: The dataset lies in another folder than before.
             pseudonymize: File with the key that turns ids into pseudonyms.
@@ -149,6 +162,19 @@ class Store:
             sex_column: The column with the sexes.
             age_column: The column with the ages in years.
             split_column: The column with the official split.
+            series_column: The column with the series ids.
+            birth_date_column: The column with birth dates, for the age; not stored.
+            date_column: The column with the dates of the pictures.
+            time_column: The column with the times of day.
+            device_column: The column with the devices.
+            site_column: The column with the sites.
+            keep: Further columns to keep.
+            path_prefix: How paths begin, and what stands there instead.
+            mapping: File that says how to understand the table.
+            anew: Forget how the table was understood before.
+            append: The table has new rows only; the others stay.
+            dates_from_dicom: Dates that the table lacks, from DICOM files.
+            dry_run: Read and tell, but write nothing.
             findings: The finding columns.
             votes: Layout ``vindr``, of readers: any, majority, all or soft.
             patient_is_image: There are no patient ids; each image is a patient.
@@ -174,12 +200,25 @@ class Store:
                 finding_columns=names(findings),
                 votes=votes,
                 patient_is_image=patient_is_image,
+                series_column=series_column,
+                birth_date_column=birth_date_column,
+                date_column=date_column,
+                time_column=time_column,
+                device_column=device_column,
+                site_column=site_column,
+                keep=names(keep) or (),
+                path_prefix=tuple((path_prefix or {}).items()),
             ),
             split_seed=split_seed,
             ignore_official_splits=ignore_official_splits,
             moved=moved,
             follow_links=follow_links,
             key_file=None if pseudonymize is None else Path(pseudonymize),
+            map_file=None if mapping is None else Path(mapping),
+            anew=anew,
+            append=append,
+            dates_from_dicom=dates_from_dicom,
+            dry_run=dry_run,
         )
         with notebook_bar(progress=progress) as show:
             return ingest(self.path, request, show)
