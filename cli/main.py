@@ -13,7 +13,9 @@ from .demo import demo_command
 from .describing.describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
+from .export import export_command
 from .findings import findings_command
+from .import_vectors import import_vectors_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
@@ -78,6 +80,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "findings": findings_command,
     "describe": describe_app,
     "embed": embed_command,
+    "import-vectors": import_vectors_command,
     "train": train_command,
     "merge": merge_command,
     "evaluate": evaluate_command,
@@ -89,6 +92,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "export": export_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

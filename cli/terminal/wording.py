@@ -22,18 +22,20 @@ _RENAMED = {
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
-    "accept_anyway", "across_encoders", "adaptor", "address", "age_column",
+    "accept_anyway", "across_encoders", "adaptor", "add", "address", "age_column",
     "allow_contaminated", "allow_leakage", "allow_read", "allow_write", "backbone",
-    "base_url", "batch_size", "blank", "dataset", "datasets", "decode",
-    "descriptions", "device", "drop_missing", "dtype", "engine", "epochs", "figure",
-    "file", "findings", "fingerprint", "follow_links", "from_copies",
-    "ignore_official_splits", "layout", "learn_scale", "learning_rate", "long",
-    "markdown", "method", "moved", "num_gpus", "order", "out", "path_column",
-    "patience", "patient_column", "patient_is_image", "placement", "pooling",
-    "precision", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
-    "score", "seed", "seeds", "sex_column", "split", "split_column", "split_seed",
-    "store", "stream", "study_column", "tasks", "template", "timeout", "uncertain",
-    "view_column", "visible", "votes", "wait", "where", "workers", "write",
+    "backbone_name", "backbone_version", "base_url", "batch_size", "blank",
+    "by_position", "columns", "dataset", "datasets", "decode", "descriptions", "device",
+    "drop_missing", "dtype", "engine", "epochs", "figure", "file", "findings",
+    "fingerprint", "follow_links", "from_copies", "ids", "ignore_official_splits",
+    "join", "labels", "layout", "learn_scale", "learning_rate", "long", "markdown",
+    "method", "moved", "num_gpus", "order", "out", "path_column", "patience",
+    "patient_column", "patient_is_image", "placement", "pooling", "precision",
+    "preprocessing", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
+    "score", "seed", "seeds", "sex_column", "source", "split", "split_column",
+    "split_seed", "store", "stream", "study_column", "tasks", "template", "texts",
+    "timeout", "to", "uncertain", "vectors", "view_column", "visible", "votes", "wait",
+    "where", "workers", "write",
 )  # fmt: skip
 PARAMETERS = {name: "--" + name.replace("_", "-") for name in _ALIKE} | _RENAMED
 

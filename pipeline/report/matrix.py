@@ -93,6 +93,8 @@ def format_matrix(
         (label, auroc[t], introduced <= t if t else np.zeros(len(findings), dtype=bool))
         for t, label in enumerate(labels)
     ]
+    if np.isnan(auroc[0]).all() and len(labels) > 1:
+        rows = rows[1:]  # an encoder without vectors of texts has no zero-shot
     rows += [(name, row, None) for name, row in bounds.items()]
     label_width = min(28, max(map(len, [*labels, *bounds, "positive test images"])))
     per_block = max(1, (width - label_width - _CELL) // _CELL)

@@ -34,7 +34,11 @@ _IMAGE_COLUMNS = """image_id, dataset, path, patient_id, study_id, view, sex, ag
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts."""
+    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts.
+
+    `image_only` encoders have no text tower, or vectors of theirs were imported without
+    any of texts.
+    """
 
     fingerprint: str
     backbone: str
@@ -42,6 +46,7 @@ class EncoderRow:
     dim: int
     n_images: int
     n_descriptions: int
+    image_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,10 @@ def choose_encoder(
     rows = store.sql(
         """SELECT fingerprint, backbone, precision, dim,
             count(item_id) FILTER (modality = 'image'),
-            count(item_id) FILTER (modality = 'text')
+            count(item_id) FILTER (modality = 'text'),
+            count(item_id) FILTER (modality = 'text') = 0 AND coalesce(
+                any_value(json_extract_string(spec, '$.tokenizer.kind'))
+                    IN ('none', 'external'), false)
         FROM encoders LEFT JOIN features USING (fingerprint)
         GROUP BY ALL ORDER BY any_value(added_at)"""
     ).fetchall()
