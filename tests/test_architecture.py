@@ -121,6 +121,8 @@ _FLOORS = (
     "pipeline/encode/engines",
     "pipeline/encode/reopened", "pipeline/encode/sentences",
     "pipeline/encode/vector_stream", "pipeline/encode/embed", "pipeline/encode",
+    "pipeline/exchange/contract", "pipeline/exchange/readers",
+    "pipeline/exchange/outgoing", "pipeline/exchange/writers", "pipeline/exchange",
     "pipeline/learn/plugins", "pipeline/learn/problem", "pipeline/learn/training",
     "pipeline/learn/stats", "pipeline/learn/methods/analytic",
     "pipeline/learn/methods", "pipeline/learn/runs", "pipeline/learn/estimator",

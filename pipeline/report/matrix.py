@@ -89,7 +89,9 @@ def format_matrix(
     names = [wrapped_name(name) for name in findings]
     n_tasks = len(task_names)
     of_score = "s+" if score == "positive" else "s+ - s-"
-    when = f", zero-shot and after task {n_tasks}" if n_tasks > 1 else ""
+    has_zero_shot = not (n_tasks and np.isnan(auroc[0]).all())  # texts have vectors
+    before = "zero-shot and " if has_zero_shot else ""
+    when = f", {before}after task {n_tasks}" if n_tasks > 1 else ""
     lines = [*textwrap.wrap(tasks_saw, width), ""] if tasks_saw else []
     lines += textwrap.wrap(f"test AUROC of {of_score}{when}", width)
     lead = _lead_columns(n_positive, introduced, findings, task_names)
@@ -101,7 +103,8 @@ def format_matrix(
         course = [_Column("course", bars, spark([_mean(row) for row in auroc]))]
     lines += _blocks(names, [*lead, *final, *held, *course], width)
     if n_tasks > 1:
-        words = "test AUROC after each task; * learned by then, 0 is zero-shot"
+        words = "test AUROC after each task; * learned by then"
+        words += ", 0 is zero-shot" if has_zero_shot else ""
         lines += textwrap.wrap(words, width)
         lines += _blocks(names, _task_columns(auroc, introduced), width)
     lines += _summary_lines(summary, intervals or {})
@@ -191,7 +194,9 @@ def _final_columns(
         "-" if np.isnan([a, b]).any() else f"{a:.3f} to {b:.3f}"
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
     ]
-    columns = [_auroc_column("zero-shot", auroc[0])]
+    columns = []
+    if not (n_tasks and np.isnan(auroc[0]).all()):
+        columns.append(_auroc_column("zero-shot", auroc[0]))
     if n_tasks:
         columns.append(_auroc_column("final", auroc[-1]))
     return [*columns, _Column("95 % interval", ends)]
@@ -200,6 +205,8 @@ def _final_columns(
 def _task_columns(auroc: Floats, introduced: npt.NDArray[np.int64]) -> list[_Column]:
     columns = []
     for task, values in enumerate(auroc):
+        if task == 0 and np.isnan(values).all():
+            continue
         learned = introduced <= task if task else np.zeros(len(introduced), dtype=bool)
         cells = [
             _cell(value) + ("*" if mark else " ")
