@@ -9,6 +9,7 @@ import typer.core
 
 from .care import repair_command, verify_command
 from .compare import compare_command
+from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
 from .embed import embed_command
@@ -84,6 +85,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "embed": embed_command,
     "import-vectors": import_vectors_command,
     "train": train_command,
+    "curve": curve_command,
     "merge": merge_command,
     "evaluate": evaluate_command,
     "compare": compare_command,

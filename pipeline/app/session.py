@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
+    from .curve import CurveResult
     from .exchange import ExportSummary, ImportSummary
     from .predicting.pictures import Picture
     from .searching.query_encoder import QueryEncoder
@@ -695,6 +696,57 @@ class Store:
         with notebook_bar(progress=progress) as show:
             made = train(self.feature_store, request, show)
         return Run(self.feature_store, made[-1].run.run_id)
+
+    def curve(
+        self,
+        shots: Sequence[str | int] = ("8", "16", "32", "64", "128", "all"),
+        *,
+        datasets: Names = None,
+        where: str | None = None,
+        split_seed: int | None = None,
+        descriptions: str = "default",
+        allow_leakage: bool = False,
+        allow_contaminated: bool = False,
+        findings: Names = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "CurveResult":
+        """Test AUROC by the number of patients that methods learn from.
+
+        Args:
+            shots: Numbers of training patients, or ``all``.
+            datasets: Only these; None for all.
+            where: A SQL condition over `images`.
+            split_seed: Divide patients anew; None: the splits of `ingest`.
+            descriptions: The description set.
+            allow_leakage: Even if splits share patients or pictures.
+            allow_contaminated: Even if the backbone was trained on them.
+            findings: Only these; None for all that can be trained.
+            progress: Draw a bar.
+            **options: Further fields of `CurveRequest`: `methods`, `seeds`, `seed`,
+                `uncertain`, `blank`, `min_positives`, `backbone` and `fingerprint`.
+
+        Example:
+            found = store.curve([4, "all"], methods=["zero-shot", "analytic"],
+                                seeds=2, min_positives=1)
+            found.frame()
+        """
+        from ..learn.runs.selection import Selection
+        from .curve import CurveRequest, curve
+
+        selection = Selection(
+            names(datasets),
+            where,
+            split_seed,
+            descriptions,
+            allow_leakage,
+            allow_contaminated,
+        )
+        request = CurveRequest(
+            shots, selection=selection, findings=names(findings), **options
+        )
+        with notebook_bar(progress=progress) as show:
+            return curve(self.feature_store, request, show)
 
     def evaluate(
         self,
