@@ -115,6 +115,12 @@ def ingest_command(
             help="Store patient, study and image ids as keyed digests.",
         ),
     ] = None,
+    un_forget: Annotated[
+        bool,
+        typer.Option(
+            "--un-forget", help="Let patients back in who were erased by forget."
+        ),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -151,6 +157,7 @@ def ingest_command(
         moved=moved,
         key_file=pseudonymize,
         follow_links=follow_links,
+        un_forget=un_forget,
     )
     with progress_bar(quiet=quiet) as show:
         summary = ingest(store, request, show)

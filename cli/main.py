@@ -11,15 +11,18 @@ from .care import repair_command, verify_command
 from .compare import compare_command
 from .demo import demo_command
 from .describing.describe import describe_app
+from .drift import drift_command
 from .embed import embed_command
 from .evaluate import evaluate_command
 from .findings import findings_command
+from .forget import forget_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
 from .run_entries import runs_app
+from .state import state_command
 from .terminal.boundary import run_guarded
 from .train import train_command
 
@@ -83,12 +86,15 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "evaluate": evaluate_command,
     "compare": compare_command,
     "predict": predict_command,
+    "drift": drift_command,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "forget": forget_command,
+    "state": state_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

@@ -23,8 +23,9 @@ _RENAMED = {
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
     "accept_anyway", "across_encoders", "adaptor", "address", "age_column",
-    "allow_contaminated", "allow_leakage", "allow_read", "allow_write", "backbone",
-    "base_url", "batch_size", "blank", "dataset", "datasets", "decode",
+    "allow_contaminated", "allow_erased", "allow_leakage", "allow_read",
+    "allow_write", "backbone", "base_url", "batch_size", "blank", "dataset",
+    "datasets", "decode",
     "descriptions", "device", "drop_missing", "dtype", "engine", "epochs", "figure",
     "file", "findings", "fingerprint", "follow_links", "from_copies",
     "ignore_official_splits", "layout", "learn_scale", "learning_rate", "long",
@@ -32,8 +33,9 @@ _ALIKE = (
     "patience", "patient_column", "patient_is_image", "placement", "pooling",
     "precision", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
     "score", "seed", "seeds", "sex_column", "split", "split_column", "split_seed",
-    "store", "stream", "study_column", "tasks", "template", "timeout", "uncertain",
-    "view_column", "visible", "votes", "wait", "where", "workers", "write",
+    "store", "stream", "study_column", "subtract", "tasks", "template",
+    "timeout", "un_forget",
+    "uncertain", "view_column", "visible", "votes", "wait", "where", "workers", "write",
 )  # fmt: skip
 PARAMETERS = {name: "--" + name.replace("_", "-") for name in _ALIKE} | _RENAMED
 

@@ -12,6 +12,7 @@ from ..datasets.ingest import read_dataset
 from ..datasets.layouts import known_layouts
 from ..datasets.pseudonyms import read_key
 from ..progress import Progress, ProgressCallback, silent
+from .erasing.returning import keep_erased_out
 
 __all__ = ["IngestRequest", "IngestSummary", "SplitCount", "ingest"]
 
@@ -30,6 +31,7 @@ class IngestRequest:
         moved: The dataset lies in another folder than before.
         key_file: Its key turns patient, study and image ids into pseudonyms.
         follow_links: Follow links that lead out of the dataset's folder.
+        un_forget: Let erased patients back in whom the table has.
     """
 
     root: Path
@@ -41,6 +43,7 @@ class IngestRequest:
     moved: bool = False
     key_file: Path | None = None
     follow_links: bool = False
+    un_forget: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,14 @@ def ingest(
     for warning in plan.warnings:
         progress(Progress("Note", 0, 0, warning))
     feature_store = FeatureStore.create(store)
+    population = known_layouts()[plan.layout].population
     with feature_store.writer("ingest") as writer:
+        returning = keep_erased_out(
+            feature_store, plan, population, un_forget=request.un_forget
+        )
+        if returning.note:
+            progress(Progress("Note", 0, 0, returning.note))
+        plan = returning.plan
         change = writer.replace_dataset(
             plan.images,
             plan.findings,
@@ -118,7 +128,7 @@ def ingest(
             warnings=plan.warnings,
             moved=request.moved,
             key_check=plan.key_check,
-            population=known_layouts()[plan.layout].population,
+            population=population,
         )
     rows = feature_store.sql(
         """SELECT split, count(DISTINCT patient_id), count(*) FROM images
