@@ -13,16 +13,18 @@ from .demo import demo_command
 from .describing.describe import describe_app
 from .drift import drift_command
 from .embed import embed_command
+from .erasing.forget import forget_command
+from .erasing.state import state_command
 from .evaluate import evaluate_command
+from .explain import explain_command
 from .findings import findings_command
-from .forget import forget_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
 from .run_entries import runs_app
-from .state import state_command
+from .search import search_command
 from .terminal.boundary import run_guarded
 from .train import train_command
 
@@ -87,6 +89,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "compare": compare_command,
     "predict": predict_command,
     "drift": drift_command,
+    "search": search_command,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,
@@ -95,6 +98,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "repair": repair_command,
     "forget": forget_command,
     "state": state_command,
+    "explain": explain_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

@@ -19,6 +19,8 @@ _RENAMED = {
     "finding_columns": "--findings",
     "bounds": "--bounds",
     "set_name": "--set",
+    "without": "--not",
+    "k": "-k",
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
@@ -30,7 +32,8 @@ _ALIKE = (
     "file", "findings", "fingerprint", "follow_links", "from_copies",
     "ignore_official_splits", "layout", "learn_scale", "learning_rate", "long",
     "markdown", "method", "moved", "num_gpus", "order", "out", "path_column",
-    "patience", "patient_column", "patient_is_image", "placement", "pooling",
+    "patience", "patient_column", "patient_is_image", "per_patient", "placement",
+    "pooling",
     "precision", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
     "score", "seed", "seeds", "sex_column", "split", "split_column", "split_seed",
     "store", "stream", "study_column", "subtract", "tasks", "template",

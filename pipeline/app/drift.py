@@ -158,7 +158,7 @@ def _summary(
     request: DriftRequest, rows: list[DriftRow], n_reference: int, notes: list[str]
 ) -> DriftSummary:
     alarms = tuple(row for row in rows if row.p_corrected < request.alpha)
-    failed = ()
+    failed: tuple[str, ...] = ()
     if request.fail_above is not None:
         failed = tuple(
             row.group

@@ -103,7 +103,7 @@ def _kernel(x: Floats) -> npt.NDArray[np.float32]:
     distances = np.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0)
     above = distances[np.triu_indices(len(x), 1)]
     width = float(np.median(above)) if len(above) else 1.0
-    return np.exp(-distances / max(width, 1e-30)).astype(np.float32)
+    return np.asarray(np.exp(-distances / max(width, 1e-30)), dtype=np.float32)
 
 
 def _mmd(kernel: npt.NDArray[np.float32], chosen: Mask) -> Floats:

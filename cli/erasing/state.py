@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from .terminal.options import DatasetsOption, JsonOption, StoreOption, split_names
-from .terminal.printing import print_json, print_line
+from ..terminal.options import DatasetsOption, JsonOption, StoreOption, split_names
+from ..terminal.printing import print_json, print_line
 
 __all__ = ["state_command"]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     DatasetsOption,
     JsonOption,
     QuietOption,
     StoreOption,
     split_names,
 )
-from .terminal.printing import (
+from ..terminal.printing import (
     print_json,
     print_line,
     print_table,
