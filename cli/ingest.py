@@ -189,6 +189,12 @@ def ingest_command(
             help="Store patient, study and image ids as keyed digests.",
         ),
     ] = None,
+    un_forget: Annotated[
+        bool,
+        typer.Option(
+            "--un-forget", help="Let patients back in who were erased by forget."
+        ),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -244,6 +250,7 @@ def ingest_command(
         append=append,
         dates_from_dicom=dates_from_dicom,
         dry_run=dry_run,
+        un_forget=un_forget,
     )
     if propose:
         written = propose_map(request, map_file, store)

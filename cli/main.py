@@ -12,7 +12,10 @@ from .compare import compare_command
 from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
+from .drift import drift_command
 from .embed import embed_command
+from .erasing.forget import forget_command
+from .erasing.state import state_command
 from .evaluate import evaluate_command
 from .explain import explain_command
 from .export import export_command
@@ -90,6 +93,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "evaluate": evaluate_command,
     "compare": compare_command,
     "predict": predict_command,
+    "drift": drift_command,
     "search": search_command,
     "sql": sql_command,
     "report": report_command,
@@ -97,6 +101,8 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "forget": forget_command,
+    "state": state_command,
     "explain": explain_command,
     "export": export_command,
 }

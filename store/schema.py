@@ -96,6 +96,17 @@ _TABLES = {
         same_patient BOOLEAN, across_splits BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
+    "run_marks": "run_id VARCHAR, mark VARCHAR, erasure_id VARCHAR",
+    "erasures": """
+        erasure_id VARCHAR, "at" VARCHAR, requested_by VARCHAR, n_patients BIGINT,
+        previous VARCHAR, link VARCHAR, signature VARCHAR""",
+    "tombstones": "patient_digest VARCHAR, erased_at TIMESTAMP",
+    "superseded_contributions": "old_digest VARCHAR, new_digest VARCHAR",
+    "drift": """
+        drift_id VARCHAR, "at" TIMESTAMP, grouped_by VARCHAR, reference VARCHAR,
+        fingerprint VARCHAR, run_id VARCHAR, group_name VARCHAR, finding VARCHAR,
+        metric VARCHAR, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, p_value DOUBLE,
+        p_corrected DOUBLE, n_images BIGINT, n_patients BIGINT""",
 }
 
 TABLE_NAMES: Sequence[str] = tuple(_TABLES)

@@ -27,10 +27,10 @@ _RENAMED = {
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
     "accept_anyway", "across_encoders", "adaptor", "add", "address", "age_column",
-    "allow_contaminated", "allow_leakage", "allow_read", "allow_write", "anew",
-    "append", "backbone", "backbone_name", "backbone_version", "base_url", "batch_size",
-    "birth_date_column", "blank", "by_position", "columns", "dataset", "datasets",
-    "date_column", "dates_from_dicom", "decode", "descriptions", "device",
+    "allow_contaminated", "allow_erased", "allow_leakage", "allow_read", "allow_write",
+    "anew", "append", "backbone", "backbone_name", "backbone_version", "base_url",
+    "batch_size", "birth_date_column", "blank", "by_position", "columns", "dataset",
+    "datasets", "date_column", "dates_from_dicom", "decode", "descriptions", "device",
     "device_column", "drop_missing", "dry_run", "dtype", "engine", "epochs", "figure",
     "file", "findings", "fingerprint", "follow_links", "from_copies", "ids",
     "ignore_official_splits", "join", "keep", "labels", "layout", "learn_scale",
@@ -40,9 +40,9 @@ _ALIKE = (
     "precision", "preprocessing", "preset", "propose", "pseudonymize", "resume",
     "retry_failed", "scenario", "score", "seed", "seeds", "series_column", "sex_column",
     "shots", "site_column", "source", "split", "split_column", "split_seed", "store",
-    "stream", "study_column", "tasks", "template", "texts", "time_column", "timeout",
-    "to", "uncertain", "vectors",
-    "view_column", "visible", "votes", "wait", "where", "workers", "write",
+    "stream", "study_column", "subtract", "tasks", "template", "texts", "time_column",
+    "timeout", "to", "un_forget", "uncertain", "vectors", "view_column", "visible",
+    "votes", "wait", "where", "workers", "write",
 )  # fmt: skip
 PARAMETERS = {name: "--" + name.replace("_", "-") for name in _ALIKE} | _RENAMED
 

@@ -4,10 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from retune.store import FeatureStore, Run, choose_encoder
+from retune.store import FeatureStore, Run, choose_encoder, find_run
 from retune.store.errors import ConfigurationError
 
+from ..learn.erasing.marks import refuse_erased, refuse_superseded
 from ..learn.methods.registry import method_named
 from ..learn.problem.config import TrainConfig, preset, training_precision
 from ..learn.problem.prediction import Score
@@ -148,6 +150,7 @@ def train(
     if request.continued is not None:
         _refuse_settled(request)
         start = find_state(store, request.continued)
+        _refuse_erased(store, request.continued, start)
         method = start.method
     _refuse_without_effect(request, method)
     learning_set = load_learning_set(
@@ -281,6 +284,18 @@ def _lineage(
         refuse_known(learning_set.provenance.contributions, start.contributions)
         check_not_learned(store, learning_set.listed, start.contributions)
     return Lineage(str(request.continued), (), start.contributions)
+
+
+def _refuse_erased(store: FeatureStore, continued: str, start: RunState) -> None:
+    """Refuse to go on from what depends on somebody who is erased.
+
+    Raises:
+        ErasedDataError: It does.
+    """
+    if not Path(continued).exists():
+        run_id = find_run(store, continued).run_id
+        refuse_erased(store, run_id, allow_erased=False)
+    refuse_superseded(store, start.contributions)
 
 
 def _given(request: TrainRequest, names: tuple[str, ...]) -> list[str]:
