@@ -14,6 +14,7 @@ from .describing.describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
 from .explain import explain_command
+from .export import export_command
 from .findings import findings_command
 from .ingest import ingest_command
 from .merge import merge_command
@@ -88,6 +89,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "search": search_command,
     "sql": sql_command,
     "report": report_command,
+    "export": export_command,
     "runs": runs_app,
     "status": status_command,
     "verify": verify_command,

@@ -192,6 +192,8 @@ def _final_columns(
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
     ]
     columns = [_auroc_column("zero-shot", auroc[0])]
+    if n_tasks and np.isnan(auroc[0]).all():
+        columns = []  # an encoder without vectors of texts has no zero-shot
     if n_tasks:
         columns.append(_auroc_column("final", auroc[-1]))
     return [*columns, _Column("95 % interval", ends)]
@@ -200,6 +202,8 @@ def _final_columns(
 def _task_columns(auroc: Floats, introduced: npt.NDArray[np.int64]) -> list[_Column]:
     columns = []
     for task, values in enumerate(auroc):
+        if not task and np.isnan(values).all():
+            continue
         learned = introduced <= task if task else np.zeros(len(introduced), dtype=bool)
         cells = [
             _cell(value) + ("*" if mark else " ")
