@@ -8,6 +8,7 @@ import typer
 from .terminal.options import (
     ContaminatedOption,
     DatasetsOption,
+    ErasedOption,
     JsonOption,
     LeakageOption,
     StoreOption,
@@ -33,6 +34,7 @@ def evaluate_command(
     where: WhereOption = None,
     allow_leakage: LeakageOption = False,
     allow_contaminated: ContaminatedOption = False,
+    allow_erased: ErasedOption = False,
     uncertain: Annotated[
         str | None,
         typer.Option(
@@ -70,6 +72,7 @@ def evaluate_command(
         cast("Any", blank),
         allow_leakage,
         allow_contaminated,
+        allow_erased,
     )
     result = evaluate(feature_store, request)
     rows = [vars(one) for one in figures_of(result)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import QuietOption, StoreOption
+from .terminal.options import ErasedOption, QuietOption, StoreOption
 from .terminal.printing import print_line, print_table, progress_bar, remark
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def predict_command(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
+    allow_erased: ErasedOption = False,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -75,7 +76,7 @@ def predict_command(
     from retune.store import FeatureStore
 
     output = _output(out, as_csv=csv, as_json=json)
-    request = PredictRequest(run, _names(images), backbone, device)
+    request = PredictRequest(run, _names(images), backbone, device, allow_erased)
     with progress_bar(quiet=quiet) as show:
         summary = predict_images(FeatureStore(store), request, output, show)
     if out is not None:

@@ -11,6 +11,7 @@ __all__ = [
     "BoundsOption",
     "ContaminatedOption",
     "DatasetsOption",
+    "ErasedOption",
     "FingerprintOption",
     "JsonOption",
     "LeakageOption",
@@ -61,6 +62,12 @@ ContaminatedOption: TypeAlias = Annotated[
     typer.Option(
         "--allow-contaminated",
         help="Also test on patients that the backbone was trained on.",
+    ),
+]
+ErasedOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-erased", help="Also a run that was trained on erased patients."
     ),
 ]
 SplitSeedOption: TypeAlias = Annotated[

@@ -104,6 +104,11 @@ def _print_run(
         f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
         f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
     )
+    if not learning_set.prompts:
+        print_line(
+            "this encoder has no vectors of texts: there is no zero-shot, and the "
+            "method starts from nothing"
+        )
     provenance = learning_set.provenance
     if provenance.n_contaminated:
         allowed = provenance.selection.allow_contaminated

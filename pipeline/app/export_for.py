@@ -64,6 +64,7 @@ class ExportForRequest:
         most: More images are drawn by chance, because pictures and neighbours of all
             would take hours.
         side: Of the small pictures, in pixels.
+        split: ``train``, ``validation`` or ``test``; None for all.
     """
 
     tool: str
@@ -74,6 +75,7 @@ class ExportForRequest:
     fingerprint: str | None = None
     most: int = 20_000
     side: int = 256
+    split: str | None = None
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ def _images(
     table = image_table(
         store,
         ImageQuery(
+            request.split,
             datasets=request.datasets,
             where=request.where,
             labels=True,

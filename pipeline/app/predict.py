@@ -24,12 +24,14 @@ class PredictRequest:
         images: Files, folders, patterns or pictures in memory.
         backbone: Where the run's backbone lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_erased: Also a run that was trained on erased data.
     """
 
     run: str
     images: Iterable[Source]
     backbone: str | None = None
     device: str = "auto"
+    allow_erased: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,11 @@ def predict_images(
     if len(sources) > 1:
         progress(Progress(f"loading run {request.run}", 0, 0))
     model = RunModel.open(
-        store, request.run, backbone=request.backbone, device=request.device
+        store,
+        request.run,
+        backbone=request.backbone,
+        device=request.device,
+        allow_erased=request.allow_erased,
     )
     started = time.perf_counter()
     n_unusable = 0

@@ -89,7 +89,8 @@ def format_matrix(
     names = [wrapped_name(name) for name in findings]
     n_tasks = len(task_names)
     of_score = "s+" if score == "positive" else "s+ - s-"
-    when = f", zero-shot and after task {n_tasks}" if n_tasks > 1 else ""
+    before = "" if np.isnan(auroc[0]).all() else "zero-shot and "
+    when = f", {before}after task {n_tasks}" if n_tasks > 1 else ""
     lines = [*textwrap.wrap(tasks_saw, width), ""] if tasks_saw else []
     lines += textwrap.wrap(f"test AUROC of {of_score}{when}", width)
     lead = _lead_columns(n_positive, introduced, findings, task_names)
@@ -101,7 +102,8 @@ def format_matrix(
         course = [_Column("course", bars, spark([_mean(row) for row in auroc]))]
     lines += _blocks(names, [*lead, *final, *held, *course], width)
     if n_tasks > 1:
-        words = "test AUROC after each task; * learned by then, 0 is zero-shot"
+        words = "test AUROC after each task; * learned by then"
+        words += ", 0 is zero-shot" if before else ""
         lines += textwrap.wrap(words, width)
         lines += _blocks(names, _task_columns(auroc, introduced), width)
     lines += _summary_lines(summary, intervals or {})

@@ -62,9 +62,7 @@ def test_embedding_atlas_gets_places_neighbours_and_pictures(place: Path) -> Non
 
 
 def test_fiftyone_gets_paths_and_labels(place: Path) -> None:
-    done = export(
-        place, "--for", "fiftyone", "--out", "fo", "--where", "split = 'test'"
-    )
+    done = export(place, "--for", "fiftyone", "--out", "fo", "--split", "test")
     assert done.returncode == 0, done.stderr
     assert "fiftyone.types.FiftyOneImageClassificationDataset" in done.stdout
     content = json.loads((place / "fo" / "labels.json").read_text(encoding="utf-8"))
@@ -85,6 +83,7 @@ def test_fiftyone_gets_paths_and_labels(place: Path) -> None:
         (("--for", "fiftyone", "--where", "sex = 'X'"), "fits"),
         (("--for", "fiftyone", "--datasets", "none"), "none"),
         (("--for", "embedding-atlas", "--where", "'"), "condition"),
+        (("--for", "fiftyone", "--to", "npy"), "--to has no effect with --for"),
     ],
 )
 def test_mistakes_are_explained(

@@ -18,6 +18,7 @@ from retune.store.errors import ConfigurationError
 
 from ...encode.reopened import reopen_backbone
 from ...encode.vector_stream import VectorBatch, stream_vectors
+from ...learn.erasing.marks import refuse_erased
 from ...learn.runs.reopened import load_run_model
 from ...learn.runs.saved_model import SavedModel, predict
 from ...progress import Progress, ProgressCallback, silent
@@ -93,6 +94,7 @@ class RunModel:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        allow_erased: bool = False,
     ) -> Self:
         """Load a run and its backbone.
 
@@ -101,8 +103,10 @@ class RunModel:
             run_name: Run id, the beginning of one, or ``latest``.
             backbone: Where the run's backbone lies now; None: where it was at `embed`.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            allow_erased: Also a run that was trained on erased data.
 
         Raises:
+            ErasedDataError: The run was trained on somebody who is erased.
             BackboneError: The backbone cannot be loaded.
             ConfigurationError: The run, the backbone's name or the device is unknown.
             FingerprintMismatchError: It is not the one that the run was trained on.
@@ -110,6 +114,7 @@ class RunModel:
             TrainingError: The run's folder is damaged.
         """
         run = find_run(store, run_name)
+        refuse_erased(store, run.run_id, allow_erased=allow_erased)
         saved = load_run_model(store, run)
         loaded = reopen_backbone(
             store, run.fingerprint, backbone=backbone, device=device

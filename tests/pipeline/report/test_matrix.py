@@ -209,4 +209,5 @@ def test_an_encoder_without_texts_has_no_zero_shot() -> None:
         task_names=["Edema", "Mass"],
     )
     assert "finding  task  positive  final" in text
-    assert "finding       1       2" in text
+    assert "finding      1       2" in text
+    assert "zero-shot" not in text
