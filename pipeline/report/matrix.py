@@ -89,8 +89,7 @@ def format_matrix(
     names = [wrapped_name(name) for name in findings]
     n_tasks = len(task_names)
     of_score = "s+" if score == "positive" else "s+ - s-"
-    has_zero_shot = not (n_tasks and np.isnan(auroc[0]).all())  # texts have vectors
-    before = "zero-shot and " if has_zero_shot else ""
+    before = "" if np.isnan(auroc[0]).all() else "zero-shot and "
     when = f", {before}after task {n_tasks}" if n_tasks > 1 else ""
     lines = [*textwrap.wrap(tasks_saw, width), ""] if tasks_saw else []
     lines += textwrap.wrap(f"test AUROC of {of_score}{when}", width)
@@ -104,7 +103,7 @@ def format_matrix(
     lines += _blocks(names, [*lead, *final, *held, *course], width)
     if n_tasks > 1:
         words = "test AUROC after each task; * learned by then"
-        words += ", 0 is zero-shot" if has_zero_shot else ""
+        words += ", 0 is zero-shot" if before else ""
         lines += textwrap.wrap(words, width)
         lines += _blocks(names, _task_columns(auroc, introduced), width)
     lines += _summary_lines(summary, intervals or {})
@@ -194,9 +193,9 @@ def _final_columns(
         "-" if np.isnan([a, b]).any() else f"{a:.3f} to {b:.3f}"
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
     ]
-    columns = []
-    if not (n_tasks and np.isnan(auroc[0]).all()):
-        columns.append(_auroc_column("zero-shot", auroc[0]))
+    columns = [_auroc_column("zero-shot", auroc[0])]
+    if n_tasks and np.isnan(auroc[0]).all():
+        columns = []  # an encoder without vectors of texts has no zero-shot
     if n_tasks:
         columns.append(_auroc_column("final", auroc[-1]))
     return [*columns, _Column("95 % interval", ends)]
@@ -205,7 +204,7 @@ def _final_columns(
 def _task_columns(auroc: Floats, introduced: npt.NDArray[np.int64]) -> list[_Column]:
     columns = []
     for task, values in enumerate(auroc):
-        if task == 0 and np.isnan(values).all():
+        if not task and np.isnan(values).all():
             continue
         learned = introduced <= task if task else np.zeros(len(introduced), dtype=bool)
         cells = [
