@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
+    "LATER_COLUMNS",
     "TABLE_NAMES",
     "create_table",
     "label_matrix_sql",
@@ -77,7 +78,8 @@ _TABLES = {
         block_crc32 BIGINT[]""",
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
-        score FLOAT, probability FLOAT""",
+        score FLOAT, probability FLOAT, uncertainty FLOAT, distance FLOAT,
+        out_of_distribution BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
 }
@@ -92,6 +94,14 @@ def create_table(name: str) -> str:
 
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
+
+#: Columns that came later: added to an older store's table when it is written to.
+LATER_COLUMNS = {
+    "predictions": (
+        ("uncertainty", "FLOAT"), ("distance", "FLOAT"),
+        ("out_of_distribution", "BOOLEAN"),
+    ),
+}  # fmt: skip
 
 #: Tables that came later: made in an older store when they are first written to.
 DESCRIPTION_TABLES = ("description_sets", "description_origins", "description_drafts")

@@ -69,6 +69,7 @@ def format_matrix(
     task_names: Sequence[str],
     intervals: Mapping[str, tuple[float, float]] | None = None,
     score: str = "difference",
+    counted: npt.NDArray[np.bool_] | None = None,
     width: int = 100,
 ) -> str:
     """Lay a run out for a terminal.
@@ -86,6 +87,7 @@ def format_matrix(
         task_names: T names.
         intervals: Ends of the 95 % intervals of `summary`; None: not printed.
         score: Whose AUROC it is, ``difference`` or ``positive``.
+        counted: Findings that enter the mean, shape (K,); None: all with a figure.
         width: Columns of the terminal; findings that do not fit go to a next block.
     """
     labels = ["zero-shot", *(f"{t} {name}" for t, name in enumerate(task_names, 1))]
@@ -103,10 +105,12 @@ def format_matrix(
     ]
     of_score = "s+" if score == "positive" else "s+ - s-"
     lines = [f"test AUROC of {of_score}; * marks findings that were learned by then"]
+    every = np.ones(len(findings), dtype=bool) if counted is None else counted
     for block in blocks:
         lines += _block(
-            block, names, rows, label_width, final_low, final_high, n_positive, labels
-        )
+            block, names, rows, label_width, final_low, final_high, n_positive, labels,
+            every,
+        )  # fmt: skip
     lines += _summary_lines(summary, intervals or {})
     lines += [f"no figure for {name}: {why}" for name, why in excluded.items()]
     return "\n".join(line.rstrip() for line in lines)
@@ -142,6 +146,7 @@ def _block(
     high: Floats,
     n_positive: npt.NDArray[np.int64],
     labels: Sequence[str],
+    counted: npt.NDArray[np.bool_],
 ) -> list[str]:
     """The columns of some findings, the mean of all beside the first ones."""
     first = block.start == 0
@@ -152,7 +157,7 @@ def _block(
             _cell(values[k], "*" if learned is not None and learned[k] else "")
             for k in block
         )
-        macro = _cell(_mean(values)) if first else ""
+        macro = _cell(_mean(values[counted])) if first else ""
         lines.append(label[:label_width].ljust(label_width) + cells + macro)
         if label == labels[-1]:
             for name, ends in (("  95 % from", low), ("  95 % to", high)):

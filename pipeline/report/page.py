@@ -35,7 +35,10 @@ _DETAILS = {
     "f1": "F1",
     "sensitivity_at_90_specificity": "sens. at 90 % spec.",
     "brier": "Brier",
+    "brier_constant": "Brier of a constant",
     "calibration_error": "cal. error",
+    "calibration_error_constant": "of a constant",
+    "threshold": "threshold",
 }
 
 
@@ -156,13 +159,17 @@ def _matrix(run: ReportedRun) -> list[dict[str, Any]]:
     names = ["zero-shot", *run.task_names()]
     for task, (name, values) in enumerate(zip(names, run.matrix(), strict=True)):
         learned = run.introduced <= task if task else np.zeros(len(values), dtype=bool)
-        rows.append(_row(name, values, learned.tolist()))
+        rows.append(_row(name, values, learned.tolist(), run.counted()))
     nothing = [False] * len(run.findings)
-    return rows + [_row(name, row, nothing) for name, row in run.bounds().items()]
+    return rows + [
+        _row(name, row, nothing, run.counted()) for name, row in run.bounds().items()
+    ]
 
 
-def _row(name: str, values: Any, learned: Sequence[bool]) -> dict[str, Any]:
-    known = values[~np.isnan(values)]
+def _row(
+    name: str, values: Any, learned: Sequence[bool], counted: Any
+) -> dict[str, Any]:
+    known = values[~np.isnan(values) & counted]
     mean = float(known.mean()) if len(known) else float("nan")
     cells = [
         {"text": _plain(value), "shade": _shade(value), "learned": one}
