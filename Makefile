@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types bench fuzz bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types docs bench fuzz bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -73,9 +73,13 @@ types: $(VENV)/.developing ## Types of the code
 	@for file in __init__.py py.typed; do ln -sfn ../../../retune/$$file build/types/retune/$$file; done
 	$(BIN)/mypy -p retune
 
-bench: $(VENV)/.developing ## Benchmarks: ratios against peers and limits
+ONLY ?=
+bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=search for one kind
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+docs: types $(VENV)/.developing ## The documentation as a site, build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 IMAGES ?= 20000
 TABLES ?= 500

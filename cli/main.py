@@ -13,6 +13,7 @@ from .demo import demo_command
 from .describing.describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
+from .explain import explain_command
 from .findings import findings_command
 from .ingest import ingest_command
 from .merge import merge_command
@@ -20,6 +21,7 @@ from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
 from .run_entries import runs_app
+from .search import search_command
 from .terminal.boundary import run_guarded
 from .train import train_command
 
@@ -83,12 +85,14 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "evaluate": evaluate_command,
     "compare": compare_command,
     "predict": predict_command,
+    "search": search_command,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "explain": explain_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

@@ -38,6 +38,7 @@ from .errors import (
 from .sandbox import Allowed, refuse_files, writes_files
 from .vectors.reader import VectorReader
 from .vectors.shards import FORMAT_VERSION
+from .vectors.similarity import EncodeSentence, create_similarity
 from .vectors.views import create_feature_views
 
 __all__ = ["FeatureStore"]
@@ -52,6 +53,10 @@ class FeatureStore:
     Args:
         path: The store's folder.
 
+    Attributes:
+        encode_sentence: Gives the SQL function `similarity` the vector of a sentence;
+            None: it says that it has no backbone.
+
     Raises:
         StoreNotFoundError: There is no store at `path`.
         StoreVersionError: The store has a newer format than this code.
@@ -62,6 +67,7 @@ class FeatureStore:
         self.path = Path(path)
         _check_marker(self.path)
         self.catalog = Catalog(self.path / CATALOG_NAME)
+        self.encode_sentence: EncodeSentence | None = None
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> "FeatureStore":
@@ -233,7 +239,9 @@ class FeatureStore:
     def _define_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         try:
             shards = connection.execute("SELECT shard_id, path FROM shards").fetchall()
-            create_feature_views(connection, VectorReader(self.path, dict(shards)))
+            reader = VectorReader(self.path, dict(shards))
+            create_feature_views(connection, reader)
+            create_similarity(connection, reader, self.encode_sentence)
         except duckdb.Error as error:
             raise StoreCorruptError(
                 f"the catalog of {self.path} lacks what format {FORMAT_VERSION} "

@@ -19,6 +19,8 @@ _RENAMED = {
     "finding_columns": "--findings",
     "bounds": "--bounds",
     "set_name": "--set",
+    "without": "--not",
+    "k": "-k",
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
@@ -29,8 +31,8 @@ _ALIKE = (
     "figure", "file", "findings", "fingerprint", "follow_links", "from_copies",
     "ignore_official_splits", "layout", "learn_scale", "learning_rate", "long",
     "markdown", "method", "min_positives", "moved", "num_gpus", "operating_point",
-    "order", "out", "path_column",
-    "patience", "patient_column", "patient_is_image", "placement", "pooling",
+    "order", "out", "path_column", "patience", "patient_column", "patient_is_image",
+    "per_patient", "placement", "pooling",
     "precision", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
     "score", "seed", "seeds", "sex_column", "split", "split_column", "split_seed",
     "store", "stream", "study_column", "tasks", "template", "timeout", "uncertain",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from retune.store import FeatureStore
+from retune.store import FeatureStore, choose_encoder
 from retune.store.errors import StoreNotFoundError
 
 from ..datasets.contract import TableOptions
@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
+    from .predicting.pictures import Picture
+    from .searching.query_encoder import QueryEncoder
+    from .searching.search import Kind, SearchResult
 
 __all__ = ["Store", "open_store"]
 
@@ -95,6 +98,7 @@ class Store:
 
     def __init__(self, feature_store: FeatureStore) -> None:
         self.feature_store = feature_store
+        self._encoders: dict[str, QueryEncoder] = {}
 
     @property
     def path(self) -> Path:
@@ -391,6 +395,79 @@ class Store:
             allow_read=allow_read,
             allow_write=allow_write,
         )
+
+    def search(
+        self,
+        query: "str | Path | Picture",
+        k: int = 10,
+        *,
+        without: str | None = None,
+        per_patient: int | None = None,
+        datasets: Names = None,
+        where: str | None = None,
+        backbone: str | None = None,
+        fingerprint: str | None = None,
+        kind: "Kind | None" = None,
+    ) -> "SearchResult":
+        """Find images that look like a sentence, a file, an image or a picture.
+
+        All images are compared; the backbone stays loaded for further questions.
+
+        Args:
+            query: An image id, a file, a sentence, or a picture in memory; a text is
+                taken for the first of these that it can be.
+            k: Images to find.
+            without: A sentence that they should not fit.
+            per_patient: Images of one patient at most; None: any number.
+            datasets: Only these; None for all.
+            where: A SQL condition over `images`; None for all.
+            backbone: Whose vectors; None if the store has those of one encoder.
+            fingerprint: Of the encoder, or its beginning.
+            kind: ``image``, ``file`` or ``sentence``; None: see `query`.
+
+        Raises:
+            ConfigurationError: Nothing was asked, or a name is unknown.
+            ImageError: The picture cannot be used.
+
+        Example:
+            store.search("enlarged heart, no effusion", k=5, per_patient=1).frame()
+        """
+        from .searching.query_encoder import QueryEncoder
+        from .searching.search import SearchRequest, search
+
+        request = SearchRequest(
+            query,
+            k,
+            without=without,
+            per_patient=per_patient,
+            datasets=names(datasets),
+            where=where,
+            backbone=backbone,
+            fingerprint=fingerprint,
+            kind=kind,
+        )
+        chosen = choose_encoder(
+            self.feature_store, backbone=backbone, fingerprint=fingerprint
+        ).fingerprint
+        if chosen not in self._encoders:
+            self._encoders[chosen] = QueryEncoder(self.feature_store, chosen)
+        return search(self.feature_store, request, self._encoders[chosen])
+
+    def similar(self, image_id: str, k: int = 10, **options: Any) -> "SearchResult":
+        """Find the images nearest to one of the store, which is left out.
+
+        Args:
+            image_id: Of the image.
+            k: Images to find.
+            **options: Those of `search`.
+
+        Raises:
+            ConfigurationError: There is no such image, or it is not encoded.
+
+        Example:
+            store.similar("table/000.png", k=5)
+        """
+        return self.search(image_id, k, kind="image", **options)
 
     @property
     def datasets(self) -> Listing[DatasetRow]:

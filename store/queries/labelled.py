@@ -20,6 +20,7 @@ __all__ = [
     "DescriptionVectors",
     "EncoderRow",
     "LabelledImages",
+    "check_datasets",
     "checked_condition",
     "choose_encoder",
     "count_images",
@@ -90,13 +91,16 @@ def choose_encoder(
     Raises:
         ConfigurationError: None fits, or more than one does.
     """
-    rows = store.sql(
-        """SELECT fingerprint, backbone, precision, dim,
-            count(item_id) FILTER (modality = 'image'),
-            count(item_id) FILTER (modality = 'text')
-        FROM encoders LEFT JOIN features USING (fingerprint)
-        GROUP BY ALL ORDER BY any_value(added_at)"""
-    ).fetchall()
+    with store.catalog.read() as connection:
+        rows = connection.execute(
+            """SELECT fingerprint, backbone, precision, dim,
+                coalesce(n_images, 0), coalesce(n_texts, 0)
+            FROM encoders LEFT JOIN (
+                SELECT fingerprint, count(*) FILTER (modality = 'image') AS n_images,
+                    count(*) FILTER (modality = 'text') AS n_texts
+                FROM features GROUP BY fingerprint) USING (fingerprint)
+            ORDER BY added_at"""
+        ).fetchall()
     encoders = [EncoderRow(*row) for row in rows]
     fitting = [
         row
@@ -155,7 +159,7 @@ def read_labelled_images(
         StoreCorruptError: A shard is missing or damaged.
     """
     with store.catalog.read() as connection:
-        _check_datasets(connection, datasets)
+        check_datasets(connection, datasets)
         listed = ""
         if image_ids is not None:
             connection.register("listed", pa.table({"image_id": image_ids}))
@@ -204,7 +208,7 @@ def count_images(
         QueryError: `where` is not a valid condition.
     """
     with store.catalog.read() as connection:
-        _check_datasets(connection, datasets)
+        check_datasets(connection, datasets)
         chosen = scalar(
             connection,
             f"""SELECT count(*) FROM images WHERE {checked_condition(connection, where)}
@@ -214,9 +218,14 @@ def count_images(
         return chosen, scalar(connection, "SELECT count(*) FROM images")
 
 
-def _check_datasets(
+def check_datasets(
     connection: duckdb.DuckDBPyConnection, datasets: Sequence[str] | None
 ) -> None:
+    """Refuse names of datasets that the store does not have.
+
+    Raises:
+        ConfigurationError: It lacks one; the message names those that it has.
+    """
     known = [
         name
         for (name,) in connection.execute("SELECT dataset FROM datasets").fetchall()

@@ -23,6 +23,7 @@ from peer_benchmark import peer_rows
 from predict_benchmark import predict_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
+from search_benchmark import search_rows
 from sink_benchmark import overlap_rows, publish_rows
 
 
@@ -31,7 +32,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
-    kinds = ["ingest", "read", "query", "encode", "sink", "peer", "predict", "learn"]
+    kinds = [
+        "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
+        "learn",
+    ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
     rows: list[Row] = []
@@ -42,6 +46,8 @@ def main() -> None:
         if arguments.only in (None, "read", "query"):
             rows += read_rows(root, arguments.rows, arguments.repeats)
             rows += query_rows(root, arguments.repeats)
+        if arguments.only in (None, "search"):
+            rows += search_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode", "sink"):

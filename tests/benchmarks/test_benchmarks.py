@@ -9,6 +9,7 @@ import learn_benchmark
 import predict_benchmark
 import pytest
 import results
+import search_benchmark
 import sink_benchmark
 from learning_samples import problem
 from measuring import Row, print_rows
@@ -50,6 +51,17 @@ def test_reading_and_queries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _check([*read_rows(tmp_path, 2_000, 1), *query_rows(tmp_path, 1)], capsys)
+
+
+def test_search(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search_benchmark, "SMALL", 1_000)
+    monkeypatch.setattr(search_benchmark, "LARGE", 2_000)
+    monkeypatch.setenv("RETUNE_QUALITY_STORE", str(tmp_path / "none"))
+    _check(search_benchmark.search_rows(tmp_path, 1), capsys)
 
 
 def test_ingest(
