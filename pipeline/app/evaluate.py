@@ -67,7 +67,7 @@ class FindingFigures:
         brier_interval: Its interval.
         brier_constant: Of answering with the share of positives seen in training.
         calibration_error: Expected calibration error over 15 bins.
-        calibration_error_interval: Less what chance adds to it.
+        calibration_error_interval: Its lower end less what chance alone would give.
         calibration_error_constant: Of the constant.
         threshold: From which probability the finding is called positive.
         threshold_from: Where that comes from, in words.

@@ -15,18 +15,20 @@ __all__ = ["DrawnFigures", "draw_figures", "interval_of_draws"]
 
 #: Figures within [0, 1] whose intervals are symmetric on the logit scale.
 _SHARES = (Metric.AVERAGE_PRECISION, Metric.F1)
-#: Figures that are too large by as much as there is noise.
-_BIASED = (Metric.CALIBRATION_ERROR, Metric.CALIBRATION_ERROR_CONSTANT)
 
 
 @dataclass(frozen=True)
 class DrawnFigures:
-    """Figures of K findings in B draws of patients, by metric; each of shape (B, K).
+    """Figures of K findings in B draws of patients.
 
-    NaN where a draw has none.
+    Attributes:
+        tables: By metric, shape (B, K) each; NaN where a draw has none.
+        excess: What chance alone would give, shape (K,); 0 for metrics that it does
+            not name.
     """
 
     tables: Mapping[Metric, Floats]
+    excess: Mapping[Metric, Floats]
 
     def intervals(self, values: Mapping[str, Floats]) -> dict[Metric, Floats]:
         """Ends of the 95 % interval of each figure, shape (2, K) each.
@@ -34,15 +36,18 @@ class DrawnFigures:
         Args:
             values: Metric -> the figure itself, shape (K,).
         """
-        return {
-            metric: np.array(
-                [
-                    interval_of_draws(metric, float(value), column)
-                    for value, column in zip(values[metric], table.T, strict=True)
-                ]
-            ).T.reshape(2, -1)
-            for metric, table in self.tables.items()
-        }
+        found = {}
+        for metric, table in self.tables.items():
+            columns = zip(values[metric], table.T, self._excess(metric), strict=True)
+            ends = [
+                interval_of_draws(metric, float(value), column, float(excess))
+                for value, column, excess in columns
+            ]
+            found[metric] = np.array(ends).T.reshape(2, -1)
+        return found
+
+    def _excess(self, metric: Metric) -> Floats:
+        return self.excess.get(metric, np.zeros(self.tables[metric].shape[1]))
 
     def mean_interval(
         self, metric: Metric, value: float, findings: Mask
@@ -55,22 +60,24 @@ class DrawnFigures:
             findings: Shape (K,).
         """
         drawn = self.tables[metric][:, findings].mean(axis=1)
-        return interval_of_draws(metric, value, drawn)
+        excess = float(self._excess(metric)[findings].mean())
+        return interval_of_draws(metric, value, drawn, excess)
 
 
 def interval_of_draws(
-    metric: Metric, value: float, draws: Floats
+    metric: Metric, value: float, draws: Floats, excess: float = 0.0
 ) -> tuple[float, float]:
     """95 % interval of a figure, by its spread over draws of patients.
 
-    Average precision and F1: symmetric on the logit scale. Brier: symmetric. The
-    calibration error is too large by about as much as the draws are larger than the
-    value; the interval takes this off (the "basic" bootstrap), and so may lie below it.
+    Average precision and F1: symmetric on the logit scale; 0 to 1 if they are 0 or 1,
+    because draws do not say how sure that is. Others: symmetric, and the lower end less
+    what chance alone would give, for it makes a calibration error larger.
 
     Args:
         metric: Which rule.
         value: The figure.
         draws: Shape (B,); NaN where a draw has none.
+        excess: What chance alone would give.
 
     Returns:
         The ends; NaN without value or draws.
@@ -78,14 +85,11 @@ def interval_of_draws(
     known = draws[~np.isnan(draws)]
     if np.isnan(value) or not len(known):
         return float("nan"), float("nan")
-    if metric in _BIASED:
-        high, low = 2 * value - np.percentile(known, [2.5, 97.5])
-        return max(0.0, float(low)), max(value, float(high))
     variance = float(known.var())
-    if metric in _SHARES and 0 < value < 1:
-        return logit_interval(value, variance)
+    if metric in _SHARES:
+        return logit_interval(value, variance) if 0 < value < 1 else (0.0, 1.0)
     half = Z95 * float(np.sqrt(variance))
-    return max(0.0, value - half), min(1.0, value + half)
+    return max(0.0, value - excess - half), min(1.0, value + half)
 
 
 def draw_figures(
@@ -109,18 +113,20 @@ def draw_figures(
         draws: Of the same n images.
     """
     columns: dict[Metric, list[Floats]] = {metric: [] for metric in _ALL}
+    excess = np.zeros(targets.shape[1])
     for k in range(targets.shape[1]):
         seen = observed[:, k]
         patient, positive = draws.patient[seen], targets[seen, k] > 0
         chance = probability[seen, k].astype(np.float64)
-        found = _of_labels(chance, positive, patient, thresholds[k], draws)
+        found, excess[k] = _of_labels(chance, positive, patient, thresholds[k], draws)
         found |= _of_constant(float(constant[k]), positive, patient, draws)
         found[Metric.AVERAGE_PRECISION] = _average_precision(
             score[seen, k], positive, patient, draws
         )
         for metric in _ALL:
             columns[metric].append(found[metric])
-    return DrawnFigures({name: np.stack(one, axis=1) for name, one in columns.items()})
+    tables = {name: np.stack(one, axis=1) for name, one in columns.items()}
+    return DrawnFigures(tables, {Metric.CALIBRATION_ERROR: excess})
 
 
 _ALL = (
@@ -150,7 +156,8 @@ def _of_labels(
     patient: npt.NDArray[np.int64],
     threshold: float,
     draws: PatientDraws,
-) -> dict[Metric, Floats]:
+) -> tuple[dict[Metric, Floats], float]:
+    """F1, Brier and calibration error in draws; how much of the last may be chance."""
     called = chance >= threshold
     gap = chance - positive
     in_bin = np.zeros((len(chance), N_BINS))
@@ -159,11 +166,14 @@ def _of_labels(
     sums = _weighed(np.column_stack([*parts, in_bin]), patient, draws)
     hits, n_called, n_positive, n, squares = sums[:, :5].T
     f1 = _ratio(2 * hits, n_called + n_positive)
-    return {
+    figures = {
         Metric.F1: np.where(n_positive > 0, f1, np.nan),
         Metric.BRIER: _ratio(squares, n),
         Metric.CALIBRATION_ERROR: _ratio(np.abs(sums[:, 5:]).sum(axis=1), n),
     }
+    # The absolute value of a gap that scatters about 0 by s is √(2/π)·s on average.
+    spread = sums[:, 5:].std(axis=0).sum() / max(1, len(chance))
+    return figures, float(np.sqrt(2 / np.pi) * spread)
 
 
 def _of_constant(
