@@ -61,10 +61,7 @@ _DETAILS = {
     "f1": "F1",
     "sensitivity_at_90_specificity": "sens. at 90 % spec.",
     "brier": "Brier",
-    "brier_constant": "Brier of a constant",
     "calibration_error": "cal. error",
-    "calibration_error_constant": "of a constant",
-    "threshold": "threshold",
 }
 
 
