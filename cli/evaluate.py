@@ -10,6 +10,7 @@ from .terminal.options import (
     ContaminatedOption,
     CoverageOption,
     DatasetsOption,
+    ErasedOption,
     JsonOption,
     LeakageOption,
     OperatingPointOption,
@@ -40,6 +41,7 @@ def evaluate_command(
     where: WhereOption = None,
     allow_leakage: LeakageOption = False,
     allow_contaminated: ContaminatedOption = False,
+    allow_erased: ErasedOption = False,
     uncertain: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +91,7 @@ def evaluate_command(
         cast("Any", blank),
         allow_leakage,
         allow_contaminated,
+        allow_erased,
         operating_point,
         coverage,
         min_positives,

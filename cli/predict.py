@@ -11,6 +11,7 @@ import typer
 
 from .terminal.options import (
     CoverageOption,
+    ErasedOption,
     OperatingPointOption,
     QuietOption,
     StoreOption,
@@ -45,6 +46,7 @@ def predict_command(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
+    allow_erased: ErasedOption = False,
     operating_point: OperatingPointOption = None,
     coverage: CoverageOption = None,
     out: Annotated[
@@ -86,7 +88,7 @@ def predict_command(
 
     output = _output(out, as_csv=csv, as_json=json)
     request = PredictRequest(
-        run, _names(images), backbone, device, operating_point, coverage
+        run, _names(images), backbone, device, allow_erased, operating_point, coverage
     )
     with progress_bar(quiet=quiet) as show:
         summary = predict_images(FeatureStore(store), request, output, show)

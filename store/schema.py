@@ -83,8 +83,32 @@ _TABLES = {
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
         score FLOAT, probability FLOAT, uncertainty FLOAT, distance FLOAT,
         out_of_distribution BOOLEAN""",
+    "curves": """
+        curve_id VARCHAR, fingerprint VARCHAR, config VARCHAR, made_at TIMESTAMP,
+        method VARCHAR, n_patients BIGINT, n_images DOUBLE, seed INTEGER,
+        finding VARCHAR, metric VARCHAR, value DOUBLE, ci_low DOUBLE,
+        ci_high DOUBLE""",
+    "label_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        image_id VARCHAR, finding VARCHAR, label TINYINT, probability DOUBLE,
+        disagreement DOUBLE""",
+    "duplicate_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        first_image_id VARCHAR, second_image_id VARCHAR, cosine DOUBLE,
+        same_patient BOOLEAN, across_splits BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
+    "run_marks": "run_id VARCHAR, mark VARCHAR, erasure_id VARCHAR",
+    "erasures": """
+        erasure_id VARCHAR, "at" VARCHAR, requested_by VARCHAR, n_patients BIGINT,
+        previous VARCHAR, link VARCHAR, signature VARCHAR""",
+    "tombstones": "patient_digest VARCHAR, erased_at TIMESTAMP",
+    "superseded_contributions": "old_digest VARCHAR, new_digest VARCHAR",
+    "drift": """
+        drift_id VARCHAR, "at" TIMESTAMP, grouped_by VARCHAR, reference VARCHAR,
+        fingerprint VARCHAR, run_id VARCHAR, group_name VARCHAR, finding VARCHAR,
+        metric VARCHAR, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, p_value DOUBLE,
+        p_corrected DOUBLE, n_images BIGINT, n_patients BIGINT""",
 }
 
 TABLE_NAMES: Sequence[str] = tuple(_TABLES)

@@ -12,6 +12,7 @@ __all__ = [
     "ContaminatedOption",
     "CoverageOption",
     "DatasetsOption",
+    "ErasedOption",
     "FingerprintOption",
     "JsonOption",
     "LeakageOption",
@@ -64,6 +65,12 @@ ContaminatedOption: TypeAlias = Annotated[
     typer.Option(
         "--allow-contaminated",
         help="Also test on patients that the backbone was trained on.",
+    ),
+]
+ErasedOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-erased", help="Also a run that was trained on erased patients."
     ),
 ]
 SplitSeedOption: TypeAlias = Annotated[

@@ -1,5 +1,7 @@
 """Printing runs: one in full, or several with their mean."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +89,11 @@ def _print_run(
 ) -> None:
     """The matrix of a run and its figures; with `explain` also their formulas."""
     from retune.pipeline.learn.stats.incremental import FORMULAS
+    from retune.pipeline.report.charts.scenario_grid import (
+        scenario_grid,
+        scenario_lines,
+        tasks_saw,
+    )
     from retune.pipeline.report.matrix import format_matrix
 
     for name, reason in experiment.dropped.items():
@@ -101,11 +108,24 @@ def _print_run(
         f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
         f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
     )
+    if not learning_set.prompts:
+        print_line(
+            "this encoder has no vectors of texts: there is no zero-shot, and the "
+            "method starts from nothing"
+        )
     provenance = learning_set.provenance
     if provenance.n_contaminated:
         allowed = provenance.selection.allow_contaminated
         print_line(contamination_line(provenance.n_contaminated, allowed))
     print_line()
+    scenario, patient = experiment.scenario, features.patient_id
+    if explain:
+        grid = scenario_grid(
+            scenario, experiment.findings, patient, features.rows("train")
+        )
+        for line in scenario_lines(grid):
+            print_line(line)
+        print_line()
     print_line(
         format_matrix(
             experiment.findings,
@@ -121,6 +141,9 @@ def _print_run(
             task_names=[task.name for task in experiment.scenario.tasks],
             score=experiment.config.score,
             counted=experiment.final.counted,
+            width=max(60, shutil.get_terminal_size((100, 0)).columns),
+            tasks_saw=tasks_saw(scenario, patient),
+            sparks=_has_bars(),
         )
     )
     for line in _warnings(experiment):
@@ -162,9 +185,18 @@ def _probability_lines(experiment: "Experiment") -> list[str]:
             )
         )
     lines.append(f"thresholds: {experiment.config.operating_point} on validation")
-    return (
-        [f"{final.note[0].upper()}{final.note[1:]}.", *lines] if final.note else lines
-    )
+    if not final.note:
+        return lines
+    return [f"{final.note[0].upper()}{final.note[1:]}.", *lines]
+
+
+def _has_bars() -> bool:
+    """Whether the terminal's encoding has the letters that sparks are drawn with."""
+    try:
+        "▁█·".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _warnings(experiment: "Experiment") -> list[str]:

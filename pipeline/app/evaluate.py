@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retune.store import FeatureStore
+from retune.store import FeatureStore, find_run
 
+from ..learn.erasing.marks import refuse_erased
 from ..learn.problem.targets import BlankPolicy, UncertainPolicy
 from ..learn.runs.external import ExternalEvaluation, evaluate_run
 from ..learn.stats.catalog_names import Metric
@@ -28,6 +29,7 @@ class EvaluateRequest:
         blank: Policy for findings not mentioned; None: the run's.
         allow_leakage: Also on patients and pictures that the run was trained on.
         allow_contaminated: Also on patients that the backbone was trained on.
+        allow_erased: Also a run that was trained on erased data.
         operating_point: Choose thresholds anew on the run's validation images; None:
             the run's own.
         coverage: Also measure answer sets of this coverage, from validation.
@@ -43,6 +45,7 @@ class EvaluateRequest:
     blank: BlankPolicy | None = None
     allow_leakage: bool = False
     allow_contaminated: bool = False
+    allow_erased: bool = False
     operating_point: str | None = None
     coverage: float | None = None
     min_positives: int | None = None
@@ -100,7 +103,14 @@ class FindingFigures:
 
 
 def evaluate(store: FeatureStore, request: EvaluateRequest) -> ExternalEvaluation:
-    """Evaluate a run and enter the figures into `metrics`; see `evaluate_run`."""
+    """Evaluate a run and enter the figures into `metrics`; see `evaluate_run`.
+
+    Raises:
+        ErasedDataError: The run was trained on somebody who is erased.
+    """
+    refuse_erased(
+        store, find_run(store, request.run).run_id, allow_erased=request.allow_erased
+    )
     return evaluate_run(
         store,
         request.run,

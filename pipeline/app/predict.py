@@ -24,6 +24,7 @@ class PredictRequest:
         images: Files, folders, patterns or pictures in memory.
         backbone: Where the run's backbone lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_erased: Also a run that was trained on erased data.
         operating_point: Choose thresholds anew on the run's validation images; None:
             the run's own.
         coverage: Of answer sets; None: none.
@@ -33,6 +34,7 @@ class PredictRequest:
     images: Iterable[Source]
     backbone: str | None = None
     device: str = "auto"
+    allow_erased: bool = False
     operating_point: str | None = None
     coverage: float | None = None
 
@@ -89,6 +91,7 @@ def predict_images(
         request.run,
         backbone=request.backbone,
         device=request.device,
+        allow_erased=request.allow_erased,
         operating_point=request.operating_point,
         coverage=request.coverage,
     )

@@ -4,10 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from retune.store import FeatureStore, Run
+from retune.store import FeatureStore, Run, choose_encoder, find_run
 from retune.store.errors import ConfigurationError
 
+from ..learn.erasing.marks import refuse_erased, refuse_superseded
 from ..learn.methods.registry import method_named
 from ..learn.problem.config import TrainConfig, preset, training_precision
 from ..learn.problem.prediction import Score
@@ -46,7 +48,8 @@ class TrainRequest:
     Attributes:
         scenario: ``zero-shot``, ``joint``, ``class``, ``label`` or ``data``.
         selection: Which images and descriptions.
-        method: How tasks are learned; None: ``finetune``.
+        method: How tasks are learned; None: ``finetune``, or ``analytic`` where the
+            encoder knows images only.
         options: The method's own options.
         findings: Only these; None for all that can be trained.
         order: The findings in the order of their tasks.
@@ -151,12 +154,13 @@ def train(
         TrainingError: The scenario cannot be run on these images.
         StoreWriteError: The disk refused.
     """
-    method = request.method or "finetune"
+    method = request.method or _usual_method(store, request)
     _check_names(request, method)
     start = None
     if request.continued is not None:
         _refuse_settled(request)
         start = find_state(store, request.continued)
+        _refuse_erased(store, request.continued, start)
         method = start.method
     _refuse_without_effect(request, method)
     learning_set = load_learning_set(
@@ -172,6 +176,16 @@ def train(
         _run(store, request, learning_set, one, start, lineage, progress)
         for one in _seeded(config, request.seeds)
     )
+
+
+def _usual_method(store: FeatureStore, request: TrainRequest) -> str:
+    """``finetune``, or what learns from images alone if there are no descriptions."""
+    if request.continued is not None or request.scenario == "zero-shot":
+        return "finetune"
+    encoder = choose_encoder(
+        store, backbone=request.backbone, fingerprint=request.fingerprint
+    )
+    return "analytic" if encoder.image_only else "finetune"
 
 
 def _run(
@@ -282,6 +296,18 @@ def _lineage(
         refuse_known(learning_set.provenance.contributions, start.contributions)
         check_not_learned(store, learning_set.listed, start.contributions)
     return Lineage(str(request.continued), (), start.contributions)
+
+
+def _refuse_erased(store: FeatureStore, continued: str, start: RunState) -> None:
+    """Refuse to go on from what depends on somebody who is erased.
+
+    Raises:
+        ErasedDataError: It does.
+    """
+    if not Path(continued).exists():
+        run_id = find_run(store, continued).run_id
+        refuse_erased(store, run_id, allow_erased=False)
+    refuse_superseded(store, start.contributions)
 
 
 def _given(request: TrainRequest, names: tuple[str, ...]) -> list[str]:

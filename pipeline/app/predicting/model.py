@@ -17,6 +17,7 @@ from retune.store.errors import ConfigurationError
 
 from ...encode.reopened import reopen_backbone
 from ...encode.vector_stream import VectorBatch, stream_vectors
+from ...learn.erasing.marks import refuse_erased
 from ...learn.problem.prediction import Prediction
 from ...learn.runs.decision import rule_of_validation
 from ...learn.runs.reopened import load_model_of, reopen_run
@@ -99,6 +100,7 @@ class RunModel:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        allow_erased: bool = False,
         operating_point: str | None = None,
         coverage: float | None = None,
     ) -> Self:
@@ -109,6 +111,7 @@ class RunModel:
             run_name: Run id, the beginning of one, or ``latest``.
             backbone: Where the run's backbone lies now; None: where it was at `embed`.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            allow_erased: Also a run that was trained on erased data.
             operating_point: Choose thresholds anew on the run's validation images:
                 ``f1``, ``youden``, ``sensitivity=S`` or ``specificity=S``; None: the
                 run's own.
@@ -116,6 +119,7 @@ class RunModel:
                 positive and of negative images; None: none.
 
         Raises:
+            ErasedDataError: The run was trained on somebody who is erased.
             BackboneError: The backbone cannot be loaded.
             ConfigurationError: The run, the backbone's name or the device is unknown.
             FingerprintMismatchError: It is not the one that the run was trained on.
@@ -123,6 +127,7 @@ class RunModel:
             TrainingError: The run's folder is damaged.
         """
         run = find_run(store, run_name)
+        refuse_erased(store, run.run_id, allow_erased=allow_erased)
         reopened = reopen_run(store, run)
         saved = load_model_of(store, reopened)
         thresholds, origins, sets = rule_of_validation(

@@ -42,6 +42,16 @@ class Prediction:
     distance: npt.NDArray[np.float32] | None = None
     out_of_distribution: npt.NDArray[np.bool_] | None = None
 
+    @classmethod
+    def none(cls, shape: tuple[int, ...]) -> "Prediction":
+        """Nothing is known of N images and K findings: NaN.
+
+        >>> Prediction.none((1, 2)).score.tolist()
+        [[nan, nan]]
+        """
+        nothing = np.full(shape, np.nan, dtype=np.float32)
+        return cls(nothing, nothing, nothing)
+
     @property
     def score(self) -> npt.NDArray[np.float32]:
         """The score that AUROC is computed from, shape (N, K).

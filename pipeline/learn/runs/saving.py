@@ -25,7 +25,15 @@ from .saved_model import SavedModel, predict, save_model
 from .selection import Contribution
 from .state import STATE_FILE, RunState, save_state
 
-__all__ = ["checkpoints_of", "new_run_id", "run_folder", "run_state", "save_run"]
+__all__ = [
+    "checkpoints_of",
+    "new_run_id",
+    "prediction_rows",
+    "run_folder",
+    "run_state",
+    "save_run",
+    "write_run_files",
+]
 
 
 def run_folder(store: FeatureStore, run_id: str) -> Path:
@@ -76,18 +84,28 @@ def save_run(
         seconds=seconds,
         status="finished",
     )
-    folder = run_folder(store, run.run_id)
     # Files first: a run that is in the catalog has its files.
+    write_run_files(run_folder(store, run.run_id), learning_set, experiment, lineage)
+    predictions = None
+    if with_predictions:
+        predictions = prediction_rows(learning_set.features, experiment)
+    record_run(store, run, experiment.metrics, predictions)
+    return run
+
+
+def write_run_files(
+    folder: Path, learning_set: LearningSet, experiment: Experiment, lineage: Lineage
+) -> None:
+    """Write a run's files: its images, its model, its state and their checksums.
+
+    Raises:
+        StoreWriteError: The disk refused.
+    """
     write_image_list(folder, learning_set.listed)
     save_model(folder, _saved_model(learning_set, experiment))
     if experiment.state:
         save_state(folder / STATE_FILE, run_state(learning_set, experiment, lineage))
     write_manifest(folder)
-    predictions = None
-    if with_predictions:
-        predictions = _prediction_rows(learning_set.features, experiment)
-    record_run(store, run, experiment.metrics, predictions)
-    return run
 
 
 def _saved_model(learning_set: LearningSet, experiment: Experiment) -> SavedModel:
@@ -161,7 +179,7 @@ def checkpoints_of(
     return Checkpoints(folder, blank)
 
 
-def _prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
+def prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
     """One row per test image and finding."""
     rows = features.rows("test")
     n_findings = len(experiment.findings)

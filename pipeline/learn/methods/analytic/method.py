@@ -51,6 +51,8 @@ class Analytic:
 
     #: An image that is added twice counts twice.
     counts_images = True
+    #: Without descriptions its prior is 0: it learns from labels alone.
+    needs_text = False
     #: Parts of `TrainConfig` that the sums do not depend on.
     ignored_options = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
@@ -216,7 +218,7 @@ class Analytic:
             scores = self.model.scores(self._validation_x())[0]
         values = scores.double().cpu().numpy()
         totals = self._train.grams[self._train.group, -1, -1]
-        for k in np.flatnonzero(due):
+        for k in np.flatnonzero(due & ~np.isnan(values).any(axis=0)):
             seen = targets.observed[rows, k]
             positive = targets.value[rows[seen], k] > 0
             learned = bool(found.learned[k])
