@@ -6,6 +6,7 @@ __all__ = [
     "ADD_COLUMNS",
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
+    "LATER_COLUMNS",
     "TABLE_NAMES",
     "create_table",
     "label_matrix_sql",
@@ -80,7 +81,8 @@ _TABLES = {
         block_crc32 BIGINT[]""",
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
-        score FLOAT, probability FLOAT""",
+        score FLOAT, probability FLOAT, uncertainty FLOAT, distance FLOAT,
+        out_of_distribution BOOLEAN""",
     "curves": """
         curve_id VARCHAR, fingerprint VARCHAR, config VARCHAR, made_at TIMESTAMP,
         method VARCHAR, n_patients BIGINT, n_images DOUBLE, seed INTEGER,
@@ -120,6 +122,13 @@ def create_table(name: str) -> str:
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
 
+#: Columns that came later: added to an older store's table when it is written to.
+LATER_COLUMNS = {
+    "predictions": (
+        ("uncertainty", "FLOAT"), ("distance", "FLOAT"),
+        ("out_of_distribution", "BOOLEAN"),
+    ),
+}  # fmt: skip
 #: Statements that add the columns of `images` that came later to an older catalog.
 ADD_COLUMNS: Sequence[str] = [
     f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}"

@@ -176,7 +176,7 @@ def _mean_course(run: ReportedRun) -> np.ndarray:
     matrix = run.matrix()
     # An encoder without vectors of texts has no zero-shot: that row may be empty.
     whole = ~np.isnan(matrix[min(1, run.n_tasks) :]).any(axis=0)
-    matrix = matrix[:, whole]
+    matrix = matrix[:, whole & run.counted()]
     return matrix.mean(axis=1) if matrix.size else np.full(len(matrix), np.nan)
 
 
