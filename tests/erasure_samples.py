@@ -1,5 +1,6 @@
 """A store with learnable vectors and no picture, from which people are erased."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,16 +75,19 @@ def learnable_store(
             [FileState(name, key, 1, 1) for name, key in zip(names, keys, strict=True)],
             [ItemFailure(names[4], rows["path"][4].as_py(), "decode", "was cut", None)],
         )
-        _describe(writer, directions)
+        add_descriptions(writer, FINDINGS, directions)
     return store
 
 
-def _describe(writer: object, directions: npt.NDArray[np.float64]) -> None:
+def add_descriptions(
+    writer: object, findings: Sequence[str], directions: npt.NDArray[np.float64]
+) -> None:
+    """A sentence of each polarity for each finding, along its direction."""
     from retune.store import StoreWriter
 
     assert isinstance(writer, StoreWriter)
     texts, vectors = [], []
-    for finding, direction in zip(FINDINGS, directions, strict=True):
+    for finding, direction in zip(findings, directions, strict=True):
         for polarity, sign in (("positive", 1), ("negative", -1)):
             texts.append((finding, polarity, f"{polarity} {finding}"))
             vectors.append(sign * direction)
@@ -101,7 +105,7 @@ def _describe(writer: object, directions: npt.NDArray[np.float64]) -> None:
             }
         )
     )
-    writer.publish(encoder(DIM), "text", digests, np.array(vectors))
+    writer.publish(encoder(directions.shape[1]), "text", digests, np.array(vectors))
     writer.commit()
 
 

@@ -16,6 +16,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 # ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
+from forget_benchmark import forget_rows
 from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
@@ -34,7 +35,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     kinds = [
         "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
-        "learn",
+        "learn", "forget",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -46,6 +47,8 @@ def main() -> None:
         if arguments.only in (None, "read", "query"):
             rows += read_rows(root, arguments.rows, arguments.repeats)
             rows += query_rows(root, arguments.repeats)
+        if arguments.only in (None, "forget"):
+            rows += forget_rows(root)
         if arguments.only in (None, "search"):
             rows += search_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
