@@ -42,7 +42,11 @@ def image_rows(patients: npt.NDArray[np.int64], dataset: str = "ward") -> pa.Tab
 
 
 def learnable_store(
-    root: Path, n_patients: int = 60, *, without: frozenset[int] = frozenset()
+    root: Path,
+    n_patients: int = 60,
+    *,
+    without: frozenset[int] = frozenset(),
+    shifted: float = 0.0,
 ) -> FeatureStore:
     """Two images of each patient, findings that are directions of the vectors.
 
@@ -50,11 +54,15 @@ def learnable_store(
         root: Where the store goes.
         n_patients: How many patients.
         without: Numbers of patients who never were in it.
+        shifted: How far images of patients with odd numbers lie elsewhere, along a
+            direction that no finding has.
     """
     random = np.random.default_rng(0)
     directions = np.linalg.qr(random.normal(size=(DIM, DIM)))[0][: len(FINDINGS)]
     patients = np.repeat(np.arange(n_patients), 2)
     x = random.normal(size=(len(patients), DIM)) + 0.3
+    aside = np.linalg.svd(directions)[2][-1]
+    x += shifted * (patients % 2)[:, None] * aside
     noise = 0.4 * random.normal(size=(len(patients), len(FINDINGS)))
     states = np.where((x @ directions.T + noise) > 0.3, POSITIVE, NEGATIVE)
     rows = image_rows(patients)

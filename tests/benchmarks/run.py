@@ -11,6 +11,8 @@ from pathlib import Path
 
 from retune.pipeline.platform.memory import share_one_heap
 
+#: Samples of the tests.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 share_one_heap()  # as `embed` does, before the imports below start threads
 
 # ruff: noqa: E402
