@@ -73,6 +73,8 @@ _PREDICTIONS_SCHEMA = pa.schema(
     [
         ("task", pa.int32()), ("image_id", pa.string()), ("finding", pa.string()),
         ("score", pa.float32()), ("probability", pa.float32()),
+        ("uncertainty", pa.float32()), ("distance", pa.float32()),
+        ("out_of_distribution", pa.bool_()),
     ]
 )  # fmt: skip
 _METRICS_SCHEMA = pa.schema(
@@ -112,7 +114,8 @@ def record_run(
         store: Where to.
         run: The run.
         metrics: Its figures.
-        predictions: Columns `task, image_id, finding, score, probability`.
+        predictions: Columns `task, image_id, finding, score, probability` and, where
+            the model knows them, `uncertainty, distance, out_of_distribution`.
 
     Raises:
         StoreWriteError: The disk refused.

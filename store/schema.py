@@ -6,6 +6,7 @@ __all__ = [
     "ADD_COLUMNS",
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
+    "LATER_COLUMNS",
     "TABLE_NAMES",
     "create_table",
     "label_matrix_sql",
@@ -80,7 +81,21 @@ _TABLES = {
         block_crc32 BIGINT[]""",
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
-        score FLOAT, probability FLOAT""",
+        score FLOAT, probability FLOAT, uncertainty FLOAT, distance FLOAT,
+        out_of_distribution BOOLEAN""",
+    "curves": """
+        curve_id VARCHAR, fingerprint VARCHAR, config VARCHAR, made_at TIMESTAMP,
+        method VARCHAR, n_patients BIGINT, n_images DOUBLE, seed INTEGER,
+        finding VARCHAR, metric VARCHAR, value DOUBLE, ci_low DOUBLE,
+        ci_high DOUBLE""",
+    "label_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        image_id VARCHAR, finding VARCHAR, label TINYINT, probability DOUBLE,
+        disagreement DOUBLE""",
+    "duplicate_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        first_image_id VARCHAR, second_image_id VARCHAR, cosine DOUBLE,
+        same_patient BOOLEAN, across_splits BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
     "run_marks": "run_id VARCHAR, mark VARCHAR, erasure_id VARCHAR",
@@ -107,6 +122,13 @@ def create_table(name: str) -> str:
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
 
+#: Columns that came later: added to an older store's table when it is written to.
+LATER_COLUMNS = {
+    "predictions": (
+        ("uncertainty", "FLOAT"), ("distance", "FLOAT"),
+        ("out_of_distribution", "BOOLEAN"),
+    ),
+}  # fmt: skip
 #: Statements that add the columns of `images` that came later to an older catalog.
 ADD_COLUMNS: Sequence[str] = [
     f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}"

@@ -57,8 +57,12 @@ def keep_erased_out(
         remove_tombstones(store.path, store.catalog, back)
         return Returning(plan, f"{len(erased):,} patients who were erased come back")
     kept = np.array([one not in erased for one in ids], dtype=bool)
+    mask = pa.array(kept)
     less = replace(
-        plan, images=plan.images.filter(pa.array(kept)), states=plan.states[kept]
+        plan,
+        images=plan.images.filter(mask),
+        states=plan.states[kept],
+        details=None if plan.details is None else plan.details.filter(mask),
     )
     return Returning(
         less,

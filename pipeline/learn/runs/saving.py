@@ -2,8 +2,10 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +21,7 @@ from .experiment import Experiment
 from .image_list import write_image_list
 from .learning_set import LearningSet
 from .record import ExperimentConfig, Lineage, RunRecord
-from .saved_model import SavedModel, save_model
+from .saved_model import SavedModel, predict, save_model
 from .selection import Contribution
 from .state import STATE_FILE, RunState, save_state
 
@@ -118,6 +120,11 @@ def _saved_model(learning_set: LearningSet, experiment: Experiment) -> SavedMode
         dim=learning_set.encoder.dim,
         prompts=experiment.prompts,
         method=experiment.config.method if trained else "finetune",
+        origins=tuple(
+            replace(one, datasets=learning_set.provenance.selection.datasets or ())
+            for one in experiment.origins
+        ),
+        prevalence=experiment.prevalence,
     )
 
 
@@ -176,10 +183,22 @@ def prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
     """One row per test image and finding."""
     rows = features.rows("test")
     n_findings = len(experiment.findings)
+    x = features.embedding
+    details = predict(experiment.model, x[rows], detailed=True)
 
     def flat(values: npt.NDArray[np.float32]) -> pa.Array:
         return pa.array(values[rows].reshape(-1))
 
+    def known(values: npt.NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+        """NULL where the model does not know; one value per image is repeated."""
+        if values is None:
+            return pa.nulls(len(rows) * n_findings, kind)
+        each = values if values.ndim == 2 else np.repeat(values, n_findings)
+        return pa.array(each.reshape(-1), kind, from_pandas=True)
+
+    distance, flag = details.distance, details.out_of_distribution
+    if distance is not None and np.isnan(distance).all():
+        flag = None  # nothing was trained on that an image could be unlike
     return pa.table(
         {
             "task": pa.array(
@@ -190,5 +209,8 @@ def prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
             "finding": pa.array(list(experiment.findings) * len(rows)),
             "score": flat(experiment.prediction.score),
             "probability": flat(experiment.prediction.probability),
+            "uncertainty": known(details.uncertainty, pa.float32()),
+            "distance": known(distance, pa.float32()),
+            "out_of_distribution": known(flag, pa.bool_()),
         }
     )
