@@ -123,7 +123,7 @@ _FLOORS = (
     "pipeline/learn/methods", "pipeline/learn/runs", "pipeline/learn/estimator",
     "pipeline/learn",
     "pipeline/report", "pipeline/app", "pipeline/mini_recipe", "pipeline",
-    "retune", "cli/terminal", "cli",
+    "retune", "cli/terminal", "cli/gallery", "cli",
 )  # fmt: skip
 
 
