@@ -13,6 +13,7 @@ from .demo import demo_command
 from .describing.describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
+from .explain import explain_command
 from .findings import findings_command
 from .ingest import ingest_command
 from .merge import merge_command
@@ -93,6 +94,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "explain": explain_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

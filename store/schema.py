@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "ADD_COLUMNS",
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
     "TABLE_NAMES",
@@ -20,7 +21,9 @@ _TABLES = {
     "images": """
         image_id VARCHAR, dataset VARCHAR, path VARCHAR, patient_id VARCHAR,
         study_id VARCHAR, view VARCHAR, sex VARCHAR, age FLOAT, split VARCHAR,
-        content_digest VARCHAR, size_bytes BIGINT, mtime_ns BIGINT""",
+        content_digest VARCHAR, size_bytes BIGINT, mtime_ns BIGINT,
+        acquired_at TIMESTAMP, series_id VARCHAR, device VARCHAR, site VARCHAR""",
+    "table_readings": "dataset VARCHAR, reading VARCHAR",
     "labels": "image_id VARCHAR, finding VARCHAR, state VARCHAR",
     "label_versions": """
         dataset VARCHAR, version INTEGER, digest VARCHAR, made_at TIMESTAMP,
@@ -98,6 +101,14 @@ def create_table(name: str) -> str:
 
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
+
+#: Statements that add the columns of `images` that came later to an older catalog.
+ADD_COLUMNS: Sequence[str] = [
+    f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}"
+    for column in (
+        "acquired_at TIMESTAMP", "series_id VARCHAR", "device VARCHAR", "site VARCHAR",
+    )
+]  # fmt: skip
 
 #: Tables that came later: made in an older store when they are first written to.
 DESCRIPTION_TABLES = ("description_sets", "description_origins", "description_drafts")

@@ -64,6 +64,21 @@ class ReportedRun:
     n_tasks: int
     cells: _Cells
 
+    @property
+    def test_images(self) -> str:
+        """Stands for the images in its test split: their digest, if it was recorded."""
+        split = self.record.provenance.splits.get("test")
+        if split is not None:
+            return split.digest
+        selection = self.record.provenance.selection
+        return repr((selection.datasets, selection.where, selection.split_seed))
+
+    @property
+    def n_test_images(self) -> int | None:
+        """How many images are in its test split; None if nobody recorded it."""
+        split = self.record.provenance.splits.get("test")
+        return None if split is None else split.n_images
+
     def figure(
         self, metric: str, finding: str = "", task: int | None = None,
         split: str = "test",

@@ -30,6 +30,7 @@ from ..catalog import Catalog, fill_catalog
 from ..commits import read_commits
 from ..errors import StoreCorruptError, StoreWriteError
 from ..schema import TABLE_NAMES, label_matrix_sql, quoted
+from .entering import add_image_columns
 from .manifests import file_digest
 
 __all__ = [
@@ -168,6 +169,8 @@ def rebuild_catalog(root: Path, path: Path) -> list[str]:
     catalog = Catalog(path)
     with catalog.write(checked=False) as connection:
         for table, columns in index.columns.items():
+            if table == "images":  # which may have kept columns
+                add_image_columns(connection, [name for name, _ in columns])
             if table not in TABLE_NAMES:
                 listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns)
                 connection.execute(f"CREATE TABLE {quoted(table)} ({listed})")

@@ -10,13 +10,14 @@ import pyarrow as pa
 
 from ..catalog import scalar, utc_now
 from ..errors import ConfigurationError
-from ..label_states import STATE_NAMES
-from ..schema import create_table, label_matrix_sql
+from ..label_states import STATE_NAMES, UNLABELLED
+from ..schema import ADD_COLUMNS, create_table, label_matrix_sql, quoted
 
 __all__ = [
     "DatasetChange",
     "FileState",
     "ItemFailure",
+    "add_image_columns",
     "check_key",
     "insert_failures",
     "refuse_other_sentences",
@@ -103,13 +104,15 @@ def check_key(
 def replace_images(
     connection: duckdb.DuckDBPyConnection, dataset: str, images: pa.Table
 ) -> DatasetChange:
-    """Swap a dataset's image rows, carrying over what is known of each file."""
+    """Swap a dataset's image rows, carrying over what is known of each file.
+
+    Columns that `images` does not have yet become columns of text.
+    """
+    add_image_columns(connection, images.column_names)
     connection.register("incoming_images", images)
     connection.execute(
         """CREATE TEMP TABLE merged_images AS
-        SELECT new.image_id, new.dataset, new.path, new.patient_id, new.study_id,
-            new.view, new.sex, new.age, new.split,
-            old.content_digest, old.size_bytes, old.mtime_ns
+        SELECT new.*, old.content_digest, old.size_bytes, old.mtime_ns
         FROM incoming_images AS new
         LEFT JOIN images AS old ON old.image_id = new.image_id"""
     )
@@ -124,9 +127,21 @@ def replace_images(
         [dataset],
     )
     connection.execute("DELETE FROM images WHERE dataset = ?", [dataset])
-    connection.execute("INSERT INTO images SELECT * FROM merged_images")
+    connection.execute("INSERT INTO images BY NAME FROM merged_images")
     connection.execute("DROP TABLE merged_images")
     return DatasetChange(len(images), added, removed, 0)
+
+
+def add_image_columns(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str]
+) -> None:
+    """Make columns of `images` that are not there: later ones, and kept ones."""
+    for statement in ADD_COLUMNS:
+        connection.execute(statement)
+    for name in names:
+        connection.execute(
+            f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {quoted(name)} VARCHAR"
+        )
 
 
 def replace_labels(
@@ -136,20 +151,22 @@ def replace_labels(
     findings: Sequence[str],
     states: npt.NDArray[np.int8],
 ) -> None:
-    """Enter one row per image and finding, without a Python loop over rows."""
-    n_images, n_findings = states.shape
+    """Enter one row per labelled cell, without a Python loop over rows."""
+    n_findings = states.shape[1]
     codes = sorted(STATE_NAMES)
+    cells = states.reshape(-1)
+    labelled = np.flatnonzero(cells != UNLABELLED)
     labels = {
         "image_id": pa.DictionaryArray.from_arrays(
-            np.repeat(np.arange(n_images, dtype=np.int32), n_findings),
+            (labelled // max(n_findings, 1)).astype(np.int32),
             images["image_id"].combine_chunks(),
         ),
         "finding": pa.DictionaryArray.from_arrays(
-            np.tile(np.arange(n_findings, dtype=np.int32), n_images),
+            (labelled % max(n_findings, 1)).astype(np.int32),
             pa.array(list(findings), pa.string()),
         ),
         "state": pa.DictionaryArray.from_arrays(
-            np.searchsorted(codes, states.reshape(-1)).astype(np.int32),
+            np.searchsorted(codes, cells[labelled]).astype(np.int32),
             pa.array([STATE_NAMES[code] for code in codes]),
         ),
     }

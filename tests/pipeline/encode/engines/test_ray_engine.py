@@ -1,13 +1,18 @@
 """Workers on a real Ray: the same rows as one process, also if processes die.
 
-Each run is a process of its own, as on a user's machine, so that Ray begins and ends
-with it.
+A Ray is started once, and one driver sends all its work there: starting either takes
+longer than the work. The driver that is killed has a Ray of its own, which begins and
+ends with it as on a user's machine.
 """
 
+import json
+import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +21,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from image_samples import write_dataset, write_tiny_backbone
-from stub_backbone import assert_tidy, ingested_store, stored_rows
+from stub_backbone import assert_tidy, embed_stub, ingested_store, stored_rows
 
 from retune.pipeline.encode.embed import EmbedOptions, embed
 from retune.pipeline.encode.engines import ray_engine
@@ -82,14 +87,8 @@ def test_an_address_where_nobody_listens_is_refused_at_once(
     assert "ray start --head" in caught.value.hint
 
 
-def _last_told(out: str) -> str:
-    """The last line that is ours; Ray writes among them."""
-    told = ("images ", "BackboneError ")
-    return [line for line in out.splitlines() if line.startswith(told)][-1]
-
-
 class _Place:
-    """A dataset, a backbone, and what one process makes of them."""
+    """A dataset, and the rows that one process makes of it with the stub backbone."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -97,34 +96,22 @@ class _Place:
         (folder / "data" / "005.png").write_bytes(b"not an image")
         self.backbone = write_tiny_backbone(folder / "tiny")
         store = self.fresh("local")
-        self.finish(store)
+        embed_stub(store.path)
         self.expected = stored_rows(store)
         assert len(self.expected) == _N_IMAGES - 1
 
     def fresh(self, name: str) -> FeatureStore:
         return ingested_store(self.folder / name, self.folder / "data")
 
-    def finish(self, store: FeatureStore) -> None:
-        options = EmbedOptions(self.backbone, precision="float32", description_sets=())
-        embed(store, options)
-
-    def start(self, store: FeatureStore, before: str = "") -> subprocess.Popen[str]:
-        """Embed with two workers on a Ray of its own; prints progress."""
-        program = _PROGRAM.format(
-            before=before, store=str(store.path), backbone=self.backbone
-        )
-        return subprocess.Popen(
-            [sys.executable, "-c", program],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def check(self, store: FeatureStore) -> None:
+    def check(
+        self, store: FeatureStore, expected: dict[str, list[float]] | None = None
+    ) -> None:
         """After the next opening nothing is left of what went wrong."""
         with store.writer("next"):
             pass
-        found = stored_rows(store)
-        assert found.keys() == self.expected.keys()
-        for key, vector in self.expected.items():
+        found, expected = stored_rows(store), expected or self.expected
+        assert found.keys() == expected.keys()
+        for key, vector in expected.items():
             one, other = np.array(found[key]), np.array(vector)
             norms = np.linalg.norm(one) * np.linalg.norm(other)
             assert one @ other / norms > 0.9999
@@ -138,40 +125,106 @@ class _Place:
         assert_tidy(store)
 
 
-_PROGRAM = """
-import os, signal, sys
+# Carries out requests, a line of JSON each: a program that ends in a call of `embed`.
+_DRIVER = """
+import json, os, signal, sys
 from pathlib import Path
+from stub_backbone import StubBackbone
 from retune.pipeline.encode.embed import EmbedOptions, embed
 from retune.pipeline.encode.engines import ray_engine
+from retune.pipeline.encode.options import EmbedSummary
 from retune.store import FeatureStore
 from retune.store.errors import RetuneError
-{before}
+original_worker, original_replace = ray_engine.EncodingWorker, Path.replace
 def show(progress):
-    print(progress.stage, progress.done, flush=True)
-options = EmbedOptions({backbone!r}, precision="float32", description_sets=(),
-    engine="ray", workers=2)
-try:
-    embed(FeatureStore({store!r}), options, show)
-except RetuneError as error:
-    print(type(error).__name__, error.message, error.hint)
+    print("told", progress.stage, progress.done, flush=True)
+for line in sys.stdin:
+    request = json.loads(line)
+    exec(request["before"])
+    try:
+        embed(FeatureStore(request["store"]), EmbedOptions(**request["options"],
+            precision="float32", description_sets=(), engine="ray"), show)
+    except RetuneError as error:
+        print("told", type(error).__name__, error.exit_code, error.message, error.hint)
+    print("done", flush=True)
+"""
+
+# Quick to start: torch and open_clip stay where they are.
+_STUB = """
+class Stub(original_worker):
+    def __init__(self, root, source, options, known, cores):
+        self._root, self._cores, self._options = root, cores, options
+        self._backbone = StubBackbone()
+ray_engine.EncodingWorker = Stub
 """
 
 # A worker that dies in its first unit: {moment} is where.
 _DYING = """
-class Dying(ray_engine.EncodingWorker):
+class Dying(Stub):
     def encode_unit(self, unit, known_keys):
         mark = Path({mark!r})
         if {always} or not mark.exists():
             mark.touch()
-            original = Path.replace
             def replace(path, target):
                 if {moment!r} == "after":
-                    original(path, target)
+                    original_replace(path, target)
                 os.kill(os.getpid(), signal.SIGKILL)
             Path.replace = replace
         return super().encode_unit(unit, known_keys)
 ray_engine.EncodingWorker = Dying
 """
+
+
+class _Driver:
+    """A process that embeds on a Ray, at an address or one that it starts."""
+
+    def __init__(self, place: _Place) -> None:
+        self._place, self.address = place, ""
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _DRIVER], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            env=_surroundings(),
+        )  # fmt: skip
+
+    def ask(self, store: FeatureStore, before: str = "", **options: object) -> None:
+        """Begin to embed."""
+        assert self.process.stdin is not None
+        options = {
+            "backbone": self._place.backbone, "address": self.address or None,
+            "workers": 2,
+            **options,
+        }  # fmt: skip
+        request = {"store": str(store.path), "before": before, "options": options}
+        print(json.dumps(request), file=self.process.stdin, flush=True)
+
+    def told(self) -> Iterator[str]:
+        """What it says until it is done; Ray writes among it."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.strip() == "done":
+                return
+            if line.startswith("told "):
+                yield line.removeprefix("told ").strip()
+
+    def embed(self, store: FeatureStore, before: str = "", **options: object) -> str:
+        """Embed; gives the last that was said."""
+        self.ask(store, before, **options)
+        return list(self.told())[-1]
+
+
+#: What drivers show to the Ray of these tests.
+_TOKEN = secrets.token_hex(32)
+
+
+def _surroundings() -> dict[str, str]:
+    """Workers and drivers know the tests' own modules, and the Ray's token."""
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[3]),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": _TOKEN,
+    }
 
 
 @pytest.fixture(scope="module")
@@ -180,18 +233,46 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> _Place:
     return _Place(tmp_path_factory.mktemp("ray"))
 
 
+_CLUSTER = """
+import ray, sys
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+print("address", ray.get_runtime_context().gcs_address, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def driver(place: _Place) -> Iterator[_Driver]:
+    """A driver on a Ray of two cores that lasts as long as these tests."""
+    with subprocess.Popen(
+        [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        env=_surroundings(),
+    ) as cluster:  # fmt: skip
+        assert cluster.stdout is not None
+        made = _Driver(place)  # it imports while Ray starts
+        address = next(line for line in cluster.stdout if line.startswith("address"))
+        made.address = address.split()[1]
+        yield made
+        made.process.communicate()
+        cluster.communicate()
+
+
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_two_workers_give_the_rows_of_one_process(place: _Place) -> None:
-    store = place.fresh("two")
-    out, err = place.start(store).communicate()
-    assert _last_told(out) == f"images {_N_IMAGES}", err
-    place.check(store)
+def test_two_workers_give_the_rows_of_one_process(
+    place: _Place, driver: _Driver
+) -> None:
+    alone, store = place.fresh("alone"), place.fresh("two")
+    options = EmbedOptions(place.backbone, precision="float32", description_sets=())
+    embed(alone, options)
+    assert driver.embed(store) == f"images {_N_IMAGES}"
+    place.check(store, stored_rows(alone))
     devices = store.sql("SELECT device FROM encoders").fetchall()
     assert devices == [("ray: 2 x cpu",)]
     before = store.sql("SELECT count(*) FROM shards").fetchall()
     assert before == [(8,)]  # four units for each worker
-    place.finish(store)  # there is nothing left to do
+    embed(store, options)  # there is nothing left to do
     assert store.sql("SELECT count(*) FROM shards").fetchall() == before
 
 
@@ -199,14 +280,13 @@ def test_two_workers_give_the_rows_of_one_process(place: _Place) -> None:
 @pytest.mark.e2e
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_worker_killed_while_it_publishes_is_replaced(
-    place: _Place, moment: str
+    place: _Place, driver: _Driver, moment: str
 ) -> None:
     """Before the shard has its name a file is left; after it the shard is whole."""
     store = place.fresh(f"worker-{moment}")
     mark = place.folder / f"mark-{moment}"
-    dying = _DYING.format(mark=str(mark), always=False, moment=moment)
-    out, err = place.start(store, dying).communicate()
-    assert _last_told(out) == f"images {_N_IMAGES}", err
+    dying = _STUB + _DYING.format(mark=str(mark), always=False, moment=moment)
+    assert driver.embed(store, dying) == f"images {_N_IMAGES}"
     assert mark.exists()
     place.check(store)
     assert store.sql("SELECT count(*) FROM shards").fetchall() == [(8,)]
@@ -214,14 +294,18 @@ def test_a_worker_killed_while_it_publishes_is_replaced(
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_a_worker_that_always_dies_is_given_up_with_a_reason(place: _Place) -> None:
+def test_a_worker_that_always_dies_is_given_up_with_a_reason(
+    place: _Place, driver: _Driver
+) -> None:
     store = place.fresh("hopeless")
-    dying = _DYING.format(mark=str(place.folder / "mark"), always=True, moment="before")
-    out, err = place.start(store, dying).communicate()
-    last = _last_told(out)
-    assert last.startswith("BackboneError a worker died"), err
+    mark = str(place.folder / "mark")
+    once = "ray_engine._RETRIES = 1\n"
+    dying = _DYING.format(mark=mark, always=True, moment="before")
+    last = driver.embed(store, once + _STUB + dying)
+    assert last.startswith("BackboneError"), last
+    assert "a worker died" in last
     assert "the same command goes on from there" in last
-    place.finish(store)
+    embed_stub(store.path)
     place.check(store)
 
 
@@ -229,35 +313,20 @@ def test_a_worker_that_always_dies_is_given_up_with_a_reason(place: _Place) -> N
 @pytest.mark.e2e
 def test_a_driver_that_is_killed_is_resumed(place: _Place) -> None:
     store = place.fresh("driver")
-    process = place.start(store)
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("images"):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    driver = _Driver(place)
+    driver.ask(store, _STUB)
+    assert any(line.startswith("images") for line in driver.told())
+    driver.process.send_signal(signal.SIGKILL)
+    driver.process.communicate()
     n_done = store.sql("SELECT count(*) FROM features").fetchall()[0][0]
     assert n_done > 0
-    place.finish(store)
+    embed_stub(store.path)
     place.check(store)
 
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_gpus_that_are_not_there_are_named(place: _Place) -> None:
-    program = "options = EmbedOptions(engine='ray', workers=1, num_gpus=99)"
-    done = subprocess.run(
-        [
-            sys.executable, "-c",
-            "from retune.pipeline.encode.embed import EmbedOptions, embed\n"
-            "from retune.store import FeatureStore\n"
-            "from retune.store.errors import RetuneError\n"
-            f"{program}\n"
-            "try:\n"
-            f"    embed(FeatureStore({str(place.fresh('gpus').path)!r}), options)\n"
-            "except RetuneError as error:\n"
-            "    print(error.exit_code, error.message)\n",
-        ],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == "2 `num_gpus` 99: Ray has 0 GPUs"
+def test_gpus_that_are_not_there_are_named(place: _Place, driver: _Driver) -> None:
+    last = driver.embed(place.fresh("gpus"), workers=1, num_gpus=99)
+    said = "ConfigurationError 2 `num_gpus` 99: Ray has 0 GPUs"
+    assert last.startswith(said)
