@@ -37,7 +37,9 @@ async def _form(request: Request) -> dict[str, str]:
     if not kind.startswith("application/x-www-form-urlencoded"):
         raise HTTPException(415)
     text = (await _body(request, _FORM_BYTES)).decode("utf-8", "replace")
-    return dict(parse_qsl(text, keep_blank_values=True, max_num_fields=20))
+    # Browsers send a line break of a name as two characters.
+    pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=20)
+    return {name: value.replace("\r\n", "\n") for name, value in pairs}
 
 
 def _back_to(image_id: str, mark: str) -> Response:

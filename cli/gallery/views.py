@@ -140,7 +140,7 @@ def show_errors(request: Request) -> Response:
         )  # fmt: skip
     run = given.get("run") or entries[0].run_id
     findings = read_runs_page(gallery.store, [run]).findings
-    finding = given.get("finding") or findings[0]
+    finding = (given.get("finding") or findings[0]).replace("\r\n", "\n")
     if finding not in findings:  # of another run that was chosen before
         finding = findings[0]
     kind: Any = given.get("kind") or "false-positives"

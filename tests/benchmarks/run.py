@@ -16,6 +16,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 # ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
+from gallery_benchmark import gallery_rows
 from ingest_benchmark import ingest_rows
 from learn_benchmark import learn_rows
 from measuring import Row, print_rows
@@ -33,8 +34,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
     kinds = [
-        "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
-        "learn",
+        "ingest", "read", "query", "search", "gallery", "encode", "sink", "peer",
+        "predict", "learn",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -48,6 +49,8 @@ def main() -> None:
             rows += query_rows(root, arguments.repeats)
         if arguments.only in (None, "search"):
             rows += search_rows(root, arguments.repeats)
+        if arguments.only in (None, "gallery"):
+            rows += gallery_rows(root)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode", "sink"):

@@ -33,7 +33,7 @@
     if (one.similarity !== undefined && one.similarity !== null) {
       const bold = document.createElement("b");
       bold.textContent = one.similarity.toFixed(3);
-      facts.append(" · ", bold);
+      facts.prepend(bold, " · ");
     }
     tile.querySelector(".name bdi").textContent = one.image_id;
     tile.querySelector(".positive").textContent = one.positive.join(", ") || "no positive label";

@@ -84,7 +84,7 @@
 
   let held = null;
   canvas.addEventListener("pointerdown", (event) => {
-    held = { x: event.clientX, y: event.clientY, ...look, moves: event.shiftKey || event.button === 1, px: look.x, py: look.y };
+    held = { ...look, x: event.clientX, y: event.clientY, moves: event.shiftKey || event.button === 1, px: look.x, py: look.y };
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
     event.preventDefault();

@@ -59,9 +59,15 @@ class Filters:
 
     @classmethod
     def of(cls, given: dict[str, str]) -> "Filters":
-        """Those of a request; names that are unknown do not count."""
+        """Those of a request; names that are unknown do not count.
+
+        Browsers send a line break of a name as two characters.
+        """
         known = {field.name for field in fields(cls)}
-        return cls(**{k: v.strip() for k, v in given.items() if k in known})
+        plain = {k: v.replace("\r\n", "\n") for k, v in given.items() if k in known}
+        for name in ("age_from", "age_to", "where"):
+            plain[name] = plain.get(name, "").strip()
+        return cls(**plain)
 
     def given(self) -> dict[str, str]:
         """The parts that choose something."""

@@ -7,6 +7,7 @@ nothing. openTSNE draws it where it is installed; PCA otherwise, and the page sa
 import hashlib
 import importlib.util
 import io
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,7 +115,8 @@ def _read(file: Path) -> VectorMap | None:
                 kept["xy"],
                 int(kept["n_vectors"]),
             )
-    except (OSError, ValueError, KeyError, EOFError):  # cut short: made again
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        # Cut short: it is made again.
         return None
 
 

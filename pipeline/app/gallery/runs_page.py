@@ -71,13 +71,13 @@ class RunsPage:
 
 
 def read_runs_page(store: FeatureStore, chosen: Sequence[str]) -> RunsPage:
-    """Read the chosen runs; the newest where none is chosen.
+    """Read the chosen runs; the newest two where none is chosen.
 
     Raises:
         ConfigurationError: There is no such run.
     """
     entries = {entry.run_id: entry for entry in list_runs(store)}
-    wanted = list(dict.fromkeys(chosen)) or list(entries)[:1]
+    wanted = list(dict.fromkeys(chosen)) or list(entries)[:2]
     records = {run.run_id: run for run in read_runs(store, wanted)} if wanted else {}
     runs = [records[one] for one in entries if one in records]
     findings = tuple(dict.fromkeys(name for run in runs for name in run.findings))
@@ -132,9 +132,10 @@ def _view(run: ReportedRun, title: str) -> RunView:
 def _text(figure: Figure) -> str:
     if np.isnan(figure.value):
         return "–"
-    if np.isnan(figure.low) or np.isnan(figure.high):
-        return f"{figure.value:.3f}"
-    return f"{figure.value:.3f} ({figure.low:.3f} to {figure.high:.3f})"
+    text = f"{figure.value:.3f}"
+    if not (np.isnan(figure.low) or np.isnan(figure.high)):
+        text += f" ({figure.low:.3f} to {figure.high:.3f})"
+    return text.replace("-", "−")
 
 
 def _differences(runs: Sequence[ReportedRun]) -> tuple[str, ...]:

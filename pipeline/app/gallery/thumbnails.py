@@ -72,13 +72,19 @@ class Thumbnails:
     def _kept(self, image_id: str, signature: str) -> bytes | None:
         if not self._file.is_file():
             return None
-        with suppress(sqlite3.Error), _opened(self._file) as connection:
-            row = connection.execute(
-                "SELECT jpeg FROM thumbnails WHERE image_id = ? AND signature = ?",
-                [image_id, signature],
-            ).fetchone()
-            return bytes(row[0]) if row else None
-        return None
+        try:
+            with _opened(self._file) as connection:
+                row = connection.execute(
+                    "SELECT jpeg FROM thumbnails WHERE image_id = ? AND signature = ?",
+                    [image_id, signature],
+                ).fetchone()
+                return bytes(row[0]) if row else None
+        except sqlite3.OperationalError:  # somebody writes, or has not begun to
+            return None
+        except sqlite3.DatabaseError:  # damaged: it is made anew
+            with suppress(OSError):
+                self._file.unlink()
+            return None
 
     def _keep(self, image_id: str, signature: str, jpeg: bytes) -> None:
         """A disk that is full or read-only is no reason to show nothing."""
@@ -153,6 +159,8 @@ def _delete(connection: sqlite3.Connection, image_ids: list[str]) -> int:
 def _opened(file: Path) -> Iterator[sqlite3.Connection]:
     with closing(sqlite3.connect(file, timeout=_PATIENCE_SECONDS)) as connection:
         connection.execute("PRAGMA secure_delete = ON")
+        # A cache need not outlive a power cut; waiting for the disk costs most.
+        connection.execute("PRAGMA synchronous = OFF")
         yield connection
 
 
