@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -159,8 +159,11 @@ class Visit:
 
     def until(self, expression: str) -> None:
         """Wait for an expression to be true; the page's policy forbids others to."""
+        from playwright.sync_api import Error
+
         for _ in range(1200):
-            if self.page.evaluate(expression):
-                return
+            with suppress(Error):  # the page is just being left
+                if self.page.evaluate(expression):
+                    return
             self.page.wait_for_timeout(50)
         raise AssertionError(f"never true: {expression}")

@@ -11,10 +11,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, choose_encoder
-from retune.store.changes.relabelling import Relabelled, add_note, relabel
 from retune.store.commits import COMMITS_NAME
 from retune.store.errors import ConfigurationError, RetuneError
 from retune.store.queries.nearest import read_vector_of
+from retune.store.relabelling import Relabelled, add_note, relabel
 
 from ..queries.image_files import find_file, read_grey
 from ..searching.query_encoder import QueryEncoder

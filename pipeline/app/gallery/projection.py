@@ -108,7 +108,7 @@ def _read(file: Path) -> VectorMap | None:
     if not file.is_file():
         return None
     try:
-        with np.load(file, allow_pickle=False) as kept:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as kept:
             return VectorMap(
                 str(kept["method"]),
                 tuple(key.decode() for key in kept["digests"]),

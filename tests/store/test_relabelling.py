@@ -6,9 +6,9 @@ import pytest
 from store_samples import FINDINGS, filled_store, images_table, states
 
 from retune.store import FeatureStore
-from retune.store.changes.relabelling import add_note, relabel
 from retune.store.errors import ConfigurationError
 from retune.store.label_states import STATE_NAMES
+from retune.store.relabelling import add_note, relabel
 
 _IMAGE = "d/0003.png"
 

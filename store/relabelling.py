@@ -10,12 +10,12 @@ import duckdb
 import numpy as np
 import numpy.typing as npt
 
-from ..catalog import utc_now
-from ..errors import ConfigurationError
-from ..feature_store import FeatureStore
-from ..label_states import STATE_NAMES, UNLABELLED
-from ..schema import create_table
-from .label_versions import labels_digest, open_version
+from .catalog import utc_now
+from .changes.label_versions import labels_digest, open_version
+from .errors import ConfigurationError
+from .feature_store import FeatureStore
+from .label_states import STATE_NAMES, UNLABELLED
+from .schema import create_table
 
 __all__ = ["Relabelled", "add_note", "relabel"]
 
