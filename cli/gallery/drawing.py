@@ -26,10 +26,7 @@ class Line:
 def lines_of_curves(
     curves: "Mapping[str, Sequence[Curve]]",
 ) -> dict[str, tuple[Line, ...]]:
-    """Lines of each finding on axes from 0.4 to 1, tasks from left to right.
-
-    Values below 0.4 lie on the lower edge; the dots' titles have the numbers.
-    """
+    """Lines of each finding on axes from 0 to 1, tasks from left to right."""
     return {
         name: tuple(_line(curve) for curve in of_runs)
         for name, of_runs in curves.items()
@@ -41,7 +38,7 @@ def _line(curve: "Curve") -> Line:
     dots = tuple(
         (
             round(LEFT + task / last * WIDTH, 1),
-            round(TOP + (1 - (max(0.4, value) - 0.4) / 0.6) * HEIGHT, 1),
+            round(TOP + (1 - value) * HEIGHT, 1),
             f"{curve.title}: {value:.3f} after task {task}",
         )
         for task, value in enumerate(curve.values)

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import resources
 from typing import TYPE_CHECKING
 
@@ -159,4 +160,5 @@ def serve(gallery: "Gallery", token: str, port: int, ready: Callable[[], None]) 
         lifespan="off",
         timeout_graceful_shutdown=1,
     )
-    _Server(config).run()
+    with suppress(KeyboardInterrupt):  # Ctrl-C is how it ends
+        _Server(config).run()

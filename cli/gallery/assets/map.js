@@ -14,7 +14,7 @@
   const xy = (place) => [EDGE + points.x[place] * (canvas.clientWidth - 2 * EDGE), EDGE + points.y[place] * (canvas.clientHeight - 2 * EDGE)];
 
   function heat(value) {
-    const stops = [[0, 34, 78], [53, 69, 108], [123, 123, 120], [188, 175, 111], [254, 232, 56]];
+    const stops = [[62, 104, 184], [104, 124, 164], [150, 150, 144], [205, 188, 108], [254, 232, 56]];
     const place = Math.min(3.999, Math.max(0, value * 4)), low = Math.floor(place), share = place - low;
     return `rgb(${stops[low].map((c, k) => Math.round(c + (stops[low + 1][k] - c) * share)).join(",")})`;
   }

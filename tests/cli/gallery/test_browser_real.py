@@ -97,7 +97,7 @@ def _look(visit: Visit, store: retune.Store, name: str) -> None:
 def test_real_radiographs(chromium: "Browser", tmp_path: Path, real_data: Path) -> None:
     store = retune.open(tmp_path / "store", create=True)
     store.ingest(real_data / "nih-320", layout="nih", dataset="nih")
-    store.embed("mini", where="hash(image_id) % 4 = 0")
+    store.embed("mini", where="image_id < 'nih/images/00005'")
     store.train(
         "joint", method="analytic", bounds=False, allow_contaminated=True,
         findings=["Infiltration", "Atelectasis"],
