@@ -63,13 +63,13 @@ def add_note(
             f"Write between 1 and {_LONGEST_NOTE:,}.",
         )
     with store.catalog.write() as connection:
-        connection.execute(create_table("notes"))
+        connection.execute(create_table("image_notes"))
         _dataset_of(connection, image_id)
         connection.execute(
-            "INSERT INTO notes VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO image_notes VALUES (?, ?, ?, ?, ?)",
             [image_id, finding or None, text, author, utc_now()],
         )
-    store.refresh_copies(tables=("notes",))
+    store.refresh_copies(tables=("image_notes",))
 
 
 def relabel(

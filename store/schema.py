@@ -34,7 +34,7 @@ _TABLES = {
     "label_edits": """
         dataset VARCHAR, version INTEGER, image_id VARCHAR, finding VARCHAR,
         state_before VARCHAR, state_after VARCHAR, author VARCHAR, made_at TIMESTAMP""",
-    "notes": """
+    "image_notes": """
         image_id VARCHAR, finding VARCHAR, text VARCHAR, author VARCHAR,
         made_at TIMESTAMP""",
     "pseudonym_keys": "dataset VARCHAR, key_check VARCHAR",

@@ -97,10 +97,12 @@ def test_what_is_unknown_changes_nothing(
 
 
 def test_an_older_store_gains_the_tables(store: FeatureStore) -> None:
-    store.sql("DROP TABLE label_edits; DROP TABLE notes", write=True)
+    store.sql("DROP TABLE label_edits; DROP TABLE image_notes", write=True)
     add_note(store, _IMAGE, " seen\r\ntwice \0", "Florence")
     relabel(store, _IMAGE, "Edema", _other(_labels(store)[_IMAGE, "Edema"]), "F")
-    rows = store.sql("SELECT image_id, finding, text, author FROM notes").fetchall()
+    rows = store.sql(
+        "SELECT image_id, finding, text, author FROM image_notes"
+    ).fetchall()
     assert rows == [(_IMAGE, None, "seen\ntwice", "Florence")]
 
 
@@ -110,12 +112,12 @@ def test_an_empty_or_endless_note_is_refused(store: FeatureStore) -> None:
             add_note(store, _IMAGE, text, "Florence")
     with pytest.raises(ConfigurationError, match="no image"):
         add_note(store, "no/such.png", "x", "Florence")
-    assert store.sql("SELECT count(*) FROM notes").fetchall() == [(0,)]
+    assert store.sql("SELECT count(*) FROM image_notes").fetchall() == [(0,)]
 
 
 def test_words_of_a_person_are_copied(store: FeatureStore) -> None:
     add_note(store, _IMAGE, "seen", "Florence", "Edema")
     relabel(store, _IMAGE, "Edema", _other(_labels(store)[_IMAGE, "Edema"]), "F")
     index = (store.path / "copies" / "index.json").read_text()
-    assert '"notes"' in index
+    assert '"image_notes"' in index
     assert '"label_edits"' in index

@@ -93,10 +93,10 @@ def read_image_page(store: FeatureStore, image_id: str) -> ImagePage | None:
             connection.execute(
                 """SELECT coalesce(finding, ''), text, author,
                     strftime(made_at, '%Y-%m-%d %H:%M')
-                FROM notes WHERE image_id = ? ORDER BY made_at""",
+                FROM image_notes WHERE image_id = ? ORDER BY made_at""",
                 [image_id],
             ).fetchall()
-            if has_table(connection, "notes")
+            if has_table(connection, "image_notes")
             else []
         )
         (version,) = connection.execute(

@@ -176,7 +176,7 @@ def test_a_label_and_a_note_are_written_under_the_users_name(
         "SELECT state FROM old_labels WHERE image_id = ? AND finding = ?",
         [image, HOSTILE],
     ).fetchall() == [(before,)]
-    assert store.sql("SELECT author FROM notes").fetchall() == [(AUTHOR,)]
+    assert store.sql("SELECT author FROM image_notes").fetchall() == [(AUTHOR,)]
 
 
 def test_a_sentence_and_a_dropped_file_find_images(visit: Visit) -> None:
