@@ -30,6 +30,7 @@ from .run_entries import runs_app
 from .search import search_command
 from .terminal.boundary import run_guarded
 from .train import train_command
+from .view import view_command
 
 __all__ = ["app", "main"]
 
@@ -95,6 +96,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict": predict_command,
     "drift": drift_command,
     "search": search_command,
+    "view": view_command,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,
