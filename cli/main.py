@@ -9,12 +9,15 @@ import typer.core
 
 from .care import repair_command, verify_command
 from .compare import compare_command
+from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
 from .embed import embed_command
 from .evaluate import evaluate_command
 from .explain import explain_command
+from .export import export_command
 from .findings import findings_command
+from .import_vectors import import_vectors_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
@@ -80,7 +83,9 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "findings": findings_command,
     "describe": describe_app,
     "embed": embed_command,
+    "import-vectors": import_vectors_command,
     "train": train_command,
+    "curve": curve_command,
     "merge": merge_command,
     "evaluate": evaluate_command,
     "compare": compare_command,
@@ -93,6 +98,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "verify": verify_command,
     "repair": repair_command,
     "explain": explain_command,
+    "export": export_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

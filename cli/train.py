@@ -156,7 +156,12 @@ def train_command(
     ] = False,
     bounds: BoundsOption = True,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also print how figures are defined.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also draw what each task sees of whom, and print how figures are "
+            "defined.",
+        ),
     ] = False,
     stream: Annotated[
         bool,

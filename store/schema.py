@@ -81,6 +81,19 @@ _TABLES = {
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
         score FLOAT, probability FLOAT""",
+    "curves": """
+        curve_id VARCHAR, fingerprint VARCHAR, config VARCHAR, made_at TIMESTAMP,
+        method VARCHAR, n_patients BIGINT, n_images DOUBLE, seed INTEGER,
+        finding VARCHAR, metric VARCHAR, value DOUBLE, ci_low DOUBLE,
+        ci_high DOUBLE""",
+    "label_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        image_id VARCHAR, finding VARCHAR, label TINYINT, probability DOUBLE,
+        disagreement DOUBLE""",
+    "duplicate_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        first_image_id VARCHAR, second_image_id VARCHAR, cosine DOUBLE,
+        same_patient BOOLEAN, across_splits BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
 }

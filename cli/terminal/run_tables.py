@@ -1,5 +1,7 @@
 """Printing runs: one in full, or several with their mean."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +85,11 @@ def _print_run(
 ) -> None:
     """The matrix of a run and its figures; with `explain` also their formulas."""
     from retune.pipeline.learn.stats.incremental import FORMULAS
+    from retune.pipeline.report.charts.scenario_grid import (
+        scenario_grid,
+        scenario_lines,
+        tasks_saw,
+    )
     from retune.pipeline.report.matrix import format_matrix
 
     for name, reason in experiment.dropped.items():
@@ -97,11 +104,24 @@ def _print_run(
         f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
         f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
     )
+    if not learning_set.prompts:
+        print_line(
+            "this encoder has no vectors of texts: there is no zero-shot, and the "
+            "method starts from nothing"
+        )
     provenance = learning_set.provenance
     if provenance.n_contaminated:
         allowed = provenance.selection.allow_contaminated
         print_line(contamination_line(provenance.n_contaminated, allowed))
     print_line()
+    scenario, patient = experiment.scenario, features.patient_id
+    if explain:
+        grid = scenario_grid(
+            scenario, experiment.findings, patient, features.rows("train")
+        )
+        for line in scenario_lines(grid):
+            print_line(line)
+        print_line()
     print_line(
         format_matrix(
             experiment.findings,
@@ -116,14 +136,13 @@ def _print_run(
             bounds=experiment.bounds,
             task_names=[task.name for task in experiment.scenario.tasks],
             score=experiment.config.score,
+            width=max(60, shutil.get_terminal_size((100, 0)).columns),
+            tasks_saw=tasks_saw(scenario, patient),
+            sparks=_has_bars(),
         )
     )
     for line in _warnings(experiment):
         print_line(line)
-    _, low, high = experiment.final.macro
-    print_line(
-        f"macro AUROC interval (bootstrap over patients): {low:.3f} to {high:.3f}"
-    )
     if explain:
         print_line()
         print_line("R[t,k]: test AUROC of finding k after task t; tau(k): its task;")
@@ -137,6 +156,15 @@ def _print_run(
         "AND metric = 'auroc' AND split = 'test'\"",
         quiet=quiet,
     )
+
+
+def _has_bars() -> bool:
+    """Whether the terminal's encoding has the letters that sparks are drawn with."""
+    try:
+        "▁█·".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _warnings(experiment: "Experiment") -> list[str]:

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
+    from .curve import CurveResult
+    from .exchange import ExportSummary, ImportSummary
     from .predicting.pictures import Picture
     from .searching.query_encoder import QueryEncoder
     from .searching.search import Kind, SearchResult
@@ -265,6 +267,52 @@ class Store:
         )
         with notebook_bar(progress=progress) as show:
             return embed(self.feature_store, chosen, show)
+
+    def import_vectors(
+        self,
+        files: PathLike | Sequence[PathLike],
+        backbone_name: str,
+        *,
+        texts: PathLike | Sequence[PathLike] = (),
+        datasets: Names = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "ImportSummary":
+        """Take vectors that were computed elsewhere; see `retune-cli import-vectors`.
+
+        Args:
+            files: Parquet, Arrow, npz, npy with csv or txt, HDF5, TFRecord, folders.
+            backbone_name: What the encoder is called from now on.
+            texts: Files with vectors of texts per finding and polarity.
+            datasets: Only images of these; None for all.
+            progress: Draw a bar.
+            **options: Further fields of `ImportRequest`: `ids`, `vectors`, `join`,
+                `by_position`, `backbone_version`, `preprocessing`, `source`,
+                `output_dtype`, `set_name`, `add`.
+
+        Raises:
+            ConfigurationError: Ids name no image, or a column is missing.
+            FingerprintMismatchError: The store has other vectors of this name.
+
+        Example:
+            import numpy as np
+
+            ids = store.frame()["image_id"].tolist()
+            vectors = np.random.default_rng(0).normal(size=(len(ids), 4))
+            np.savez("theirs.npz", x=vectors, ids=np.array(ids, dtype=str))
+            store.import_vectors("theirs.npz", "theirs")
+        """
+        from .exchange import ImportRequest, import_vectors
+
+        request = ImportRequest(
+            _paths(files),
+            backbone_name,
+            texts=_paths(texts),
+            datasets=names(datasets),
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return import_vectors(self.feature_store, request, show)
 
     def describe(
         self,
@@ -508,6 +556,43 @@ class Store:
         """
         return self.search(image_id, k, kind="image", **options)
 
+    def export(
+        self,
+        to: str,
+        out: PathLike | None = None,
+        *,
+        datasets: Names = None,
+        columns: Names = None,
+        **options: Any,
+    ) -> "ExportSummary":
+        """Write images, labels and vectors to files, with a Croissant description.
+
+        Args:
+            to: ``parquet``, ``arrow``, ``npy``, ``npz``, ``h5``, ``hf-dataset`` or
+                ``lance``.
+            out: File or folder; None: ``vectors`` in the current folder.
+            datasets: Only these; None for all.
+            columns: Of `images`, beside `image_id`; None for all.
+            **options: Further fields of `ExportRequest`: `backbone`, `fingerprint`,
+                `where`, `split`, `by_split`, `labels` (wide, long, none), `dtype`.
+
+        Raises:
+            ConfigurationError: A name is unknown, or the place is taken.
+
+        Example:
+            store.export("parquet", "test.parquet", split="test", backbone="mini")
+        """
+        from .exchange import ExportRequest, export
+
+        request = ExportRequest(
+            to,
+            None if out is None else Path(out),
+            datasets=names(datasets),
+            columns=names(columns),
+            **options,
+        )
+        return export(self.feature_store, request)
+
     @property
     def datasets(self) -> Listing[DatasetRow]:
         """The datasets with their images, patients and splits."""
@@ -611,6 +696,57 @@ class Store:
         with notebook_bar(progress=progress) as show:
             made = train(self.feature_store, request, show)
         return Run(self.feature_store, made[-1].run.run_id)
+
+    def curve(
+        self,
+        shots: Sequence[str | int] = ("8", "16", "32", "64", "128", "all"),
+        *,
+        datasets: Names = None,
+        where: str | None = None,
+        split_seed: int | None = None,
+        descriptions: str = "default",
+        allow_leakage: bool = False,
+        allow_contaminated: bool = False,
+        findings: Names = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "CurveResult":
+        """Test AUROC by the number of patients that methods learn from.
+
+        Args:
+            shots: Numbers of training patients, or ``all``.
+            datasets: Only these; None for all.
+            where: A SQL condition over `images`.
+            split_seed: Divide patients anew; None: the splits of `ingest`.
+            descriptions: The description set.
+            allow_leakage: Even if splits share patients or pictures.
+            allow_contaminated: Even if the backbone was trained on them.
+            findings: Only these; None for all that can be trained.
+            progress: Draw a bar.
+            **options: Further fields of `CurveRequest`: `methods`, `seeds`, `seed`,
+                `uncertain`, `blank`, `min_positives`, `backbone` and `fingerprint`.
+
+        Example:
+            found = store.curve([4, "all"], methods=["zero-shot", "analytic"],
+                                seeds=2, min_positives=1)
+            found.frame()
+        """
+        from ..learn.runs.selection import Selection
+        from .curve import CurveRequest, curve
+
+        selection = Selection(
+            names(datasets),
+            where,
+            split_seed,
+            descriptions,
+            allow_leakage,
+            allow_contaminated,
+        )
+        request = CurveRequest(
+            shots, selection=selection, findings=names(findings), **options
+        )
+        with notebook_bar(progress=progress) as show:
+            return curve(self.feature_store, request, show)
 
     def evaluate(
         self,
@@ -716,6 +852,17 @@ def _shown(entries: Mapping[str, RunEntry], title: str) -> Any:
     rows = Listing.of(list(entries.values()), [title])
     cells = dict(zip(entries, (cell for (cell,) in rows.cells()), strict=True))
     return lambda run: cells[run.run_id]
+
+
+def _paths(files: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
+    """One path or several.
+
+    >>> [str(path) for path in _paths("a.npy")]
+    ['a.npy']
+    """
+    if isinstance(files, str | os.PathLike):
+        return (Path(files),)
+    return tuple(Path(one) for one in files)
 
 
 def _some(texts: Sequence[str], shown: int = 5) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from retune.store import FeatureStore, Run
+from retune.store import FeatureStore, Run, choose_encoder
 from retune.store.errors import ConfigurationError
 
 from ..learn.methods.registry import method_named
@@ -44,7 +44,8 @@ class TrainRequest:
     Attributes:
         scenario: ``zero-shot``, ``joint``, ``class``, ``label`` or ``data``.
         selection: Which images and descriptions.
-        method: How tasks are learned; None: ``finetune``.
+        method: How tasks are learned; None: ``finetune``, or ``analytic`` where the
+            encoder knows images only.
         options: The method's own options.
         findings: Only these; None for all that can be trained.
         order: The findings in the order of their tasks.
@@ -141,7 +142,7 @@ def train(
         TrainingError: The scenario cannot be run on these images.
         StoreWriteError: The disk refused.
     """
-    method = request.method or "finetune"
+    method = request.method or _usual_method(store, request)
     _check_names(request, method)
     start = None
     if request.continued is not None:
@@ -162,6 +163,16 @@ def train(
         _run(store, request, learning_set, one, start, lineage, progress)
         for one in _seeded(config, request.seeds)
     )
+
+
+def _usual_method(store: FeatureStore, request: TrainRequest) -> str:
+    """``finetune``, or what learns from images alone if there are no descriptions."""
+    if request.continued is not None or request.scenario == "zero-shot":
+        return "finetune"
+    encoder = choose_encoder(
+        store, backbone=request.backbone, fingerprint=request.fingerprint
+    )
+    return "analytic" if encoder.image_only else "finetune"
 
 
 def _run(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from retune.store.errors import ConfigurationError
 
-__all__ = ["check_figure", "draw_ablation"]
+__all__ = ["check_figure", "draw_ablation", "plain_metadata"]
 
 _SUFFIXES = (".pdf", ".png", ".svg")
 #: Blue and orange of a palette that colour-blind readers can tell apart (Okabe, Ito).
@@ -83,7 +83,7 @@ def draw_ablation(points: Sequence[Point], path: Path, title: str) -> None:
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
     try:
         with mpl.rc_context({"svg.hashsalt": "retune"}):
-            figure.savefig(path, dpi=150, metadata=_plain_metadata(path.suffix))
+            figure.savefig(path, dpi=150, metadata=plain_metadata(path.suffix))
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be written: {error.strerror}",
@@ -91,7 +91,7 @@ def draw_ablation(points: Sequence[Point], path: Path, title: str) -> None:
         ) from error
 
 
-def _plain_metadata(suffix: str) -> dict[str, None]:
+def plain_metadata(suffix: str) -> dict[str, None]:
     """No date and no version, or the same figure would be another file."""
     if suffix == ".png":
         return {"Software": None}

@@ -17,7 +17,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
 from ingest_benchmark import ingest_rows
-from learn_benchmark import learn_rows
+from learn_benchmark import curve_rows, learn_rows
 from measuring import Row, print_rows
 from peer_benchmark import peer_rows
 from predict_benchmark import predict_rows
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     kinds = [
         "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
-        "learn",
+        "learn", "curve",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -60,6 +60,8 @@ def main() -> None:
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()
+        if arguments.only in (None, "curve"):
+            rows += curve_rows()
     print_rows(rows)
     missed = [row.name for row in rows if row.goal is not None and row.ratio < row.goal]
     if missed:

@@ -110,6 +110,13 @@ def test_learning(
     _check(learn_benchmark.learn_rows(tmp_path, 1), capsys)
 
 
+def test_curves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn_benchmark, "N_IMAGES", 3_000)
+    _check(learn_benchmark.curve_rows(), capsys)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("avalanche") is None, reason="the extra `bench` is absent"
 )

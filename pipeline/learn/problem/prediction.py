@@ -33,6 +33,16 @@ class Prediction:
     probability: npt.NDArray[np.float32]
     ranked_by: Score = "difference"
 
+    @classmethod
+    def none(cls, shape: tuple[int, ...]) -> "Prediction":
+        """Nothing is known of N images and K findings: NaN.
+
+        >>> Prediction.none((1, 2)).score.tolist()
+        [[nan, nan]]
+        """
+        nothing = np.full(shape, np.nan, dtype=np.float32)
+        return cls(nothing, nothing, nothing)
+
     @property
     def score(self) -> npt.NDArray[np.float32]:
         """The score that AUROC is computed from, shape (N, K).

@@ -203,9 +203,33 @@ def _prepare(
         names = list(start.findings)
         features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}
-    prompts.check(features.findings)
+    if prompts:
+        prompts.check(features.findings)
+    else:
+        _refuse_without_text(config)
     targets = _targets(features, config)
     return _Run(features, prompts, targets, config, start, checkpoints), dropped
+
+
+def _refuse_without_text(config: ExperimentConfig) -> None:
+    """What an encoder that knows images only cannot do.
+
+    Raises:
+        TrainingError: The scenario or the method compares images with sentences.
+    """
+    hint = (
+        "Use `method` analytic, which learns from images alone, or import vectors of "
+        "texts with `retune-cli import-vectors --texts`."
+    )
+    if config.scenario == "zero-shot":
+        raise TrainingError(
+            "scenario zero-shot needs vectors of texts, and this encoder has none", hint
+        )
+    if getattr(method_named(config.method), "needs_text", True):
+        raise TrainingError(
+            f"method {config.method} needs vectors of texts, and this encoder has none",
+            hint,
+        )
 
 
 def _carry_out(
@@ -280,10 +304,13 @@ class _Run:
         self, tasks: Sequence[Task], progress: ProgressCallback = silent
     ) -> tuple[Model, list[Prediction], Method | None]:
         """Learn tasks in order; predictions before the first and after each."""
-        zero_shot = self._zero_shot()
-        predictions = [self._predict(zero_shot)]
-        if not tasks:
-            return zero_shot, predictions, None
+        if self.prompts:
+            zero_shot = self._zero_shot()
+            predictions = [self._predict(zero_shot)]
+            if not tasks:
+                return zero_shot, predictions, None
+        else:
+            predictions = [Prediction.none(self.targets.value.shape)]
         method = method_named(self.config.method)(self._problem())
         if self.start is not None:
             method.restore(self.start.tensors)

@@ -36,16 +36,17 @@ def _per_finding(
     targets: Array,
     observed: Mask,
 ) -> Floats:
-    """Apply a figure to the observed scores and labels of each finding."""
-    values = [
-        figure(
-            scores[observed[:, k], k].astype(np.float64),
-            targets[observed[:, k], k] > 0,
-            k,
-        )
-        for k in range(targets.shape[1])
-    ]
-    return np.array(values, dtype=np.float64)
+    """Apply a figure to the observed scores and labels of each finding.
+
+    NaN for a finding that has no scores, as before its first labels where there are no
+    descriptions of it.
+    """
+    values = np.full(targets.shape[1], np.nan)
+    for k in range(targets.shape[1]):
+        score = scores[observed[:, k], k].astype(np.float64)
+        if not np.isnan(score).any():
+            values[k] = figure(score, targets[observed[:, k], k] > 0, k)
+    return values
 
 
 def auroc(scores: Array, targets: Array, observed: Mask) -> Floats:
@@ -138,7 +139,7 @@ def tune_thresholds(probability: Array, targets: Array, observed: Mask) -> Float
     """The threshold with the best F1 for each finding; to be run on validation.
 
     Of equally good thresholds the highest is taken. 0.5 where validation has no
-    positive and nothing can be tuned.
+    positive, or there are no scores, and nothing can be tuned.
     """
 
     def figure(score: Floats, positive: Mask, _k: int) -> float:
@@ -148,7 +149,8 @@ def tune_thresholds(probability: Array, targets: Array, observed: Mask) -> Float
         f1 = 2 * true / (true + false + positive.sum())
         return float(threshold[int(np.argmax(f1))])
 
-    return _per_finding(figure, probability, targets, observed)
+    found = _per_finding(figure, probability, targets, observed)
+    return np.where(np.isnan(found), 0.5, found)
 
 
 def brier_score(probability: Array, targets: Array, observed: Mask) -> Floats:

@@ -51,6 +51,8 @@ class Analytic:
 
     #: An image that is added twice counts twice.
     counts_images = True
+    #: Without descriptions its prior is 0: it learns from labels alone.
+    needs_text = False
     #: Parts of `TrainConfig` that the sums do not depend on.
     ignored_options = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
@@ -214,7 +216,7 @@ class Analytic:
         with torch.inference_mode():
             scores = self.model.scores(self._validation_x())[0]
         values = scores.double().cpu().numpy()
-        for k in np.flatnonzero(due):
+        for k in np.flatnonzero(due & ~np.isnan(values).any(axis=0)):
             line = Line(self._problem.config.scale, 0.0)
             if found.learned[k]:  # the score already estimates the probability
                 line = Line.tangent(float(found.prevalence[k]))

@@ -87,10 +87,13 @@ class AnalyticModel(nn.Module):
         """The ridge's answer, NaN for s⁺ which it has not, and the probability.
 
         The answer estimates P(finding) where there were labels, and is s⁺ − s⁻ of
-        zero-shot where there were none.
+        zero-shot where there were none; NaN where there are no descriptions either.
         """
         phi = self.features(x).double()
         difference = phi @ self.weight.T + self.intercept
+        # No sentence and no label has said anything of such a finding.
+        unknown = ~self.learned & ~self.weight.any(dim=1)
+        difference = difference.masked_fill(unknown, torch.nan)
         probability = (difference * self.slope + self.offset).sigmoid()
         return difference, torch.full_like(difference, torch.nan), probability
 
@@ -146,7 +149,12 @@ class AnalyticModel(nn.Module):
 
 
 def zero_shot_directions(prompts: Prompts, n_findings: int) -> Tensor:
-    """t⁺ − t⁻ with mean pooling, shape (K, D): the zero-shot score is its product."""
+    """t⁺ − t⁻ with mean pooling, shape (K, D): the zero-shot score is its product.
+
+    0 where there are no descriptions.
+    """
+    if not prompts:
+        return torch.zeros(n_findings, prompts.embedding.shape[1])
     vectors = torch.from_numpy(prompts.embedding).double()
     finding = torch.from_numpy(prompts.finding)
     positive = torch.from_numpy(prompts.positive)
