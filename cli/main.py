@@ -19,6 +19,7 @@ from .embed import embed_command
 from .evaluate import evaluate_command
 from .explain import explain_command
 from .export import export_command
+from .exporting.export_model import export_model_command
 from .findings import findings_command
 from .import_vectors import import_vectors_command
 from .ingest import ingest_command
@@ -117,6 +118,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "repair": repair_command,
     "explain": explain_command,
     "export": export_command,
+    "export-model": export_model_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):
