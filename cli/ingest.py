@@ -191,6 +191,12 @@ def ingest_command(
             help="Store patient, study and image ids as keyed digests.",
         ),
     ] = None,
+    un_forget: Annotated[
+        bool,
+        typer.Option(
+            "--un-forget", help="Let patients back in who were erased by forget."
+        ),
+    ] = False,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit code 6 if image files are not there."),
@@ -250,6 +256,7 @@ def ingest_command(
         append=append,
         dates_from_dicom=dates_from_dicom,
         dry_run=dry_run,
+        un_forget=un_forget,
     )
     if propose:
         written = propose_map(request, map_file, store)

@@ -15,7 +15,10 @@ from .compare import compare_command
 from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
+from .drift import drift_command
 from .embed import embed_command
+from .erasing.forget import forget_command
+from .erasing.state import state_command
 from .evaluate import evaluate_command
 from .explain import explain_command
 from .export import export_command
@@ -34,6 +37,7 @@ from .terminal.boundary import run_guarded
 from .terminal.log import RunLog, known_format, logging_to, take_log_options
 from .terminal.silence import is_silenced, run_silently, without_quiet
 from .train import train_command
+from .view import view_command
 
 __all__ = ["app", "main", "run_arguments"]
 
@@ -108,7 +112,9 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "evaluate": evaluate_command,
     "compare": compare_command,
     "predict": predict_command,
+    "drift": drift_command,
     "search": search_command,
+    "view": view_command,
     "sql": sql_command,
     "nightly": nightly_command,
     "report": report_command,
@@ -116,6 +122,8 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "forget": forget_command,
+    "state": state_command,
     "explain": explain_command,
     "export": export_command,
     "export-model": export_model_command,

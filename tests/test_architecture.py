@@ -102,8 +102,10 @@ _FLOORS = (
     "store/errors", "store/schema", "store/label_states", "store/checksums",
     "store/atomic_files", "store/catalog_errors", "store/sandbox", "store/commits",
     "store/catalog",
-    "store/fingerprint", "store/vectors", "store/changes", "store/feature_store",
-    "store/runs", "store/results", "store/description_sets", "store/queries", "store",
+    "store/fingerprint", "store/vectors", "store/changes", "store/erasure",
+    "store/feature_store",
+    "store/runs", "store/results", "store/relabelling", "store/description_sets",
+    "store/queries", "store",
     "pipeline/progress", "pipeline/platform", "pipeline/finding_aliases",
     "pipeline/findings",
     "pipeline/datasets/tables", "pipeline/datasets/table_map",
@@ -126,10 +128,12 @@ _FLOORS = (
     "pipeline/learn/plugins", "pipeline/learn/problem", "pipeline/learn/training",
     "pipeline/learn/stats", "pipeline/learn/methods/analytic",
     "pipeline/learn/methods", "pipeline/learn/runs", "pipeline/learn/curves",
+    "pipeline/learn/erasing",
+    "pipeline/learn/drift",
     "pipeline/learn/estimator",
     "pipeline/learn",
     "pipeline/report", "pipeline/app", "pipeline/mini_recipe", "pipeline",
-    "retune", "cli/terminal", "cli",
+    "retune", "cli/terminal", "cli/gallery", "cli",
 )  # fmt: skip
 
 

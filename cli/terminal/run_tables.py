@@ -69,6 +69,10 @@ def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
         "bounds": {name: row.tolist() for name, row in experiment.bounds.items()},
         "summary": dict(experiment.summary),
         "summary_interval": dict(experiment.summary_interval),
+        "means": {
+            metric.macro.value: mean for metric, mean in experiment.final.means.items()
+        },
+        "left_out": experiment.final.note,
         "dropped": dict(experiment.dropped),
         "excluded": dict(experiment.excluded),
     }
@@ -136,12 +140,15 @@ def _print_run(
             bounds=experiment.bounds,
             task_names=[task.name for task in experiment.scenario.tasks],
             score=experiment.config.score,
+            counted=experiment.final.counted,
             width=max(60, shutil.get_terminal_size((100, 0)).columns),
             tasks_saw=tasks_saw(scenario, patient),
             sparks=_has_bars(),
         )
     )
     for line in _warnings(experiment):
+        print_line(line)
+    for line in _probability_lines(experiment):
         print_line(line)
     if explain:
         print_line()
@@ -156,6 +163,31 @@ def _print_run(
         "AND metric = 'auroc' AND split = 'test'\"",
         quiet=quiet,
     )
+
+
+def _probability_lines(experiment: "Experiment") -> list[str]:
+    """How good the probabilities are, beside those of a constant."""
+    from retune.pipeline.learn.stats.catalog_names import Metric
+
+    final, lines = experiment.final, []
+    for words, metric, constant in (
+        ("Brier score", Metric.BRIER, Metric.BRIER_CONSTANT),
+        ("calibration error", Metric.CALIBRATION_ERROR,
+         Metric.CALIBRATION_ERROR_CONSTANT),
+    ):  # fmt: skip
+        mean = final.means.get(metric)
+        if mean is None or mean[0] != mean[0]:
+            continue
+        beside = final.means[constant][0]
+        lines.append(
+            "{} {:.3f} ({:.3f} to {:.3f}); of a constant {:.3f}".format(
+                words, *mean, beside
+            )
+        )
+    lines.append(f"thresholds: {experiment.config.operating_point} on validation")
+    if not final.note:
+        return lines
+    return [f"{final.note[0].upper()}{final.note[1:]}.", *lines]
 
 
 def _has_bars() -> bool:

@@ -15,6 +15,7 @@ from ..datasets.layouts import known_layouts
 from ..datasets.pseudonyms import read_key
 from ..datasets.table_map import load_map
 from ..progress import Progress, ProgressCallback, silent
+from .erasing.returning import keep_erased_out
 from .ingesting.changes import reading_changes
 from .ingesting.proposal import map_text, write_map
 from .ingesting.remembered import Remembered, as_reading, joined_options, remembered
@@ -43,6 +44,7 @@ class IngestRequest:
         append: The table has new rows only; those that are there stay.
         dates_from_dicom: Open the heads of DICOM files for dates that the table lacks.
         dry_run: Read and tell, but write nothing.
+        un_forget: Let erased patients back in whom the table has.
     """
 
     root: Path
@@ -59,6 +61,7 @@ class IngestRequest:
     append: bool = False
     dates_from_dicom: bool = False
     dry_run: bool = False
+    un_forget: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ def ingest(
         change = DatasetChange(len(plan.images), 0, 0, len(plan.findings), 0, False)
         return _summary(plan, change, (), changes, written=False)
     feature_store = FeatureStore.create(store)
-    change = _write(feature_store, plan, request)
+    change = _write(feature_store, plan, request, progress)
     rows = feature_store.sql(
         """SELECT split, count(DISTINCT patient_id), count(*) FROM images
         WHERE dataset = ? GROUP BY split ORDER BY count(*) DESC""",
@@ -220,8 +223,12 @@ def _read(request: IngestRequest) -> IngestPlan:
 
 
 def _write(
-    store: FeatureStore, plan: IngestPlan, request: IngestRequest
+    store: FeatureStore,
+    plan: IngestPlan,
+    request: IngestRequest,
+    progress: ProgressCallback,
 ) -> DatasetChange:
+    population = known_layouts()[plan.layout].population
     reading = as_reading(
         request.options,
         plan.understood,
@@ -229,6 +236,12 @@ def _write(
         dates_from_dicom=request.dates_from_dicom,
     )
     with store.writer("ingest") as writer:
+        returning = keep_erased_out(
+            store, plan, population, un_forget=request.un_forget
+        )
+        if returning.note:
+            progress(Progress("Note", 0, 0, returning.note))
+        plan = returning.plan
         return writer.replace_dataset(
             plan.rows,
             plan.findings,
@@ -240,7 +253,7 @@ def _write(
             warnings=plan.warnings,
             moved=request.moved,
             key_check=plan.key_check,
-            population=known_layouts()[plan.layout].population,
+            population=population,
             reading=reading,
             append=request.append,
         )

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
     from .curve import CurveResult
+    from .drift import DriftSummary
+    from .erasing.forget import ForgetSummary
     from .exchange import ExportSummary, ImportSummary
     from .predicting.pictures import Picture
     from .searching.query_encoder import QueryEncoder
@@ -144,6 +146,7 @@ class Store:
         votes: str | None = None,
         patient_is_image: bool = False,
         follow_links: bool = False,
+        un_forget: bool = False,
         progress: bool = False,
     ) -> IngestSummary:
         """Read a dataset's label table; no image is opened.
@@ -181,6 +184,7 @@ class Store:
             votes: Layout ``vindr``, of readers: any, majority, all or soft.
             patient_is_image: There are no patient ids; each image is a patient.
             follow_links: Follow links that lead out of `root`.
+            un_forget: Let patients back in who were erased by `forget`.
             progress: Show what is odd but usable while it is read.
 
         Example:
@@ -215,6 +219,7 @@ class Store:
             ignore_official_splits=ignore_official_splits,
             moved=moved,
             follow_links=follow_links,
+            un_forget=un_forget,
             key_file=None if pseudonymize is None else Path(pseudonymize),
             map_file=None if mapping is None else Path(mapping),
             anew=anew,
@@ -816,6 +821,82 @@ class Store:
         """
         found = Run(self.feature_store, self._run_id(run))
         return found.model(backbone=backbone, device=device).predict(images)
+
+    def drift(
+        self,
+        by: str,
+        reference: str | None = None,
+        *,
+        run: Run | str | None = None,
+        datasets: Names = None,
+        plot: PathLike | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "DriftSummary":
+        """Hold groups of images against a reference: pictures, labels, scores, gaps.
+
+        Args:
+            by: ``month``, ``year``, ``day``, or a column of `images`.
+            reference: A SQL condition over `images`; None: each group is held against
+                all others.
+            run: Also look at the scores of this run.
+            datasets: Only these; None for all.
+            plot: Where to draw a chart.
+            progress: Draw a bar.
+            **options: Further fields of `DriftRequest`: `where`, `backbone`,
+                `fingerprint`, `alpha`, `fail_above`, `seed`, `min_patients`.
+
+        Example:
+            store.drift("view").alarms
+        """
+        from .drift import DriftRequest, drift
+
+        request = DriftRequest(
+            by,
+            reference,
+            run=None if run is None else self._run_id(run),
+            datasets=names(datasets),
+            plot=None if plot is None else Path(plot),
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return drift(self.feature_store, request, show)
+
+    def forget(
+        self,
+        patients: Names = None,
+        *,
+        where: str | None = None,
+        requested_by: str | None = None,
+        retrain: bool = False,
+        progress: bool = False,
+        **options: Any,
+    ) -> "ForgetSummary":
+        """Erase patients, and everything that was learned from them.
+
+        Args:
+            patients: Ids, or files with one id a line.
+            where: A SQL condition over `images`: all patients with such an image.
+            requested_by: Who asked for it; None: the user of this process.
+            retrain: Train runs of gradient methods again on what stays.
+            progress: Draw a bar.
+            **options: Further fields of `ForgetRequest`: `datasets`, `orphans`,
+                `dry_run`.
+
+        Example:
+            store.forget(where="age > 80", dry_run=True)
+        """
+        from .erasing.forget import ForgetRequest, forget
+
+        request = ForgetRequest(
+            names(patients) or (),
+            where,
+            requested_by=requested_by,
+            retrain=retrain,
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return forget(self.feature_store, request, show)
 
     def _run_id(self, run: Run | str) -> str:
         return run.run_id if isinstance(run, Run) else self.run(run).run_id

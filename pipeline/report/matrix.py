@@ -13,6 +13,7 @@ from .text_table import escaped
 __all__ = ["format_matrix", "markdown_table", "spark", "wrapped_name"]
 
 Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 
 _SUMMARY_WORDS = {
     "final_auroc": "final AUROC (mean over findings)",
@@ -63,6 +64,7 @@ def format_matrix(
     task_names: Sequence[str],
     intervals: Mapping[str, tuple[float, float]] | None = None,
     score: str = "difference",
+    counted: Mask | None = None,
     width: int = 100,
     tasks_saw: str = "",
     sparks: bool = True,
@@ -82,6 +84,7 @@ def format_matrix(
         task_names: T names.
         intervals: Ends of the 95 % intervals of `summary`; None: not printed.
         score: Whose AUROC it is, ``difference`` or ``positive``.
+        counted: Findings that enter means, shape (K,); None: all with a figure.
         width: Columns of the terminal; columns that do not fit go to a next block.
         tasks_saw: What each task saw, in a sentence; empty if nobody knows.
         sparks: Whether the course over tasks is drawn in block letters.
@@ -89,24 +92,24 @@ def format_matrix(
     names = [wrapped_name(name) for name in findings]
     n_tasks = len(task_names)
     of_score = "s+" if score == "positive" else "s+ - s-"
-    has_zero_shot = not (n_tasks and np.isnan(auroc[0]).all())  # texts have vectors
-    before = "zero-shot and " if has_zero_shot else ""
+    before = "" if np.isnan(auroc[0]).all() else "zero-shot and "
     when = f", {before}after task {n_tasks}" if n_tasks > 1 else ""
     lines = [*textwrap.wrap(tasks_saw, width), ""] if tasks_saw else []
     lines += textwrap.wrap(f"test AUROC of {of_score}{when}", width)
+    every = np.ones(len(findings), dtype=bool) if counted is None else counted
     lead = _lead_columns(n_positive, introduced, findings, task_names)
-    final = _final_columns(auroc, final_low, final_high, n_tasks)
-    held = [_auroc_column(name, row) for name, row in bounds.items()]
+    final = _final_columns(auroc, final_low, final_high, n_tasks, every)
+    held = [_auroc_column(name, row, every) for name, row in bounds.items()]
     course = []
     if n_tasks > 1 and sparks:
         bars = [spark(auroc[:, k].tolist()) for k in range(len(findings))]
-        course = [_Column("course", bars, spark([_mean(row) for row in auroc]))]
+        course = [_Column("course", bars, spark([_mean(row[every]) for row in auroc]))]
     lines += _blocks(names, [*lead, *final, *held, *course], width)
     if n_tasks > 1:
         words = "test AUROC after each task; * learned by then"
-        words += ", 0 is zero-shot" if has_zero_shot else ""
+        words += ", 0 is zero-shot" if before else ""
         lines += textwrap.wrap(words, width)
-        lines += _blocks(names, _task_columns(auroc, introduced), width)
+        lines += _blocks(names, _task_columns(auroc, introduced, every), width)
     lines += _summary_lines(summary, intervals or {})
     lines += [f"no figure for {escaped(name)}: {why}" for name, why in excluded.items()]
     explained = [_S, *([_JOINT_OBSERVED] if "joint-observed" in bounds else [])]
@@ -167,10 +170,9 @@ def _mean(values: Floats) -> float:
     return float(known.mean()) if len(known) else float("nan")
 
 
-def _auroc_column(head: str, values: Floats) -> _Column:
-    return _Column(
-        head, [_cell(value) for value in values.tolist()], _cell(_mean(values))
-    )
+def _auroc_column(head: str, values: Floats, counted: Mask) -> _Column:
+    cells = [_cell(value) for value in values.tolist()]
+    return _Column(head, cells, _cell(_mean(values[counted])))
 
 
 def _lead_columns(
@@ -188,31 +190,33 @@ def _lead_columns(
 
 
 def _final_columns(
-    auroc: Floats, low: Floats, high: Floats, n_tasks: int
+    auroc: Floats, low: Floats, high: Floats, n_tasks: int, counted: Mask
 ) -> list[_Column]:
     ends = [
         "-" if np.isnan([a, b]).any() else f"{a:.3f} to {b:.3f}"
         for a, b in zip(low.tolist(), high.tolist(), strict=True)
     ]
-    columns = []
-    if not (n_tasks and np.isnan(auroc[0]).all()):
-        columns.append(_auroc_column("zero-shot", auroc[0]))
+    columns = [_auroc_column("zero-shot", auroc[0], counted)]
+    if n_tasks and np.isnan(auroc[0]).all():
+        columns = []  # an encoder without vectors of texts has no zero-shot
     if n_tasks:
-        columns.append(_auroc_column("final", auroc[-1]))
+        columns.append(_auroc_column("final", auroc[-1], counted))
     return [*columns, _Column("95 % interval", ends)]
 
 
-def _task_columns(auroc: Floats, introduced: npt.NDArray[np.int64]) -> list[_Column]:
+def _task_columns(
+    auroc: Floats, introduced: npt.NDArray[np.int64], counted: Mask
+) -> list[_Column]:
     columns = []
     for task, values in enumerate(auroc):
-        if task == 0 and np.isnan(values).all():
+        if not task and np.isnan(values).all():
             continue
         learned = introduced <= task if task else np.zeros(len(introduced), dtype=bool)
         cells = [
             _cell(value) + ("*" if mark else " ")
             for value, mark in zip(values.tolist(), learned.tolist(), strict=True)
         ]
-        columns.append(_Column(f"{task} ", cells, _cell(_mean(values)) + " "))
+        columns.append(_Column(f"{task} ", cells, _cell(_mean(values[counted])) + " "))
     return columns
 
 

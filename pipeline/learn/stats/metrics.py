@@ -13,8 +13,10 @@ import numpy.typing as npt
 from .ranking import Ranking, rank, rank_findings
 
 __all__ = [
+    "N_BINS",
     "auroc",
     "average_precision",
+    "bins_of",
     "brier_score",
     "calibration_error",
     "f1_score",
@@ -27,7 +29,8 @@ __all__ = [
 Array = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-_N_BINS = 15
+#: Of equal width, for the calibration error.
+N_BINS = 15
 
 
 def _per_finding(
@@ -164,6 +167,15 @@ def brier_score(probability: Array, targets: Array, observed: Mask) -> Floats:
     return _per_finding(figure, probability, targets, observed)
 
 
+def bins_of(probability: Floats) -> npt.NDArray[np.int64]:
+    """Number of the bin of each probability, from 0.
+
+    >>> bins_of(np.array([0.0, 0.07, 1.0])).tolist()
+    [0, 1, 14]
+    """
+    return np.minimum((probability * N_BINS).astype(np.int64), N_BINS - 1)
+
+
 def calibration_error(probability: Array, targets: Array, observed: Mask) -> Floats:
     """Expected calibration error over 15 equal-width bins; NaN if nothing was observed.
 
@@ -173,8 +185,7 @@ def calibration_error(probability: Array, targets: Array, observed: Mask) -> Flo
     def figure(score: Floats, positive: Mask, _k: int) -> float:
         if not len(score):
             return float("nan")
-        bins = np.minimum((score * _N_BINS).astype(int), _N_BINS - 1)
-        gaps = np.bincount(bins, weights=score - positive, minlength=_N_BINS)
+        gaps = np.bincount(bins_of(score), weights=score - positive, minlength=N_BINS)
         return float(np.abs(gaps).sum() / len(score))
 
     return _per_finding(figure, probability, targets, observed)

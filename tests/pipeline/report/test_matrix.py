@@ -192,3 +192,22 @@ def test_a_markdown_table() -> None:
     assert markdown_table(["a", "b"], [["1", "2"], ["3", "4"]]) == (
         "| a | b |\n|---|---|\n| 1 | 2 |\n| 3 | 4 |"
     )
+
+
+def test_an_encoder_without_texts_has_no_zero_shot() -> None:
+    nan = np.full(2, np.nan)
+    text = format_matrix(
+        ["Edema", "Mass"],
+        np.stack([nan, np.array([0.6, 0.7]), np.array([0.65, 0.75])]),
+        np.array([1, 2]),
+        summary={},
+        final_low=nan,
+        final_high=nan,
+        n_positive=np.array([9, 8]),
+        excluded={},
+        bounds={},
+        task_names=["Edema", "Mass"],
+    )
+    assert "finding  task  positive  final" in text
+    assert "finding      1       2" in text
+    assert "zero-shot" not in text
