@@ -22,6 +22,7 @@ from .erasing.state import state_command
 from .evaluate import evaluate_command
 from .explain import explain_command
 from .export import export_command
+from .exporting.export_model import export_model_command
 from .findings import findings_command
 from .import_vectors import import_vectors_command
 from .ingest import ingest_command
@@ -125,6 +126,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "state": state_command,
     "explain": explain_command,
     "export": export_command,
+    "export-model": export_model_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

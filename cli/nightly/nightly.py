@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..terminal.boundary import run_guarded
 from ..terminal.options import JsonOption, QuietOption
 from ..terminal.printing import print_json, print_line, remark
 
@@ -17,6 +18,7 @@ _INTERRUPTED = (130, 143)
 
 
 def nightly_command(
+    context: typer.Context,
     config: Annotated[Path, typer.Argument(help="YAML file; see docs/nightly.md.")],
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -36,6 +38,12 @@ def nightly_command(
     from .results import as_json, exit_code, prometheus_text, summary_line, write_file
     from .steps import run_step
 
+    # The command line's own root: importing it here would be a circle.
+    root = context.find_root().command
+
+    def run(arguments: list[str]) -> int:
+        return run_guarded(lambda: root.main(args=arguments, prog_name="retune-cli"))
+
     settings = load_config(config)
     try:
         settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -46,7 +54,7 @@ def nightly_command(
     started, clock = datetime.now(UTC), time.monotonic()
     results = []
     for step in settings.steps:
-        result = run_step(step, settings)
+        result = run_step(step, settings, run)
         results.append(result)
         for line in result.messages:
             remark(f"{step.name}: {line}", quiet=quiet and result.is_fine)

@@ -3,6 +3,7 @@
 import io
 import json
 import time
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,28 +41,29 @@ class StepResult:
         return self.exit_code == 0
 
 
-def run_step(step: Step, config: NightlyConfig) -> StepResult:
+def run_step(
+    step: Step, config: NightlyConfig, run: Callable[[list[str]], int]
+) -> StepResult:
     """Run one step.
 
     Args:
         step: Which.
         config: Of the night.
+        run: Runs a command line and gives its exit code.
     """
     started = time.monotonic()
     if step.name == "predict":
         code, figures, said = _predict(step, config)
     else:
-        code, figures, said = _command(step, config)
+        code, figures, said = _command(step, config, run)
     seconds = round(time.monotonic() - started, 3)
     return StepResult(step.name, code, seconds, figures, said)
 
 
 def _command(
-    step: Step, config: NightlyConfig
+    step: Step, config: NightlyConfig, run: Callable[[list[str]], int]
 ) -> tuple[int, dict[str, Any], tuple[str, ...]]:
     """Run a command as `main` would, with its figures as JSON."""
-    from ..main import run_arguments
-
     arguments = step.arguments(config.store)
     if step.name == "report":
         out = config.folder / str(step.options.get("out", "report.html"))
@@ -73,7 +75,7 @@ def _command(
         redirect_stdout(io.StringIO()) as out_text,
         redirect_stderr(io.StringIO()) as err,
     ):
-        code = run_arguments(arguments)
+        code = run(arguments)
     figures = {} if step.name == "report" else _figures(out_text.getvalue())
     if step.name == "embed" and not code and _unusable(figures):
         code = _SOME_UNUSABLE

@@ -1,0 +1,182 @@
+"""A run's model as one file for elsewhere: ONNX, with a card beside it."""
+
+import io
+import json
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retune.store import FeatureStore, Run, find_run
+from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.vectors.shards import write_atomically
+
+from ...report.model_card import CardFigures, card_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...learn.runs.saved_model import SavedModel
+
+__all__ = ["ExportedModel", "export_model"]
+
+_HINT = "pip install 'retune-cli[onnx]'"
+_OPSET = 17
+#: More than this between torch and ONNX is a fault of the export.
+_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """What was written.
+
+    Attributes:
+        run_id: The run.
+        file: The ONNX file: `embedding` (N, D) float32 to `probability` (N, K).
+        card: The model card beside it.
+        findings: K names, in the order of the output.
+        largest_difference: Between torch's probabilities and ONNX's on random vectors.
+    """
+
+    run_id: str
+    file: Path
+    card: Path
+    findings: tuple[str, ...]
+    largest_difference: float
+
+
+def export_model(
+    store: FeatureStore, run_name: str, out: Path | None = None
+) -> ExportedModel:
+    """Write a run's model as ONNX: normalising, adaptor and calibration in one graph.
+
+    The file holds no image, no id and no embedding of an image. Its metadata name
+    findings, thresholds, run and the encoder whose embeddings it takes.
+
+    Args:
+        store: With the run.
+        run_name: Run id, the beginning of one, a name, or ``latest``.
+        out: The file; None: ``RUN.onnx`` in the current folder.
+
+    Raises:
+        ConfigurationError: The run is unknown, or onnx is not installed.
+        StoreWriteError: The disk refused.
+        TrainingError: The run's folder is damaged, or its method cannot be exported.
+    """
+    from ...learn.runs.reopened import load_run_model
+
+    run = find_run(store, run_name)
+    saved = load_run_model(store, run)
+    content, difference = _as_onnx(saved, run)
+    file = Path(f"{run.run_id}.onnx") if out is None else out
+    card = file.with_suffix(".md")
+    write_atomically(file, content)
+    write_atomically(card, card_text(_figures(store, run, saved)).encode())
+    return ExportedModel(run.run_id, file, card, saved.findings, difference)
+
+
+def _as_onnx(saved: "SavedModel", run: Run) -> tuple[bytes, float]:
+    """The model as ONNX, checked against torch by onnxruntime."""
+    try:
+        import onnx
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigurationError(
+            f"exporting needs a package: {error}", _HINT
+        ) from error
+    import numpy as np
+    import torch
+
+    class Probability(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = saved.model
+
+        def forward(self, embedding: "Tensor") -> "Tensor":
+            return self.model.scores(embedding)[2].float()
+
+    example = torch.randn(3, saved.dim, generator=torch.Generator().manual_seed(0))
+    graph: Any = io.BytesIO()  # torch writes into it; its types know of paths only
+    saved.model.eval()
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # torch's, about its own exporter
+            torch.onnx.export(
+                Probability().eval(),
+                (example,),
+                graph,
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=["embedding"],
+                output_names=["probability"],
+                dynamic_axes={"embedding": {0: "n"}, "probability": {0: "n"}},
+            )
+            wanted = Probability()(example).numpy()
+    # torch's exporter meets what it does not know with errors of almost any kind.
+    except Exception as error:
+        raise TrainingError(
+            f"a model of method {saved.method} cannot be exported: {error}",
+            "Report it with the run's configuration.",
+        ) from error
+    model = onnx.load_from_string(graph.getvalue())
+    for name, value in _metadata(saved, run).items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
+    content: bytes = model.SerializeToString()
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {"embedding": example.numpy()})
+    known = ~np.isnan(wanted)
+    difference = float(np.abs(found - wanted)[known].max(initial=0.0))
+    if not difference <= _TOLERANCE:
+        raise TrainingError(
+            f"ONNX's probabilities differ by {difference:.2g} from torch's",
+            "Report it with the run's configuration.",
+        )
+    return content, difference
+
+
+def _metadata(saved: "SavedModel", run: Run) -> dict[str, str]:
+    return {
+        "run": run.run_id,
+        "method": saved.method,
+        "encoder": saved.fingerprint,
+        "findings": json.dumps(saved.findings),
+        "thresholds": json.dumps(saved.thresholds.tolist()),
+        "use": "for research only, not for diagnosis",
+    }
+
+
+def _figures(store: FeatureStore, run: Run, saved: "SavedModel") -> CardFigures:
+    """What the card says, from the catalog."""
+    rows = store.sql(
+        """SELECT finding, arg_max(value, task), arg_max(ci_low, task),
+            arg_max(ci_high, task)
+        FROM metrics WHERE run_id = ? AND metric = 'auroc' AND split = 'test'
+            AND finding IS NOT NULL GROUP BY finding ORDER BY finding""",
+        [run.run_id],
+    ).fetchall()
+    groups = store.sql(
+        """SELECT split, arg_max(value, task), arg_max(ci_low, task),
+            arg_max(ci_high, task)
+        FROM metrics WHERE run_id = ? AND metric = 'macro_auroc'
+            AND starts_with(split, 'test/') GROUP BY split ORDER BY split""",
+        [run.run_id],
+    ).fetchall()
+    encoder = store.sql(
+        "SELECT any_value(backbone) FROM encoders WHERE fingerprint = ?",
+        [run.fingerprint],
+    ).fetchall()
+    config = json.loads(run.config) if isinstance(run.config, str) else run.config
+    return CardFigures(
+        run_id=run.run_id,
+        method=saved.method,
+        scenario=run.scenario,
+        backbone=str(encoder[0][0]) if encoder else "unknown",
+        fingerprint=saved.fingerprint,
+        dim=saved.dim,
+        findings=saved.findings,
+        thresholds=tuple(saved.thresholds.tolist()),
+        auroc=tuple(rows),
+        groups=tuple(groups),
+        provenance=dict(config.get("provenance", {})),
+    )

@@ -1,0 +1,58 @@
+"""A model for elsewhere gives what `predict` gives, by onnxruntime, to 1e-5."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import result_in, run_in
+from image_samples import write_dataset, write_tiny_backbone
+
+from retune.pipeline.learn.runs.reopened import load_run_model
+from retune.pipeline.learn.runs.saved_model import predict
+from retune.store import FeatureStore, find_run
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    write_dataset(folder / "data", 60)
+    backbone = write_tiny_backbone(folder / "tiny")
+    for command in (
+        ("ingest", "data", "--layout", "table", "--dataset", "ward"),
+        ("embed", "--backbone", backbone),
+    ):
+        assert run_in(folder, *command, "--quiet").returncode == 0
+    return folder
+
+
+@pytest.mark.parametrize("method", ["analytic", "finetune"])
+def test_onnx_gives_the_same_probabilities(place: Path, method: str) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    command = ("train", "--scenario", "joint", "--method", method, "--no-bounds")
+    assert run_in(place, *command, "--quiet").returncode == 0
+    made = result_in(place, "export-model", "latest", "--onnx", "--out", "model.onnx")
+    assert made["largest_difference"] <= 1e-5
+    store = FeatureStore(place / "feature-store")
+    saved = load_run_model(store, find_run(store, "latest"))
+    rows = store.sql("SELECT embedding FROM image_features").fetchnumpy()
+    embedding = np.stack([np.asarray(row, "f4") for row in rows["embedding"]])
+    session = onnxruntime.InferenceSession(str(place / "model.onnx"))
+    (found,) = session.run(None, {"embedding": embedding})
+    wanted = predict(saved.model, embedding).probability
+    np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["findings"]) == list(saved.findings)
+    assert told["encoder"] == saved.fingerprint
+
+
+def test_the_card_says_data_figures_and_limits(place: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    command = ("train", "--scenario", "joint", "--method", "analytic", "--no-bounds")
+    assert run_in(place, *command, "--quiet").returncode == 0
+    assert run_in(place, "export-model", "latest", "--out", "a.onnx").returncode == 0
+    card = (place / "a.md").read_text()
+    for part in ("not for diagnosis", "ward", "| Edema |", "95 % interval", "limits"):
+        assert part in card
