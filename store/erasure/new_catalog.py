@@ -35,6 +35,7 @@ _TEXTS = {
     "run_names": ("name",),
     "run_tags": ("tag",),
     "failures": ("error",),
+    "image_notes": ("text",),
     "table_readings": ("reading",),
 }
 

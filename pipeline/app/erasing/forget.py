@@ -30,10 +30,17 @@ __all__ = [
     "verify_erased",
 ]
 
+
+def _remove_thumbnails(store_path: Path, image_ids: Sequence[str]) -> int:
+    from ..gallery.thumbnails import remove_thumbnails  # loads Pillow
+
+    return remove_thumbnails(store_path, image_ids)
+
+
 #: Whatever keeps something of images outside of catalog, shards and runs, such as
 #: thumbnails, removes it here: called with the store's folder and ids of images, gives
 #: how many files it removed. It may be called twice for the same images.
-IMAGE_HOOKS: Final[list[Callable[[Path, Sequence[str]], int]]] = []
+IMAGE_HOOKS: Final[list[Callable[[Path, Sequence[str]], int]]] = [_remove_thumbnails]
 
 
 @dataclass(frozen=True)

@@ -323,10 +323,40 @@ def test_whatever_else_keeps_images_is_told(
         return 0
 
     monkeypatch.setattr("retune.pipeline.app.erasing.forget.IMAGE_HOOKS", [remove])
-    assert IMAGE_HOOKS == []
+    assert len(IMAGE_HOOKS) == 1  # thumbnails
     images = _images_of(store, 2)
     _forget(store, 2)
     assert told == [(store.path, tuple(sorted(images)))]
+
+
+def test_small_pictures_notes_and_relabelled_cells_go_too(store: FeatureStore) -> None:
+    import sqlite3
+
+    from retune.store.relabelling import add_note, relabel
+
+    images = sorted(_images_of(store, 2))
+    stays = min(_images_of(store, 1))
+    cache = store.path / "cache"
+    cache.mkdir()
+    with sqlite3.connect(cache / "thumbnails.sqlite") as connection:
+        connection.execute(
+            "CREATE TABLE thumbnails (image_id TEXT PRIMARY KEY, signature TEXT, "
+            "jpeg BLOB)"
+        )
+        for name in (*images, stays):
+            connection.execute(
+                "INSERT INTO thumbnails VALUES (?, ?, ?)", [name, "1", b"x" * 900]
+            )
+    connection.close()
+    for name in (images[0], stays):
+        add_note(store, name, "seen", "Florence")
+        relabel(store, name, "Edema", "uncertain", "Florence")
+    _forget(store, 2)
+    assert images[0].encode() not in (cache / "thumbnails.sqlite").read_bytes()
+    assert stays.encode() in (cache / "thumbnails.sqlite").read_bytes()
+    for table in ("image_notes", "label_edits"):
+        rows = store.sql(f"SELECT image_id FROM {table}").fetchall()
+        assert rows == [(stays,)], table
 
 
 def test_the_labels_of_those_who_stay_are_no_new_version(store: FeatureStore) -> None:
