@@ -73,9 +73,10 @@ types: $(VENV)/.developing ## Types of the code
 	@for file in __init__.py py.typed; do ln -sfn ../../../retune/$$file build/types/retune/$$file; done
 	$(BIN)/mypy -p retune
 
-bench: $(VENV)/.developing ## Benchmarks: ratios against peers and limits
+ONLY ?=
+bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=read, scale, ...
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 IMAGES ?= 20000
 TABLES ?= 500

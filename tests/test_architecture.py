@@ -104,7 +104,7 @@ _FLOORS = (
     "store/catalog",
     "store/fingerprint", "store/vectors", "store/changes", "store/feature_store",
     "store/runs", "store/description_sets", "store/queries", "store",
-    "pipeline/progress", "pipeline/platform", "pipeline/findings",
+    "pipeline/progress", "pipeline/healed", "pipeline/platform", "pipeline/findings",
     "pipeline/datasets/tables", "pipeline/datasets/contract",
     "pipeline/datasets/arrangements", "pipeline/datasets/readers",
     "pipeline/datasets/layouts", "pipeline/datasets/missing_files",

@@ -11,6 +11,7 @@ from ..datasets.contract import TableOptions
 from ..datasets.ingest import read_dataset
 from ..datasets.layouts import known_layouts
 from ..datasets.pseudonyms import read_key
+from ..healed import tell_healed
 from ..progress import Progress, ProgressCallback, silent
 
 __all__ = ["IngestRequest", "IngestSummary", "SplitCount", "ingest"]
@@ -107,6 +108,7 @@ def ingest(
         progress(Progress("Note", 0, 0, warning))
     feature_store = FeatureStore.create(store)
     with feature_store.writer("ingest") as writer:
+        tell_healed(writer.reconciled, progress)
         change = writer.replace_dataset(
             plan.images,
             plan.findings,
@@ -119,6 +121,7 @@ def ingest(
             moved=request.moved,
             key_check=plan.key_check,
             population=known_layouts()[plan.layout].population,
+            follow_links=request.follow_links,
         )
     rows = feature_store.sql(
         """SELECT split, count(DISTINCT patient_id), count(*) FROM images

@@ -74,6 +74,7 @@ class StoreWriter:
         moved: bool = False,
         key_check: str | None = None,
         population: str | None = None,
+        follow_links: bool | None = None,
     ) -> DatasetChange:
         """Make a dataset's rows equal to its label table; features stay.
 
@@ -94,6 +95,8 @@ class StoreWriter:
             key_check: Tells which key made the ids; None if they are no pseudonyms.
             population: Whose patients these are: equal ids of two datasets of one
                 population are one patient. None: not known here.
+            follow_links: Whether files may lie behind links that lead out of `root`;
+                None: not known, and not asked when images are read.
 
         Raises:
             ConfigurationError: The name belongs to a dataset in another folder, or its
@@ -141,6 +144,11 @@ class StoreWriter:
                 connection.execute(
                     "INSERT INTO dataset_populations VALUES (?, ?)",
                     [dataset, population],
+                )
+            connection.execute("DELETE FROM dataset_links WHERE dataset = ?", [dataset])
+            if follow_links is not None:
+                connection.execute(
+                    "INSERT INTO dataset_links VALUES (?, ?)", [dataset, follow_links]
                 )
         return change
 

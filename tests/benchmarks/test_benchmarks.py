@@ -9,6 +9,7 @@ import learn_benchmark
 import predict_benchmark
 import pytest
 import results
+import scale_benchmark
 import sink_benchmark
 from learning_samples import problem
 from measuring import Row, print_rows
@@ -50,6 +51,20 @@ def test_reading_and_queries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _check([*read_rows(tmp_path, 2_000, 1), *query_rows(tmp_path, 1)], capsys)
+
+
+def test_scale(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each takes a process, and training has its own tests.
+    few = ("status", "planning, all is encoded", "commit of 100 vectors")
+    actions = {name: scale_benchmark._ACTIONS[name] for name in few}
+    monkeypatch.setattr(scale_benchmark, "_ACTIONS", actions)
+    rows = scale_benchmark.scale_rows(tmp_path, 400, 8)
+    _check(rows, capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_ingest(

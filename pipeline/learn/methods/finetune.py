@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retune.store.errors import TrainingError
+from retune.store.queries.bulk import release_pages
 
 from ..problem.config import TrainConfig
 from ..problem.contract import Problem, read_options
@@ -75,6 +76,7 @@ class Finetune:
         features, targets = self._problem.features, self._problem.targets
         rows, model = features.rows("validation"), self.model
         x = torch.from_numpy(features.embedding[rows]).to(self._problem.device)
+        release_pages(features.embedding)
         model.eval()
         with torch.inference_mode():
             parts = [model.logits(part.float()) for part in torch.split(x, _BLOCK)]
