@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types bench fuzz bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types docs bench fuzz bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,9 +74,12 @@ types: $(VENV)/.developing ## Types of the code
 	$(BIN)/mypy -p retune
 
 ONLY ?=
-bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=read, scale, ...
+bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=search for one kind
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+
+docs: types $(VENV)/.developing ## The documentation as a site, build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 
 IMAGES ?= 20000
 TABLES ?= 500

@@ -1,8 +1,5 @@
 """`retune-cli report`: the runs of a store as one page."""
 
-from dataclasses import replace
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +32,12 @@ def report_command(
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path(
         "report.html"
     ),
+    images: Annotated[
+        bool,
+        typer.Option(
+            "--images", help="Show a row of test images: they are patients' images."
+        ),
+    ] = False,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print the comparison, write no page.")
     ] = False,
@@ -42,32 +45,21 @@ def report_command(
 ) -> None:
     """Write the runs of a store as one HTML page: figures, intervals, where it loses.
 
-    Runs that differ in seed or split only are one row with their mean and spread; of
-    equal runs the newest counts. The page needs nothing beside it and no network.
+    Runs that differ in seed or split only are one row; of equal runs the newest counts.
+    Runs share a chart if they have the same findings, test images and encoder; the
+    others stand apart, with the reason. The page needs nothing beside it and no
+    network, and can be printed.
 
     Example: retune-cli report --store feature-store --out report.html
     """
-    from retune.pipeline.report.groups import group_runs, without_repeats
-    from retune.pipeline.report.page import build_page, sequence_table
-    from retune.pipeline.report.records import read_runs
-    from retune.store import FeatureStore
-    from retune.store.errors import ConfigurationError
+    from retune.pipeline.app.report import ReportRequest, report_markdown, write_report
 
-    found = read_runs(FeatureStore(store), runs or ())
-    for path in also or ():
-        found += read_runs(FeatureStore(path))
-    if as_backbone is not None:
-        found = [replace(run, backbone=as_backbone) for run in found]
+    request = ReportRequest(
+        (store, *(also or ())), tuple(runs or ()), as_backbone, images
+    )
     if markdown:
-        print_line(sequence_table(group_runs(without_repeats(found))))
+        print_line(report_markdown(request))
         return
-    now = f"{datetime.now():%Y-%m-%d %H:%M}"
-    page = build_page(found, version=version("retune-cli"), made_at=now)
-    try:
-        out.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"{out} cannot be written: {error.strerror}", "Choose another --out."
-        ) from error
-    remark(f"{len(found)} runs read", quiet=quiet)
+    n_runs = write_report(request, out)
+    remark(f"{n_runs} runs read", quiet=quiet)
     print_line(str(out))

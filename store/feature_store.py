@@ -26,6 +26,7 @@ from .changes.reconcile import (
 from .changes.verification import repair_store, verify_store
 from .changes.writer import StoreWriter
 from .commits import COMMITS_NAME, count_commit, set_commits
+from .erasure.journal import finish_erasure, is_interrupted
 from .errors import (
     QueryError,
     StoreBusyError,
@@ -38,6 +39,7 @@ from .errors import (
 from .sandbox import Allowed, refuse_files, writes_files
 from .vectors.reader import VectorReader
 from .vectors.shards import FORMAT_VERSION
+from .vectors.similarity import EncodeSentence, create_similarity
 from .vectors.views import create_feature_views
 
 __all__ = ["FeatureStore"]
@@ -52,6 +54,10 @@ class FeatureStore:
     Args:
         path: The store's folder.
 
+    Attributes:
+        encode_sentence: Gives the SQL function `similarity` the vector of a sentence;
+            None: it says that it has no backbone.
+
     Raises:
         StoreNotFoundError: There is no store at `path`.
         StoreVersionError: The store has a newer format than this code.
@@ -62,6 +68,7 @@ class FeatureStore:
         self.path = Path(path)
         _check_marker(self.path)
         self.catalog = Catalog(self.path / CATALOG_NAME)
+        self.encode_sentence: EncodeSentence | None = None
 
     @classmethod
     def create(cls, path: str | os.PathLike[str]) -> "FeatureStore":
@@ -233,7 +240,9 @@ class FeatureStore:
     def _define_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         try:
             shards = connection.execute("SELECT shard_id, path FROM shards").fetchall()
-            create_feature_views(connection, VectorReader(self.path, dict(shards)))
+            reader = VectorReader(self.path, dict(shards))
+            create_feature_views(connection, reader)
+            create_similarity(connection, reader, self.encode_sentence)
         except duckdb.Error as error:
             raise StoreCorruptError(
                 f"the catalog of {self.path} lacks what format {FORMAT_VERSION} "
@@ -258,6 +267,7 @@ class FeatureStore:
             StoreWriteError: The disk refused.
         """
         with writer_lock(self.path, command, on_busy):
+            finish_erasure(self.path, self.catalog)
             self.enter_pending_runs()
             with self.catalog.read() as connection:
                 refuse_missing_folders(self.path, connection)
@@ -280,7 +290,12 @@ class FeatureStore:
             every_checksum: Read every vector and every block of the catalog instead of
                 only comparing names.
         """
-        return verify_store(self.path, self.catalog, every_checksum=every_checksum)
+        report = verify_store(self.path, self.catalog, every_checksum=every_checksum)
+        if is_interrupted(self.path):
+            report.catalog.append(
+                "an erasure was interrupted; the next command that writes finishes it"
+            )
+        return report
 
     def repair(
         self, *, from_copies: bool = False, drop_missing: bool = False
@@ -301,6 +316,7 @@ class FeatureStore:
                 is whole.
         """
         with writer_lock(self.path, "repair"):
+            finish_erasure(self.path, self.catalog)
             report = repair_store(
                 self.path,
                 self.catalog,

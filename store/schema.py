@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 
 __all__ = [
+    "ADD_COLUMNS",
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
+    "LATER_COLUMNS",
     "TABLE_NAMES",
     "create_table",
     "label_matrix_sql",
@@ -21,7 +23,9 @@ _TABLES = {
     "images": """
         image_id VARCHAR, dataset VARCHAR, path VARCHAR, patient_id VARCHAR,
         study_id VARCHAR, view VARCHAR, sex VARCHAR, age FLOAT, split VARCHAR,
-        content_digest VARCHAR, size_bytes BIGINT, mtime_ns BIGINT""",
+        content_digest VARCHAR, size_bytes BIGINT, mtime_ns BIGINT,
+        acquired_at TIMESTAMP, series_id VARCHAR, device VARCHAR, site VARCHAR""",
+    "table_readings": "dataset VARCHAR, reading VARCHAR",
     "labels": "image_id VARCHAR, finding VARCHAR, state VARCHAR",
     "label_versions": """
         dataset VARCHAR, version INTEGER, digest VARCHAR, made_at TIMESTAMP,
@@ -78,9 +82,34 @@ _TABLES = {
         block_crc32 BIGINT[]""",
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
-        score FLOAT, probability FLOAT""",
+        score FLOAT, probability FLOAT, uncertainty FLOAT, distance FLOAT,
+        out_of_distribution BOOLEAN""",
+    "curves": """
+        curve_id VARCHAR, fingerprint VARCHAR, config VARCHAR, made_at TIMESTAMP,
+        method VARCHAR, n_patients BIGINT, n_images DOUBLE, seed INTEGER,
+        finding VARCHAR, metric VARCHAR, value DOUBLE, ci_low DOUBLE,
+        ci_high DOUBLE""",
+    "label_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        image_id VARCHAR, finding VARCHAR, label TINYINT, probability DOUBLE,
+        disagreement DOUBLE""",
+    "duplicate_audits": """
+        audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
+        first_image_id VARCHAR, second_image_id VARCHAR, cosine DOUBLE,
+        same_patient BOOLEAN, across_splits BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
+    "run_marks": "run_id VARCHAR, mark VARCHAR, erasure_id VARCHAR",
+    "erasures": """
+        erasure_id VARCHAR, "at" VARCHAR, requested_by VARCHAR, n_patients BIGINT,
+        previous VARCHAR, link VARCHAR, signature VARCHAR""",
+    "tombstones": "patient_digest VARCHAR, erased_at TIMESTAMP",
+    "superseded_contributions": "old_digest VARCHAR, new_digest VARCHAR",
+    "drift": """
+        drift_id VARCHAR, "at" TIMESTAMP, grouped_by VARCHAR, reference VARCHAR,
+        fingerprint VARCHAR, run_id VARCHAR, group_name VARCHAR, finding VARCHAR,
+        metric VARCHAR, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, p_value DOUBLE,
+        p_corrected DOUBLE, n_images BIGINT, n_patients BIGINT""",
 }
 
 TABLE_NAMES: Sequence[str] = tuple(_TABLES)
@@ -93,6 +122,21 @@ def create_table(name: str) -> str:
 
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
+
+#: Columns that came later: added to an older store's table when it is written to.
+LATER_COLUMNS = {
+    "predictions": (
+        ("uncertainty", "FLOAT"), ("distance", "FLOAT"),
+        ("out_of_distribution", "BOOLEAN"),
+    ),
+}  # fmt: skip
+#: Statements that add the columns of `images` that came later to an older catalog.
+ADD_COLUMNS: Sequence[str] = [
+    f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}"
+    for column in (
+        "acquired_at TIMESTAMP", "series_id VARCHAR", "device VARCHAR", "site VARCHAR",
+    )
+]  # fmt: skip
 
 #: Tables that came later: made in an older store when they are first written to.
 DESCRIPTION_TABLES = ("description_sets", "description_origins", "description_drafts")

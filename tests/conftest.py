@@ -1,10 +1,16 @@
 """Fixtures that every room's tests share."""
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 # A property is about what is true, not about how fast a busy machine shows it.
 settings.register_profile("retune", deadline=None)
@@ -28,6 +34,29 @@ def real_data() -> Path:
     return folder
 
 
+def _chromium_path() -> str | None:
+    """Chromium of the system, or what RETUNE_CHROMIUM names."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = (shutil.which(name) for name in names)
+    return os.environ.get("RETUNE_CHROMIUM") or next(filter(None, found), None)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> "Iterator[Browser]":
+    """A real browser; tests that need it are skipped where there is none."""
+    path = _chromium_path()
+    if path is None:
+        pytest.skip("no Chromium: install it, or name it in RETUNE_CHROMIUM")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
+        yield browser
+        browser.close()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests did not see a real radiograph."""
     if _real_data_folder() is None:
@@ -36,4 +65,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         ]
         terminalreporter.write_line(
             f"real X-rays absent: {len(marked)} tests did not run (RETUNE_REAL_DATA)"
+        )
+    if _chromium_path() is None:
+        marked = [
+            r for r in terminalreporter.getreports("skipped") if "browser" in r.keywords
+        ]
+        terminalreporter.write_line(
+            f"Chromium absent: {len(marked)} tests did not run (RETUNE_CHROMIUM)"
         )

@@ -76,3 +76,5 @@ def _show(error: RetuneError, *, debug: bool) -> None:
     sys.stderr.write(f"Error: {visible(in_options(error.message))}\n")
     if error.hint:
         sys.stderr.write(f"Hint: {visible(in_options(error.hint))}\n")
+    if error.code != RetuneError.code:
+        sys.stderr.write(f"More: retune-cli explain {error.code}\n")

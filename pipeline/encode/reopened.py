@@ -18,7 +18,7 @@ from .backbones.loading import load_backbone, source_of
 if TYPE_CHECKING:
     from .backbones.contract import Backbone
 
-__all__ = ["encoder_spec", "reopen_backbone"]
+__all__ = ["encoder_spec", "load_encoder", "reopen_backbone"]
 
 
 def encoder_spec(store: FeatureStore, fingerprint: str) -> EncoderSpec:
@@ -70,9 +70,23 @@ def reopen_backbone(
         FingerprintMismatchError: It is not the one that made the store's vectors.
         StoreCorruptError: The encoder's record cannot be read.
     """
+    spec = encoder_spec(store, fingerprint)
+    return load_encoder(spec, backbone=backbone, device=device)
+
+
+def load_encoder(
+    spec: EncoderSpec, *, backbone: str | None = None, device: str = "auto"
+) -> "Backbone":
+    """`reopen_backbone` of an encoder whose record was read before.
+
+    Raises:
+        BackboneError: The backbone cannot be loaded.
+        ConfigurationError: The backbone's name or the device is unknown.
+        FingerprintMismatchError: It is another one.
+    """
+    fingerprint = spec.fingerprint
     keep_freed_memory()
     let_threads_sleep()
-    spec = encoder_spec(store, fingerprint)
     source = source_of(
         backbone or spec.backbone,
         precision=spec.precision,

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ __all__ = [
     "MENTIONED",
     "RunGroup",
     "group_runs",
+    "group_settings",
     "mean_figure",
+    "setting_text",
     "where_it_loses",
     "without_repeats",
 ]
@@ -23,6 +25,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 #: Smaller losses are not worth a word.
 MENTIONED = 0.02
+#: Runs whose figures differ less gave the same.
+_ALIKE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,19 @@ class RunGroup:
         """The run whose details are shown."""
         return self.runs[-1]
 
+    @property
+    def same_images(self) -> bool:
+        """Whether all runs have the same test images, and differ in seed only."""
+        return len({run.test_images for run in self.runs}) == 1
+
     def summary(self, metric: str) -> Figure:
-        """A figure over all runs; see `mean_figure`."""
-        found = mean_figure([run.figure(metric) for run in self.runs])
+        """A figure over all runs; see `mean_figure`.
+
+        Runs that differ in seed only have the same test patients: their interval is
+        over these, because a spread over seeds says nothing of other patients.
+        """
+        figures = [run.figure(metric) for run in self.runs]
+        found = mean_figure(figures, same_images=self.same_images)
         return _within(found, 0 if "auroc" in metric else -1)
 
     def difference(self, metric: str, other: str) -> Figure:
@@ -91,23 +105,33 @@ def _within(figure: Figure, least: float) -> Figure:
     return Figure(figure.value, low, high)
 
 
-def mean_figure(figures: Sequence[Figure]) -> Figure:
+def mean_figure(figures: Sequence[Figure], *, same_images: bool = False) -> Figure:
     """Mean over runs with the 95 % interval of that mean.
 
     From two runs on, Student's interval from their spread (runs on splits of the same
     patients are not independent, so it is somewhat too narrow). One run keeps its own
-    interval, which is over test patients.
+    interval, which is over test patients; so do runs that do not differ, and the ends
+    of runs on the same test images are the means of their ends.
+
+    Args:
+        figures: Of the runs.
+        same_images: Whether all runs have the same test images.
 
     >>> mean_figure([Figure(0.5, 0.4, 0.6)])
     Figure(value=0.5, low=0.4, high=0.6)
     >>> found = mean_figure([Figure(0.5), Figure(0.6), Figure(0.7), Figure()])
     >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
     (0.6, 0.352, 0.848)
+    >>> mean_figure([Figure(0.5, 0.25, 0.75), Figure(0.5, 0.25, 0.75)])
+    Figure(value=0.5, low=0.25, high=0.75)
     """
     known = [one for one in figures if not np.isnan(one.value)]
     if len(known) < 2:
         return known[0] if known else Figure()
     values = np.array([one.value for one in known])
+    own = np.array([(one.low, one.high) for one in known]).mean(axis=0)
+    if np.ptp(values) < _ALIKE or (same_images and not np.isnan(own).any()):
+        return Figure(float(values.mean()), float(own[0]), float(own[1]))
     spread = values.std(ddof=1) / np.sqrt(len(values))
     half = float(stats.t.ppf(0.975, len(values) - 1) * spread)
     mean = float(values.mean())
@@ -133,15 +157,33 @@ def without_repeats(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
     return [run for run in runs if (run.store, run.run_id) in kept]
 
 
-def group_runs(runs: Iterable[ReportedRun]) -> list[RunGroup]:
+def group_runs(
+    runs: Iterable[ReportedRun], *, by_division: bool = False
+) -> list[RunGroup]:
     """Put runs together that differ only in seed and split, in order of appearance.
 
     Runs of different backbones, images, findings or options are never mixed; the same
     backbone with other weights is mixed only across stores.
+
+    Args:
+        runs: Oldest first.
+        by_division: Whether runs on the splits of `ingest` are kept apart from those
+            on other divisions, with which they share no test images, and from one
+            another if images, findings or labels changed between them.
     """
+    runs = list(runs)
+    encoders: dict[tuple[str, str], set[str]] = {}
+    for run in runs:
+        encoders.setdefault((run.store, run.backbone), set()).add(run.fingerprint)
     of_key: dict[str, list[ReportedRun]] = {}
     for run in runs:
-        of_key.setdefault(json.dumps(_settings(run), sort_keys=True), []).append(run)
+        several = len(encoders[run.store, run.backbone]) > 1
+        settings = {
+            **_settings(run),
+            "encoder": run.fingerprint if several else "",
+            "rests on": _rests_on(run) if by_division else "",
+        }
+        of_key.setdefault(json.dumps(settings, sort_keys=True), []).append(run)
     groups = [
         RunGroup(
             one[0].backbone,
@@ -154,6 +196,19 @@ def group_runs(runs: Iterable[ReportedRun]) -> list[RunGroup]:
         for one in of_key.values()
     ]
     return _told_apart(groups)
+
+
+def _rests_on(run: ReportedRun) -> list[object]:
+    provenance = run.record.provenance
+    if provenance.selection.split_seed is not None:
+        return ["divisions", dict(provenance.label_versions)]
+    findings = sorted(run.findings)
+    return [run.test_images, findings, dict(provenance.label_versions)]
+
+
+def group_settings(group: RunGroup) -> Mapping[str, object]:
+    """What all runs of a group have in common, flat, by name."""
+    return _settings(group.newest)
 
 
 def _settings(run: ReportedRun) -> dict[str, object]:
@@ -183,7 +238,7 @@ def _told_apart(groups: list[RunGroup]) -> list[RunGroup]:
         ]
         ours = _settings(group.newest)
         differing = [
-            f"{name}={_short(ours.get(name))}"
+            f"{name}={setting_text(ours.get(name))}"
             for name in ours
             if len({json.dumps(one.get(name), sort_keys=True) for one in alike}) > 1
         ]
@@ -201,7 +256,12 @@ def _told_apart(groups: list[RunGroup]) -> list[RunGroup]:
     return named
 
 
-def _short(value: object) -> str:
+def setting_text(value: object) -> str:
+    """A setting in few words.
+
+    >>> [setting_text(value) for value in (None, ("a", "b"), {}, {"x": 1}, 0.5)]
+    ['all', 'a+b', 'default', 'x=1', '0.5']
+    """
     if isinstance(value, list | tuple):
         return "+".join(map(str, value))
     if isinstance(value, dict):
@@ -223,9 +283,7 @@ def where_it_loses(group: RunGroup) -> list[str]:
     ):
         figure = group.summary(metric)
         if figure.value > MENTIONED:
-            ends = f" ({figure.low:.3f} to {figure.high:.3f})".replace("-", "−")
-            ends = "" if np.isnan(figure.low) else ends
-            found.append(f"{words} {figure.value:.3f}{ends}")
+            found.append(f"{words} {_signed(figure)}")
     for metric, other, words in (
         ("final_auroc", "zero_shot_auroc", "it ends below zero-shot"),
         (
@@ -237,10 +295,11 @@ def where_it_loses(group: RunGroup) -> list[str]:
     ):
         moved = group.difference(metric, other)
         if moved.value < 0:
-            ends = (
-                f"{group.summary(metric).value:.3f} to {group.summary(other).value:.3f}"
+            ours, theirs = group.summary(metric).value, group.summary(other).value
+            found.append(
+                f"{words}: {ours:.3f} against {theirs:.3f}, a difference of "
+                f"{_signed(moved)}"
             )
-            found.append(f"{words}, {ends}: {_signed(moved)}")
     losers = sorted(
         (moved.value, name, moved)
         for name, moved in group.differences("auroc", 0).items()
@@ -253,13 +312,17 @@ def where_it_loses(group: RunGroup) -> list[str]:
 
 
 def _signed(figure: Figure) -> str:
-    """A difference with its interval, if it has one.
+    """A difference with its interval, if it has one that shows.
 
     >>> _signed(Figure(-0.1)), _signed(Figure(-0.1, -0.3, 0.1))
     ('−0.100', '−0.100 (−0.300 to +0.100)')
+    >>> _signed(Figure(0.2, 0.2, 0.2001))
+    '+0.200'
     """
-    if np.isnan(figure.low):
-        text = f"{figure.value:+.3f}"
-    else:
-        text = f"{figure.value:+.3f} ({figure.low:+.3f} to {figure.high:+.3f})"
-    return text.replace("-", "−")
+    value, low, high = (
+        f"{end:+.3f}".replace("-", "−")
+        for end in (figure.value, figure.low, figure.high)
+    )
+    if np.isnan(figure.low) or value == low == high:
+        return value
+    return f"{value} ({low} to {high})"

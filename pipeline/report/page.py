@@ -1,7 +1,9 @@
 """Runs as one HTML page that needs nothing beside it."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import import_module, resources
 from typing import Any
 
@@ -10,14 +12,34 @@ import numpy as np
 from retune.store.errors import ConfigurationError
 
 from ..learn.stats.incremental import FORMULAS
-from .figures import draw_course, draw_findings, draw_overview
-from .groups import MENTIONED, RunGroup, group_runs, where_it_loses, without_repeats
+from . import page_tables
+from .charts.heat_map import heat_map
+from .charts.reliability import ReliabilityBin, reliability_diagram
+from .comparable import Comparison, Lone, compare_groups, differing_settings
+from .efficiency import ReportedCurve, draw_efficiency
+from .groups import (
+    MENTIONED,
+    RunGroup,
+    group_runs,
+    setting_text,
+    where_it_loses,
+    without_repeats,
+)
 from .matrix import markdown_table
-from .records import Figure, ReportedRun
+from .page_tables import format_figure
+from .records import ReportedRun
+from .text_table import escaped
 
-__all__ = ["build_page", "format_figure", "sequence_table"]
+__all__ = [
+    "ExampleImage",
+    "PageExtras",
+    "Reliability",
+    "build_page",
+    "format_figure",
+    "sequence_table",
+    "shown_runs",
+]
 
-_SCENARIOS = ("label", "data", "class", "joint", "merge", "zero-shot")
 _COLUMNS = {
     "final_auroc": "final AUROC",
     "final_auroc_positive": "of s+ alone",
@@ -27,9 +49,14 @@ _COLUMNS = {
     "sequence_gap": "sequence gap",
     "joint_gap": "gap to joint",
 }
+#: What the page shows beside the plot; the rest stands in a group's own table.
+_OVERVIEW = {
+    name: words for name, words in _COLUMNS.items() if name != "final_auroc_positive"
+}
+#: Differences of AUROCs, which have a sign.
+_SIGNED = frozenset(name for name in FORMULAS if "auroc" not in name)
 _DETAILS = {
-    "auroc": "AUROC (DeLong)",
-    "auroc_bootstrap": "AUROC (patients)",
+    "auroc": "AUROC",
     "auroc_positive": "AUROC of s+",
     "average_precision": "AP",
     "f1": "F1",
@@ -40,49 +67,75 @@ _DETAILS = {
 
 
 @dataclass(frozen=True)
-class _Section:
-    """A scenario with one backbone: its groups and their picture."""
+class Reliability:
+    """What a run's probabilities were worth on its test images.
 
-    scenario: str
-    backbone: str
-    groups: Sequence[RunGroup]
-    picture: str
-
-
-def format_figure(figure: Figure) -> str:
-    """A figure with its interval, or a dash.
-
-    >>> format_figure(Figure(0.5, 0.25, 0.75)), format_figure(Figure())
-    ('0.500 (0.250 to 0.750)', '–')
-    >>> format_figure(Figure(-0.0001, -0.0001, 0.0001))
-    '0.000 (0.000 to 0.000)'
+    Attributes:
+        bins: Finding -> its bins; empty for those with too few images.
+        note: Why there is none, or what to know of the labels; empty if nothing.
     """
-    if np.isnan(figure.value):
-        return "–"
-    value, low, high = (
-        f"{round(end, 3) + 0.0:.3f}".replace("-", "−")
-        for end in (figure.value, figure.low, figure.high)
-    )
-    return value if np.isnan(figure.low) else f"{value} ({low} to {high})"
+
+    bins: Mapping[str, Sequence[ReliabilityBin]]
+    note: str = ""
 
 
-def _sections(groups: Sequence[RunGroup]) -> list[_Section]:
-    keys = sorted(
-        {(group.scenario, group.backbone) for group in groups},
-        key=lambda key: (
-            _SCENARIOS.index(key[0]) if key[0] in _SCENARIOS else len(_SCENARIOS),
-            key,
-        ),
+@dataclass(frozen=True)
+class ExampleImage:
+    """A test image as it is shown in the page.
+
+    Attributes:
+        caption: What is known of it.
+        jpeg: The file's content.
+    """
+
+    caption: str
+    jpeg: bytes
+
+    @property
+    def address(self) -> str:
+        """As the source of an `<img>`."""
+        return "data:image/jpeg;base64," + base64.b64encode(self.jpeg).decode()
+
+
+@dataclass(frozen=True)
+class PageExtras:
+    """What is shown of runs and does not stand in the metrics; by store and run id.
+
+    Attributes:
+        reliability: Of single runs.
+        images: Of the test split of single runs.
+        curves: Of the stores, by the number of training patients.
+    """
+
+    reliability: Mapping[tuple[str, str], Reliability] = field(default_factory=dict)
+    images: Mapping[tuple[str, str], Sequence[ExampleImage]] = field(
+        default_factory=dict
     )
-    sections = []
-    for scenario, backbone in keys:
-        part = [
-            group
-            for group in groups
-            if (group.scenario, group.backbone) == (scenario, backbone)
-        ]
-        sections.append(_Section(scenario, backbone, part, draw_overview(part)))
-    return sections
+    curves: Sequence[ReportedCurve] = ()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A group with the letter that it has in the page."""
+
+    letter: str
+    group: RunGroup
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        known = self.group.method == "finetune" and self.group.preset != "default"
+        return self.group.preset if known else self.group.method
+
+
+@dataclass(frozen=True)
+class _Section:
+    """Comparable groups, or what is left."""
+
+    anchor: str
+    title: str
+    entries: tuple[_Entry, ...]
+    comparison: Comparison | None = None
 
 
 def sequence_table(groups: Sequence[RunGroup]) -> str:
@@ -100,110 +153,133 @@ def sequence_table(groups: Sequence[RunGroup]) -> str:
     return markdown_table(header, rows)
 
 
-def build_page(runs: Sequence[ReportedRun], *, version: str, made_at: str) -> str:
+def shown_runs(runs: Sequence[ReportedRun]) -> list[ReportedRun]:
+    """The runs whose details a page shows: the newest of each group."""
+    return [group.newest for group in _groups(without_repeats(runs))]
+
+
+def _groups(runs: Sequence[ReportedRun]) -> list[RunGroup]:
+    return group_runs(runs, by_division=True)
+
+
+def build_page(
+    runs: Sequence[ReportedRun],
+    *,
+    version: str,
+    made_at: str,
+    extras: PageExtras | None = None,
+) -> str:
     """The page.
 
     Args:
         runs: Oldest first.
         version: Of retune.
         made_at: Date and time, for the head of the page.
+        extras: What else to show of the runs of `shown_runs`.
 
     Raises:
-        ConfigurationError: The packages that draw it are not installed.
+        ConfigurationError: The package that fills it in is not installed.
     """
     try:
         jinja2 = import_module("jinja2")
-        import_module("matplotlib.figure")  # told of here, not in mid-page
     except ImportError as error:
         raise ConfigurationError(
             f"the page needs {error.name}, which is not installed",
             "python -m pip install 'retune-cli[report]', or use `markdown`.",
         ) from error
     kept = without_repeats(runs)
-    sections = _sections(group_runs(kept))
-    template = resources.files(__package__).joinpath("page.html.j2").read_text("utf-8")
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_shown,
     )
-    page: str = environment.from_string(template).render(
-        sections=sections,
+    script = _resource("page.js")
+    page: str = environment.from_string(_resource("page.html.j2")).render(
+        sections=_sections(*compare_groups(_groups(kept))),
         stores=sorted({run.store for run in kept}),
         n_runs=len(kept),
         n_repeated=len(runs) - len(kept),
-        columns=_COLUMNS,
+        columns=_OVERVIEW,
+        signed=_SIGNED,
         details=_DETAILS,
         formulas=FORMULAS,
         version=version,
         made_at=made_at,
+        style=_resource("page.css"),
+        script=script,
+        script_digest=_digest(script),
         figure=format_figure,
         losses=where_it_loses,
         mentioned=MENTIONED,
-        course=draw_course,
-        forest=draw_findings,
-        matrix=_matrix,
-        subgroups=_subgroups,
+        tables=page_tables,
+        differing=differing_settings,
+        heat_map=heat_map,
+        reliability_diagram=reliability_diagram,
+        draw_efficiency=draw_efficiency,
         settings=_settings,
+        setting_text=setting_text,
+        extras=extras or PageExtras(),
+        is_nan=np.isnan,
     )
     return page
 
 
-def _matrix(run: ReportedRun) -> list[dict[str, Any]]:
-    """Rows of the R matrix and the bounds, each cell with its text and its shade."""
-    rows = []
-    names = ["zero-shot", *run.task_names()]
-    for task, (name, values) in enumerate(zip(names, run.matrix(), strict=True)):
-        learned = run.introduced <= task if task else np.zeros(len(values), dtype=bool)
-        rows.append(_row(name, values, learned.tolist()))
-    nothing = [False] * len(run.findings)
-    return rows + [_row(name, row, nothing) for name, row in run.bounds().items()]
+def _shown(value: object) -> object:
+    """A text in which nothing is hidden: no commands, no turned direction."""
+    plain = isinstance(value, str) and not hasattr(value, "__html__")
+    return escaped(str(value)) if plain else value
 
 
-def _row(name: str, values: Any, learned: Sequence[bool]) -> dict[str, Any]:
-    known = values[~np.isnan(values)]
-    mean = float(known.mean()) if len(known) else float("nan")
-    cells = [
-        {"text": _plain(value), "shade": _shade(value), "learned": one}
-        for value, one in zip(values.tolist(), learned, strict=True)
-    ]
-    return {"name": name, "cells": cells, "mean": _plain(mean)}
+def _resource(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text("utf-8")
 
 
-def _plain(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.3f}"
+def _digest(script: str) -> str:
+    """As a content security policy names the one script that may run."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
-def _shade(value: float) -> str:
-    """Background: white at 0.5, blue above, orange below."""
-    if np.isnan(value):
-        return "transparent"
-    strength = min(1.0, abs(value - 0.5) / 0.5) * 0.55
-    rgb = "0,114,178" if value >= 0.5 else "213,94,0"
-    return f"rgba({rgb},{strength:.2f})"
+def _sections(
+    comparisons: Sequence[Comparison], alone: Sequence[Lone]
+) -> list[_Section]:
+    letters = iter(_letter(place) for place in range(10_000))
+    sections = []
+    for place, one in enumerate(comparisons, start=1):
+        entries = tuple(_Entry(next(letters), group) for group in one.groups)
+        sections.append(_Section(f"part-{place}", _title(one), entries, one))
+    if alone:
+        entries = tuple(_Entry(next(letters), one.group, one.reasons) for one in alone)
+        sections.append(_Section("apart", "Not comparable, because", entries))
+    return sections
 
 
-def _subgroups(run: ReportedRun) -> list[dict[str, Any]]:
-    """Mean AUROC of groups of test patients after the last task."""
-    return [
-        {
-            "name": split.removeprefix("test/"),
-            "images": run.figure("n_images", split=split).value,
-            "mean": format_figure(run.figure("macro_auroc", split=split)),
-            "defined": sum(
-                not np.isnan(run.figure("auroc", name, split=split).value)
-                for name in run.findings
-            ),
-        }
-        for split in run.groups()
-        if split.startswith("test/")
-    ]
+def _title(comparison: Comparison) -> str:
+    newest = comparison.groups[0].newest
+    n_findings, n_images = len(comparison.basis.findings), newest.n_test_images
+    images = "" if n_images is None else f" on {n_images:,} test images"
+    plural = "" if n_findings == 1 else "s"
+    return f"{n_findings} finding{plural}{images}, {newest.backbone}"
+
+
+def _letter(place: int) -> str:
+    """A number as letters, like the columns of a spreadsheet.
+
+    >>> [_letter(place) for place in (0, 25, 26, 27)]
+    ['A', 'Z', 'AA', 'AB']
+    """
+    letters = ""
+    place += 1
+    while place:
+        place, rest = divmod(place - 1, 26)
+        letters = chr(ord("A") + rest) + letters
+    return letters
 
 
 def _settings(run: ReportedRun) -> Mapping[str, object]:
     """What was run, flat, for the reader who wants to repeat it."""
     record = run.record
-    experiment = asdict(record.config)
+    experiment: dict[str, Any] = asdict(record.config)
     train = experiment.pop("train")
     return {**asdict(record.provenance.selection), **experiment, **train}

@@ -10,14 +10,16 @@ import pyarrow as pa
 
 from ..catalog import scalar, utc_now
 from ..errors import ConfigurationError
-from ..label_states import STATE_NAMES
-from ..schema import create_table, label_matrix_sql
+from ..label_states import STATE_NAMES, UNLABELLED
+from ..schema import ADD_COLUMNS, create_table, label_matrix_sql, quoted
 
 __all__ = [
     "DatasetChange",
     "FileState",
     "ItemFailure",
+    "add_image_columns",
     "check_key",
+    "enter_stand_ins",
     "insert_failures",
     "refuse_other_sentences",
     "replace_images",
@@ -103,13 +105,15 @@ def check_key(
 def replace_images(
     connection: duckdb.DuckDBPyConnection, dataset: str, images: pa.Table
 ) -> DatasetChange:
-    """Swap a dataset's image rows, carrying over what is known of each file."""
+    """Swap a dataset's image rows, carrying over what is known of each file.
+
+    Columns that `images` does not have yet become columns of text.
+    """
+    add_image_columns(connection, images.column_names)
     connection.register("incoming_images", images)
     connection.execute(
         """CREATE TEMP TABLE merged_images AS
-        SELECT new.image_id, new.dataset, new.path, new.patient_id, new.study_id,
-            new.view, new.sex, new.age, new.split,
-            old.content_digest, old.size_bytes, old.mtime_ns
+        SELECT new.*, old.content_digest, old.size_bytes, old.mtime_ns
         FROM incoming_images AS new
         LEFT JOIN images AS old ON old.image_id = new.image_id"""
     )
@@ -124,9 +128,21 @@ def replace_images(
         [dataset],
     )
     connection.execute("DELETE FROM images WHERE dataset = ?", [dataset])
-    connection.execute("INSERT INTO images SELECT * FROM merged_images")
+    connection.execute("INSERT INTO images BY NAME FROM merged_images")
     connection.execute("DROP TABLE merged_images")
     return DatasetChange(len(images), added, removed, 0)
+
+
+def add_image_columns(
+    connection: duckdb.DuckDBPyConnection, names: Sequence[str]
+) -> None:
+    """Make columns of `images` that are not there: later ones, and kept ones."""
+    for statement in ADD_COLUMNS:
+        connection.execute(statement)
+    for name in names:
+        connection.execute(
+            f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {quoted(name)} VARCHAR"
+        )
 
 
 def replace_labels(
@@ -136,20 +152,22 @@ def replace_labels(
     findings: Sequence[str],
     states: npt.NDArray[np.int8],
 ) -> None:
-    """Enter one row per image and finding, without a Python loop over rows."""
-    n_images, n_findings = states.shape
+    """Enter one row per labelled cell, without a Python loop over rows."""
+    n_findings = states.shape[1]
     codes = sorted(STATE_NAMES)
+    cells = states.reshape(-1)
+    labelled = np.flatnonzero(cells != UNLABELLED)
     labels = {
         "image_id": pa.DictionaryArray.from_arrays(
-            np.repeat(np.arange(n_images, dtype=np.int32), n_findings),
+            (labelled // max(n_findings, 1)).astype(np.int32),
             images["image_id"].combine_chunks(),
         ),
         "finding": pa.DictionaryArray.from_arrays(
-            np.tile(np.arange(n_findings, dtype=np.int32), n_images),
+            (labelled % max(n_findings, 1)).astype(np.int32),
             pa.array(list(findings), pa.string()),
         ),
         "state": pa.DictionaryArray.from_arrays(
-            np.searchsorted(codes, states.reshape(-1)).astype(np.int32),
+            np.searchsorted(codes, cells[labelled]).astype(np.int32),
             pa.array([STATE_NAMES[code] for code in codes]),
         ),
     }
@@ -191,11 +209,62 @@ def update_files(
                 (SELECT content_digest FROM image_display)
             GROUP BY content_digest"""
         )
+    _move_vectors(connection)
     connection.execute(
         """UPDATE images SET content_digest = new.content_digest,
             size_bytes = new.size_bytes, mtime_ns = new.mtime_ns
         FROM incoming_files AS new WHERE images.image_id = new.image_id"""
     )
+
+
+def _move_vectors(connection: duckdb.DuckDBPyConnection) -> None:
+    """Vectors of images that had no file when they were imported follow the content.
+
+    Such an image has a stand-in for its content digest and no size. When its file is
+    read at last, the rows of its vectors get the digest of what the file holds.
+    """
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE moved AS
+        SELECT images.content_digest AS before, any_value(new.content_digest) AS after
+        FROM images JOIN incoming_files AS new USING (image_id)
+        WHERE images.content_digest IS NOT NULL AND images.size_bytes IS NULL
+            AND images.content_digest <> new.content_digest
+        GROUP BY ALL"""
+    )
+    if not scalar(connection, "SELECT count(*) FROM moved"):
+        return
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE moved_features AS
+        SELECT fingerprint, modality, after AS item_id, shard_id, "row"
+        FROM features JOIN moved ON item_id = before
+        WHERE modality = 'image'
+        QUALIFY row_number() OVER (PARTITION BY fingerprint, after) = 1"""
+    )
+    connection.execute(
+        """DELETE FROM features WHERE modality = 'image'
+        AND item_id IN (SELECT before FROM moved)"""
+    )
+    connection.execute(
+        """INSERT INTO features SELECT * FROM moved_features AS new
+        WHERE NOT EXISTS (FROM features AS old WHERE old.item_id = new.item_id
+            AND old.fingerprint = new.fingerprint AND old.modality = new.modality)"""
+    )
+
+
+def enter_stand_ins(connection: duckdb.DuckDBPyConnection, digests: pa.Table) -> None:
+    """Give images that nobody has read something to key their vectors by.
+
+    Args:
+        connection: Within a transaction.
+        digests: Columns `image_id` and `content_digest`.
+    """
+    connection.register("incoming_digests", digests)
+    connection.execute(
+        """UPDATE images SET content_digest = new.content_digest
+        FROM incoming_digests AS new
+        WHERE images.image_id = new.image_id AND images.content_digest IS NULL"""
+    )
+    connection.unregister("incoming_digests")
 
 
 def insert_failures(

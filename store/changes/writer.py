@@ -13,11 +13,14 @@ from ..errors import ConfigurationError, StoreBusyError, StoreError
 from ..fingerprint import EncoderSpec
 from ..schema import CREATE_TABLES, create_table
 from ..vectors.shards import ShardHeader, Vectors, publish_shard, verify_shard
+from .appending import with_earlier_rows
 from .entering import (
     DatasetChange,
     FileState,
     ItemFailure,
+    add_image_columns,
     check_key,
+    enter_stand_ins,
     insert_failures,
     refuse_other_sentences,
     replace_images,
@@ -74,6 +77,8 @@ class StoreWriter:
         moved: bool = False,
         key_check: str | None = None,
         population: str | None = None,
+        reading: str | None = None,
+        append: bool = False,
         follow_links: bool | None = None,
     ) -> DatasetChange:
         """Make a dataset's rows equal to its label table; features stay.
@@ -83,9 +88,10 @@ class StoreWriter:
 
         Args:
             images: Columns of the catalog's `images` but for the three that say what
-                the file's content is; N rows.
+                the file's content is; N rows. Columns that `images` does not have are
+                added to it as text.
             findings: K canonical names.
-            states: Label states, shape (N, K), int8.
+            states: Label states, shape (N, K), int8; an `UNLABELLED` cell has no row.
             dataset: Name of the dataset.
             layout: The reader that made the table.
             root: Folder that the images' paths are relative to.
@@ -95,6 +101,9 @@ class StoreWriter:
             key_check: Tells which key made the ids; None if they are no pseudonyms.
             population: Whose patients these are: equal ids of two datasets of one
                 population are one patient. None: not known here.
+            reading: JSON of how the table was understood, so that the next ingest
+                understands it the same; None: nothing is to be remembered.
+            append: Keep the dataset's other rows: the table has only new ones.
             follow_links: Whether files may lie behind links that lead out of `root`;
                 None: not known, and not asked when images are read.
 
@@ -118,6 +127,11 @@ class StoreWriter:
             for statement in CREATE_TABLES:  # those that an older store lacks
                 connection.execute(statement)
             check_key(connection, dataset, key_check, is_known=bool(known))
+            add_image_columns(connection, images.column_names)
+            if append:
+                images, findings, states = with_earlier_rows(
+                    connection, dataset, images, findings, states
+                )
             digest = labels_digest(images["image_id"], findings, states)
             version, is_new = open_version(connection, dataset, digest, len(images))
             change = replace_images(connection, dataset, images)
@@ -137,6 +151,13 @@ class StoreWriter:
                     list(warnings),
                 ],
             )  # fmt: skip
+            connection.execute(
+                "DELETE FROM table_readings WHERE dataset = ?", [dataset]
+            )
+            if reading is not None:
+                connection.execute(
+                    "INSERT INTO table_readings VALUES (?, ?)", [dataset, reading]
+                )
             connection.execute(
                 "DELETE FROM dataset_populations WHERE dataset = ?", [dataset]
             )
@@ -202,6 +223,16 @@ class StoreWriter:
                 "INSERT INTO encoder_sources VALUES (?, ?)",
                 [source_digest, spec.fingerprint],
             )
+
+    def identify_images(self, digests: pa.Table) -> None:
+        """Enter stand-ins for the content digests of images that have no file.
+
+        Args:
+            digests: Columns `image_id` and `content_digest`; what an image has already
+                stays.
+        """
+        with self._catalog.write() as connection:
+            enter_stand_ins(connection, digests)
 
     def add_trained_on(self, fingerprint: str, names: pa.Table) -> None:
         """Enter whom an encoder's backbone was trained on, instead of what was known.

@@ -18,7 +18,14 @@ from ..feature_store import FeatureStore
 from ..vectors.reader import ShardPlace, VectorReader
 from ..vectors.shards import KEY_DTYPE, Vectors
 
-__all__ = ["gather", "read_vectors", "release_pages", "room_in_file"]
+__all__ = [
+    "gather",
+    "read_places",
+    "read_vectors",
+    "release_pages",
+    "room_in_file",
+    "rows_of_partly_used",
+]
 
 
 def gather(
@@ -95,17 +102,8 @@ def read_vectors(
         StoreCorruptError: A shard is missing or damaged.
     """
     with store.catalog.read() as connection:
-        known = has_table(connection, "shard_checksums")
-        shards = connection.execute(
-            f"""SELECT shard_id, path, n_rows, dim, dtype, offset_bytes,
-                key_offset_bytes, key_crc32
-                {", block_rows, block_crc32" if known else ""}
-            FROM shards {"LEFT JOIN shard_checksums USING (shard_id)" if known else ""}
-            WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
-            [fingerprint, modality],
-        ).fetchall()
-        places = {shard_id: ShardPlace(*place) for shard_id, *place in shards}
-        used_rows = _rows_of_partly_used(connection, fingerprint, modality, places)
+        places = read_places(connection, fingerprint, modality)
+        used_rows = rows_of_partly_used(connection, fingerprint, modality, places)
     if not places:
         return np.empty(0, dtype=KEY_DTYPE), np.empty((0, 0), dtype=np.float16)
     keys, vectors = VectorReader(store.path, {}).whole(list(places.values()))
@@ -123,7 +121,23 @@ def read_vectors(
     return keys, vectors
 
 
-def _rows_of_partly_used(
+def read_places(
+    connection: duckdb.DuckDBPyConnection, fingerprint: str, modality: str
+) -> dict[str, ShardPlace]:
+    """Shard id -> where its blocks lie, of all shards of one encoder and modality."""
+    known = has_table(connection, "shard_checksums")
+    shards = connection.execute(
+        f"""SELECT shard_id, path, n_rows, dim, dtype, offset_bytes,
+            key_offset_bytes, key_crc32
+            {", block_rows, block_crc32" if known else ""}
+        FROM shards {"LEFT JOIN shard_checksums USING (shard_id)" if known else ""}
+        WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
+        [fingerprint, modality],
+    ).fetchall()
+    return {shard_id: ShardPlace(*place) for shard_id, *place in shards}
+
+
+def rows_of_partly_used(
     connection: duckdb.DuckDBPyConnection,
     fingerprint: str,
     modality: str,

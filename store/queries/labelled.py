@@ -20,6 +20,7 @@ __all__ = [
     "DescriptionVectors",
     "EncoderRow",
     "LabelledImages",
+    "check_datasets",
     "checked_condition",
     "choose_encoder",
     "count_images",
@@ -30,15 +31,20 @@ __all__ = [
 _CODES = {name: code for code, name in STATE_NAMES.items()}
 #: Label cells that are looked at together.
 _CELLS = 131_072
-#: What DuckDB may hold where vectors stay in a file.
-_STREAMING_BYTES = 256 << 20
+#: What DuckDB may hold where vectors stay in a file: at least, and for each image.
+#: With less than this it gives up instead of going on in files.
+_STREAMING_BYTES, _IMAGE_BYTES = 256 << 20, 256
 _IMAGE_COLUMNS = """image_id, dataset, path, patient_id, study_id, view, sex, age,
     split, content_digest"""
 
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts."""
+    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts.
+
+    `image_only` encoders have no text tower, or vectors of theirs were imported without
+    any of texts.
+    """
 
     fingerprint: str
     backbone: str
@@ -46,6 +52,7 @@ class EncoderRow:
     dim: int
     n_images: int
     n_descriptions: int
+    image_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,13 +101,19 @@ def choose_encoder(
     Raises:
         ConfigurationError: None fits, or more than one does.
     """
-    rows = store.sql(
-        """SELECT fingerprint, backbone, precision, dim,
-            count(item_id) FILTER (modality = 'image'),
-            count(item_id) FILTER (modality = 'text')
-        FROM encoders LEFT JOIN features USING (fingerprint)
-        GROUP BY ALL ORDER BY any_value(added_at)"""
-    ).fetchall()
+    with store.catalog.read() as connection:
+        rows = connection.execute(
+            """SELECT fingerprint, backbone, precision, dim,
+                coalesce(n_images, 0), coalesce(n_texts, 0),
+                coalesce(n_texts, 0) = 0 AND coalesce(
+                    json_extract_string(spec, '$.tokenizer.kind')
+                        IN ('none', 'external'), false)
+            FROM encoders LEFT JOIN (
+                SELECT fingerprint, count(*) FILTER (modality = 'image') AS n_images,
+                    count(*) FILTER (modality = 'text') AS n_texts
+                FROM features GROUP BY fingerprint) USING (fingerprint)
+            ORDER BY added_at"""
+        ).fetchall()
     encoders = [EncoderRow(*row) for row in rows]
     fitting = [
         row
@@ -158,14 +171,14 @@ def read_labelled_images(
         QueryError: `where` is not a valid condition.
         StoreCorruptError: A shard is missing or damaged.
     """
-    memory_bytes = _STREAMING_BYTES if in_file else None
+    memory_bytes = _streaming_bytes(store) if in_file else None
     with store.catalog.read(memory_bytes=memory_bytes) as connection:
-        _check_datasets(connection, datasets)
+        check_datasets(connection, datasets)
         listed = ""
         if image_ids is not None:
             connection.register("listed", pa.table({"image_id": image_ids}))
             listed = "AND image_id IN (SELECT image_id FROM listed)"
-        table = connection.sql(
+        answer = connection.sql(
             f"""SELECT {_IMAGE_COLUMNS}, shard_id, "row"
             FROM (SELECT * FROM images WHERE {checked_condition(connection, where)})
             JOIN features ON item_id = content_digest
@@ -173,7 +186,9 @@ def read_labelled_images(
             AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))
             {listed} ORDER BY image_id""",
             params=[fingerprint, datasets, datasets],
-        ).to_arrow_table()
+        )
+        # In parts: as a whole it would be in DuckDB's memory, and in ours.
+        table = answer.to_arrow_reader(_CELLS).read_all()
         if not len(table):
             raise ConfigurationError(
                 f"no image of the store {store.path} fits: it must be encoded with "
@@ -193,6 +208,12 @@ def read_labelled_images(
     return LabelledImages(images, findings, states, embedding)
 
 
+def _streaming_bytes(store: FeatureStore) -> int:
+    with store.catalog.read() as connection:
+        n_images = scalar(connection, "SELECT count(*) FROM images")
+    return max(_STREAMING_BYTES, _IMAGE_BYTES * n_images)
+
+
 def count_images(
     store: FeatureStore,
     *,
@@ -206,7 +227,7 @@ def count_images(
         QueryError: `where` is not a valid condition.
     """
     with store.catalog.read() as connection:
-        _check_datasets(connection, datasets)
+        check_datasets(connection, datasets)
         chosen = scalar(
             connection,
             f"""SELECT count(*) FROM images WHERE {checked_condition(connection, where)}
@@ -216,9 +237,14 @@ def count_images(
         return chosen, scalar(connection, "SELECT count(*) FROM images")
 
 
-def _check_datasets(
+def check_datasets(
     connection: duckdb.DuckDBPyConnection, datasets: Sequence[str] | None
 ) -> None:
+    """Refuse names of datasets that the store does not have.
+
+    Raises:
+        ConfigurationError: It lacks one; the message names those that it has.
+    """
     known = [
         name
         for (name,) in connection.execute("SELECT dataset FROM datasets").fetchall()

@@ -52,6 +52,10 @@ class BlockSums:
         """Whether all blocks were checked before."""
         return bool(self._done.all())
 
+    def is_checked(self, block: int) -> bool:
+        """Whether a block was checked before."""
+        return bool(self._done[block])
+
     def rows(self, block: int) -> slice:
         """The rows of a block."""
         first = block * self.block_rows

@@ -32,6 +32,9 @@ from .shards import (
 __all__ = [
     "ShardPlace",
     "VectorReader",
+    "block_sums",
+    "opened_shard",
+    "read_exactly",
     "register_vector_function",
     "vector_function_name",
 ]
@@ -149,7 +152,7 @@ class VectorReader:
 
     def _check(self, header: ShardHeader, read: ShardRead) -> None:
         """Compare the blocks that are about to be read for the first time."""
-        sums = _sums_of(header, header.path)
+        sums = block_sums(header, header.path)
         missing = sums.missing(read.rows)
         if len(missing):
             vectors = self.mapped(header.shard_id)
@@ -212,20 +215,25 @@ def _read_keys(block: npt.NDArray[np.bytes_], path: Path, place: ShardPlace) -> 
 
 def _read_vectors(block: Vectors, path: Path, place: ShardPlace) -> None:
     """Read a shard's vectors straight into place, each block checked in the cache."""
-    sums = _sums_of(place, path)
+    sums = block_sums(place, path)
     if sums.is_complete():
         _read_into(block, path, place.offset_bytes)
         return
     content = block.data.cast("B")
     block_bytes = sums.block_rows * block.itemsize * block.shape[1]
-    with _opened(path) as descriptor:
+    with opened_shard(path) as descriptor:
         for number, start in enumerate(range(0, len(content), block_bytes)):
             part = content[start : start + block_bytes]
-            _fill(part, descriptor, place.offset_bytes + start)
+            read_exactly(part, descriptor, place.offset_bytes + start)
             sums.check(number, part)
 
 
-def _sums_of(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
+def block_sums(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
+    """The checksums of a shard's blocks: the catalog's, else those in the shard.
+
+    Raises:
+        StoreCorruptError: The shard is missing or damaged.
+    """
     if place.block_rows is None or place.block_crc32 is None:
         place = read_header(path)
     assert place.block_rows is not None
@@ -235,11 +243,16 @@ def _sums_of(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
 
 def _read_into(target: npt.NDArray[Any], path: Path, offset: int) -> None:
     """Fill an array from a place in a shard's file."""
-    with _opened(path) as descriptor:
-        _fill(target.data.cast("B"), descriptor, offset)
+    with opened_shard(path) as descriptor:
+        read_exactly(target.data.cast("B"), descriptor, offset)
 
 
-def _fill(left: memoryview, descriptor: int, offset: int) -> None:
+def read_exactly(left: memoryview, descriptor: int, offset: int) -> None:
+    """Fill a buffer from a place in an open file.
+
+    Raises:
+        EOFError: The file ends before.
+    """
     while left:
         n_read = os.preadv(descriptor, [left], offset)
         if not n_read:
@@ -248,8 +261,12 @@ def _fill(left: memoryview, descriptor: int, offset: int) -> None:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    """The file of a shard; whatever is wrong with it becomes a `StoreCorruptError`."""
+def opened_shard(path: Path) -> Iterator[int]:
+    """The descriptor of a shard's file.
+
+    Raises:
+        StoreCorruptError: Whatever is wrong with the file, also within the block.
+    """
     try:
         with path.open("rb", buffering=0) as file:
             yield file.fileno()

@@ -17,13 +17,14 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
 from ingest_benchmark import ingest_rows
-from learn_benchmark import learn_rows
+from learn_benchmark import curve_rows, learn_rows
 from measuring import Row, print_rows
 from peer_benchmark import peer_rows
 from predict_benchmark import predict_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
 from scale_benchmark import scale_rows
+from search_benchmark import search_rows
 from sink_benchmark import overlap_rows, publish_rows
 
 
@@ -34,8 +35,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=1_000_000, help="of --only scale")
     kinds = [
-        "ingest", "read", "query", "encode", "sink", "peer", "predict", "learn",
-        "scale",
+        "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
+        "learn", "curve", "scale",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -47,6 +48,8 @@ def main() -> None:
         if arguments.only in (None, "read", "query"):
             rows += read_rows(root, arguments.rows, arguments.repeats)
             rows += query_rows(root, arguments.repeats)
+        if arguments.only in (None, "search"):
+            rows += search_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode", "sink"):
@@ -61,6 +64,8 @@ def main() -> None:
             rows += avalanche_rows()
         if arguments.only in (None, "scale"):
             rows += scale_rows(root, arguments.images)
+        if arguments.only in (None, "curve"):
+            rows += curve_rows()
     print_rows(rows)
     missed = [row.name for row in rows if row.goal is not None and row.ratio < row.goal]
     if missed:

@@ -10,6 +10,7 @@ import predict_benchmark
 import pytest
 import results
 import scale_benchmark
+import search_benchmark
 import sink_benchmark
 from learning_samples import problem
 from measuring import Row, print_rows
@@ -67,6 +68,17 @@ def test_scale(
     assert not list(tmp_path.iterdir())
 
 
+def test_search(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(search_benchmark, "SMALL", 1_000)
+    monkeypatch.setattr(search_benchmark, "LARGE", 2_000)
+    monkeypatch.setenv("RETUNE_QUALITY_STORE", str(tmp_path / "none"))
+    _check(search_benchmark.search_rows(tmp_path, 1), capsys)
+
+
 def test_ingest(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -111,6 +123,13 @@ def test_learning(
 ) -> None:
     monkeypatch.setattr(learn_benchmark, "keep_freed_memory", lambda: None)
     _check(learn_benchmark.learn_rows(tmp_path, 1), capsys)
+
+
+def test_curves(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(learn_benchmark, "N_IMAGES", 3_000)
+    _check(learn_benchmark.curve_rows(), capsys)
 
 
 @pytest.mark.skipif(

@@ -7,6 +7,8 @@ import duckdb
 
 from retune.store import FeatureStore
 
+from ..searching.query_encoder import sentence_function
+
 __all__ = ["query"]
 
 
@@ -21,10 +23,14 @@ def query(
 ) -> duckdb.DuckDBPyRelation:
     """Run SQL and give the answer; see `FeatureStore.sql`.
 
+    ``similarity('text')`` loads the backbone when it is used.
+
     Raises:
         QueryError: The SQL is wrong, or writes and `write` is False.
         StoreBusyError: Another process holds the catalog.
     """
+    if store.encode_sentence is None:
+        store.encode_sentence = sentence_function()
     return store.sql(
         text, parameters, write=write, allow_read=allow_read, allow_write=allow_write
     )

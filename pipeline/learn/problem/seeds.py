@@ -10,6 +10,8 @@ that they were not independent of each other. Now each purpose has a stream of i
 | ``parts`` | the division of patients among tasks |
 | ``replay`` | the stored embeddings that are kept and used again |
 | ``fisher`` | the rows from which ``ewc`` estimates |
+| ``shots`` | the patients of a data-efficiency curve |
+| ``folds`` | the folds by which logistic regression chooses its strength there |
 
 Two draw from the seed itself, as always: the bootstrap of intervals, and the random
 features of ``analytic``, which states that were written before must find again.
@@ -22,7 +24,7 @@ import numpy as np
 
 __all__ = ["Stream", "generator", "stream_seed"]
 
-Stream = Literal["weights", "batches", "parts", "replay", "fisher"]
+Stream = Literal["weights", "batches", "parts", "replay", "fisher", "shots", "folds"]
 
 
 def _sequence(seed: int, stream: Stream) -> np.random.SeedSequence:

@@ -7,20 +7,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_samples import CHEXPERT, HOSTILE, sample_extras, sample_run, varied_runs
 from scipy import stats
 
 from retune.pipeline.learn.problem.config import TrainConfig
 from retune.pipeline.learn.runs.record import ExperimentConfig, RunRecord
 from retune.pipeline.learn.runs.selection import Provenance, Selection
-from retune.pipeline.report.figures import draw_course, draw_findings, draw_overview
+from retune.pipeline.report.charts.axis import Axis
+from retune.pipeline.report.comparable import compare_groups, differing_settings
+from retune.pipeline.report.figures import plot_findings
 from retune.pipeline.report.groups import (
     group_runs,
     mean_figure,
     where_it_loses,
     without_repeats,
 )
-from retune.pipeline.report.page import build_page, sequence_table
+from retune.pipeline.report.page import build_page, format_figure, sequence_table
+from retune.pipeline.report.page_tables import course, finding_plot, overview_plot
 from retune.pipeline.report.records import Figure, ReportedRun
+from retune.pipeline.report.text_table import escaped
 from retune.store.errors import ConfigurationError
 
 FINDINGS = ("Edema", "Mass & more", "Hernia")
@@ -117,7 +122,10 @@ def test_a_page_needs_nothing_beside_it() -> None:
     links = re.findall(r'(?:src|href)="([^"#][^"]*)"', page)
     assert links == []
     assert "url(http" not in page
-    assert page.count("<svg") == 5  # one overview, a course and findings per group
+    assert page.count('<svg class="head"') == 5  # overview, findings and groups twice
+    assert page.count('<svg class="forest"') == 2 + 2 * 3 + 2
+    assert page.count('<div class="curve"') == 2 + 2 * 2  # of each run and its findings
+    assert page.count("<script>") == 1  # ours, and the policy allows no other
 
 
 def test_equal_runs_give_equal_pages() -> None:
@@ -129,7 +137,8 @@ def test_names_cannot_break_the_page() -> None:
     runs = [record(1, where="age < 3 AND '<script>' <> ''")]
     page = page_of(runs)
     read(page)
-    assert "<script>" not in page
+    assert page.count("<script>") == 1
+    assert "&lt;script&gt;" in page
 
 
 def test_runs_that_differ_in_seed_are_one_row() -> None:
@@ -179,8 +188,8 @@ def test_losses_are_named() -> None:
     cells[3, "test", "Edema", "auroc"] = Figure(0.3)
     (group,) = group_runs([ReportedRun(**{**vars(bad), "cells": cells})])
     lost = " ".join(where_it_loses(group))
-    assert "forgetting 0.090" in lost
-    assert "below zero-shot, 0.600 to 0.650: −0.050" in lost
+    assert "forgetting +0.090" in lost
+    assert "below zero-shot: 0.600 against 0.650, a difference of −0.050" in lost
     assert "logistic regression" in lost
     assert "Edema −0.300" in lost
     assert "Mass" not in lost
@@ -202,8 +211,9 @@ def test_losses_over_several_runs_have_intervals() -> None:
     half = stats.t.ppf(0.975, 2) * np.std([0.1, 0.1, 0.13], ddof=1) / np.sqrt(3)
     ends = f"−0.110 (−{0.11 + half:.3f} to −{0.11 - half:.3f})"
     forgotten, below, finding = where_it_loses(group)
-    assert forgotten == "forgetting 0.040 (−0.035 to 0.115)"
-    assert below == f"it ends below zero-shot, 0.590 to 0.700: {ends}"
+    assert forgotten == "forgetting +0.040 (−0.035 to +0.115)"
+    words = "it ends below zero-shot: 0.590 against 0.700, a difference of"
+    assert below == f"{words} {ends}"
     assert finding == f"findings that end below zero-shot: Edema {ends}"
 
 
@@ -216,15 +226,29 @@ def test_no_interval_of_an_auroc_leaves_its_range() -> None:
     assert (moved.low, moved.high) == (-1.0, 1.0)
 
 
-def test_figures_show_names_and_are_the_same_again() -> None:
+def test_figures_are_the_same_again() -> None:
     (group,) = group_runs([record(1), record(2, seed=1, shift=0.03)])
-    for draw, value in (
-        (draw_course, group), (draw_findings, group.newest), (draw_overview, [group]),
-    ):  # fmt: skip
-        picture = draw(value)  # type: ignore[operator]
-        assert picture.startswith("<svg")
-        assert picture == draw(value)  # type: ignore[operator]
-    assert "Hernia" in draw_findings(group.newest)
+    axis = Axis(0.5, 1.0)
+    for draw in (
+        lambda: course(group, axis),
+        lambda: finding_plot(group.newest),
+        lambda: overview_plot([group], axis),
+    ):
+        assert draw() == draw()
+    assert len(finding_plot(group.newest).rows) == 3
+    assert ">zero-shot<" in overview_plot([group], axis).head
+
+
+def test_a_notebook_has_a_figure_with_names_in_full() -> None:
+    run = record(1)
+    long = "a finding with a very long name that costs $5 and more"
+    named = ReportedRun(**{**vars(run), "findings": (*FINDINGS[:2], long)})
+    canvas = plot_findings(named)
+    (axes,) = canvas.axes
+    shown = " ".join(label.get_text() for label in axes.get_yticklabels())
+    assert "Edema" in shown
+    assert long.replace("$", r"\$") in " ".join(shown.split())
+    canvas.canvas.draw()  # no warning that the layout was not applied
 
 
 def test_runs_with_other_tasks_have_no_common_course() -> None:
@@ -232,13 +256,39 @@ def test_runs_with_other_tasks_have_no_common_course() -> None:
     whole, part = record(1), record(2, seed=1)
     cells = {key: one for key, one in part.cells.items() if key[0] < 3}
     fewer = ReportedRun(**{**vars(part), "n_tasks": 2, "cells": cells})
-    together = draw_course(group_runs([whole, record(3, seed=2)])[0])
-    apart = draw_course(group_runs([whole, fewer])[0])
-    assert ">mean<" in together
-    assert ">Edema<" in together
-    assert ">mean<" not in apart
-    assert ">Edema<" not in apart
+    axis = Axis(0.5, 1.0)
+    together = course(group_runs([whole, record(3, seed=2)])[0], axis)
+    apart = course(group_runs([whole, fewer])[0], axis)
+    assert ">mean 0.800<" in together
+    assert ">mean" not in apart
     assert ">each run<" in apart
+
+
+def test_seeds_on_the_same_images_have_the_interval_of_their_patients() -> None:
+    """A spread over seeds of zero would read as certainty: (0.701 to 0.701)."""
+    runs = [record(n, seed=n, where="one division") for n in (1, 2)]
+    runs = [
+        ReportedRun(
+            **{
+                **vars(run),
+                "record": RunRecord(
+                    run.record.config, Provenance(Selection(None, "one division"))
+                ),
+            }
+        )
+        for run in runs
+    ]
+    (group,) = group_runs(runs)
+    assert group.same_images
+    final = group.summary("final_auroc")
+    assert (final.low, final.high) == pytest.approx((0.75, 0.85))
+    assert "(0.750 to 0.850)" in read(page_of(runs))
+    assert mean_figure([Figure(0.7), Figure(0.7)]).low != 0.7
+
+
+def test_an_interval_that_does_not_show_is_left_out() -> None:
+    assert format_figure(Figure(0.7, 0.7001, 0.7002)) == "0.700"
+    assert format_figure(Figure(0.7, 0.69, 0.7002)) == "0.700 (0.690 to 0.700)"
 
 
 def test_a_table_for_a_readme() -> None:
@@ -265,3 +315,47 @@ def test_without_the_extra_it_says_what_to_install(
     with pytest.raises(ConfigurationError, match="needs jinja2") as raised:
         page_of([record(1)])
     assert "retune-cli[report]" in str(raised.value.hint)
+
+
+def test_only_comparable_runs_share_a_chart() -> None:
+    alike = [sample_run(0), sample_run(1, method="analytic"), sample_run(2, seed=1)]
+    others = [
+        sample_run(3, CHEXPERT[:4]),
+        sample_run(4, where="age < 3", n_test=57),
+        sample_run(5, backbone="other"),
+        sample_run(6, split_seed=3),
+    ]
+    groups = group_runs([*alike, *others], by_division=True)
+    comparisons, alone = compare_groups(groups)
+    assert [len(one.groups) for one in comparisons] == [2]
+    reasons = [" ".join(one.reasons) for one in alone]
+    assert reasons[0].startswith("other findings: without Atelectasis, Consolidation")
+    assert reasons[1] == "other test images (57, not 400): where age < 3"
+    assert reasons[2] == "other encoder: other finger-other"
+    assert reasons[3] == "other test images: split_seed 3"
+    text = read(page_of([*alike, *others]))
+    for reason in reasons:
+        assert reason in text
+
+
+def test_settings_that_differ_are_marked() -> None:
+    runs = [sample_run(n, method=m) for n, m in enumerate(("ewc", "lwf", "mask"))]
+    groups = group_runs([*runs, sample_run(3, epochs=3)])
+    assert differing_settings(groups) == [
+        ("epochs", [("50", False), ("50", False), ("50", False), ("3", True)])
+    ]
+    assert "<mark>3</mark>" in page_of([*runs, sample_run(3, epochs=3)])
+
+
+def test_twenty_runs_make_less_than_three_megabytes() -> None:
+    runs = varied_runs()
+    page = build_page(runs, version="1", made_at="now", extras=sample_extras(runs))
+    assert len(page.encode()) < 3_000_000
+    text = read(page)
+    assert "22 runs" in text
+    for name in HOSTILE:
+        assert " ".join(escaped(name).split()) in text
+
+
+def test_images_are_shown_only_if_there_are_some() -> None:
+    assert "<img" not in page_of(varied_runs())

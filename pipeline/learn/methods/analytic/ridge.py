@@ -27,7 +27,16 @@ import numpy.typing as npt
 
 from .sums import Floats, Sums
 
-__all__ = ["CORRELATIONS", "RATIOS", "Centred", "Solution", "centre", "solve"]
+__all__ = [
+    "CORRELATIONS",
+    "RATIOS",
+    "Centred",
+    "Posterior",
+    "Solution",
+    "centre",
+    "posterior",
+    "solve",
+]
 
 #: Candidates for h, with zero-shot itself as the first.
 RATIOS = np.r_[0.0, 10.0 ** np.arange(-3, 1.01, 0.25)]
@@ -141,15 +150,41 @@ def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution
     return found
 
 
-def _solve_one(
-    found: Solution,
-    k: int,
-    base: Centred,
-    moment: Floats,
-    spread: float,
-    prior: Floats,
-) -> None:
-    """Fill in finding k; `spread` is Σy² of the centred labels."""
+@dataclass(frozen=True)
+class Posterior:
+    """Of one finding, along the vectors of its `Centred`; H × R candidates.
+
+    Attributes:
+        chance: Probability of each pair (h, r), shape (H, R).
+        shares: α of each r, shape (R,).
+        fitted: What data add to the weights, shape (H, F).
+        kept: What α times w0 leaves of them, shape (H, F).
+        ratio: τ²/σ² of each h, shape (H, 1).
+        shrunk: By what data reduce the variance, shape (H, F).
+        squares: Of the residuals, with σ² integrated out, shape (H, R).
+        mean: Of the weights, shape (F,).
+    """
+
+    chance: Floats
+    shares: Floats
+    fitted: Floats
+    kept: Floats
+    ratio: Floats
+    shrunk: Floats
+    squares: Floats
+    mean: Floats
+
+
+def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Posterior:
+    """Weights of one finding, averaged over the grid.
+
+    Args:
+        base: A_k about its mean. Directions in which no image varies may be missing, as
+            long as w0 lies within those that are there.
+        moment: c_k, shape (F+1,).
+        spread: Σy² of the centred labels, above 0.
+        prior: w0, shape (F,).
+    """
     data = base.vectors.T @ (moment[:-1] - base.mean * moment[-1])
     towards = base.vectors.T @ prior
     along = float((base.values * towards**2).sum())
@@ -160,23 +195,34 @@ def _solve_one(
     ratio = RATIOS[:, None] * base.count / base.values.sum()
     shrunk = 1 / (1 + base.values * ratio)
     squares = _squares(base.values, data, towards, ratio, shrunk, spread, shares)
-    chance = _posterior(squares, shrunk, base.count)
-
+    chance = _posterior(squares, shrunk, base.count, has_prior=along > 0)
     # w = fitted + α·kept; its mean is over h and α.
     fitted, kept = data * ratio * shrunk, towards * shrunk
-    of_ratio, with_share = chance.sum(axis=1), chance @ shares
-    turned = of_ratio @ fitted + with_share @ kept
-    found.weights[k] = base.vectors @ turned
+    mean = chance.sum(axis=1) @ fitted + (chance @ shares) @ kept
+    return Posterior(chance, shares, fitted, kept, ratio, shrunk, squares, mean)
+
+
+def _solve_one(
+    found: Solution,
+    k: int,
+    base: Centred,
+    moment: Floats,
+    spread: float,
+    prior: Floats,
+) -> None:
+    """Fill in finding k; `spread` is Σy² of the centred labels."""
+    one = posterior(base, moment, spread, prior)
+    found.weights[k] = base.vectors @ one.mean
     mean_label = moment[-1] / base.count
     found.intercepts[k] = mean_label - found.weights[k] @ base.mean
     found.learned[k] = True
     found.mean[k] = base.mean
-    found.zero_shot[k] = of_ratio[0]
+    found.zero_shot[k] = one.chance[0].sum()
     # σ² is integrated out: its mean is that of an inverse gamma distribution.
-    noise = squares / max(base.count - 3, 1)
-    found.variance[k] = (chance * noise).sum(axis=1) @ (ratio * shrunk)
-    found.noise[k] = float((chance * noise).sum()) / base.count
-    rows = _directions(chance, shares, fitted, kept, turned)
+    noise = one.squares / max(base.count - 3, 1)
+    found.variance[k] = (one.chance * noise).sum(axis=1) @ (one.ratio * one.shrunk)
+    found.noise[k] = float((one.chance * noise).sum()) / base.count
+    rows = _directions(one.chance, one.shares, one.fitted, one.kept, one.mean)
     found.directions[k, : len(rows)] = rows
 
 
@@ -201,7 +247,9 @@ def _squares(
     return np.maximum(found, 1e-9 * spread)
 
 
-def _posterior(squares: Floats, shrunk: Floats, count: float) -> Floats:
+def _posterior(
+    squares: Floats, shrunk: Floats, count: float, *, has_prior: bool
+) -> Floats:
     """Probability of each candidate, shape (H, R); they sum to 1."""
     evidence: Floats = -0.5 * (count - 1) * np.log(squares)
     evidence += 0.5 * np.log(shrunk).sum(axis=1)[:, None]
@@ -211,6 +259,8 @@ def _posterior(squares: Floats, shrunk: Floats, count: float) -> Floats:
     of_ratio *= (1 - _ZERO_SHOT) / of_ratio.sum()
     evidence += np.log(np.r_[_ZERO_SHOT, of_ratio])[:, None]
     evidence[0, 0] = -np.inf  # no deviation from nothing: no scores at all
+    if not has_prior:  # without descriptions w0 is 0, and so is any share of it
+        evidence[0] = -np.inf
     chance = np.exp(evidence - evidence.max())
     return np.asarray(chance / chance.sum())
 

@@ -1,0 +1,123 @@
+"""`retune-cli search`: images that look like a sentence, a file or an image."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .terminal.options import (
+    BackboneOption,
+    DatasetsOption,
+    FingerprintOption,
+    JsonOption,
+    QuietOption,
+    StoreOption,
+    WhereOption,
+    split_names,
+)
+from .terminal.printing import print_csv, print_json, print_line, print_table, remark
+
+__all__ = ["search_command"]
+
+
+def search_command(
+    query: Annotated[
+        str, typer.Argument(help="A sentence, an image file, or an image id.")
+    ],
+    store: StoreOption = Path("feature-store"),
+    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Images to find.")] = 10,
+    without: Annotated[
+        str | None,
+        typer.Option(
+            "--not", metavar="TEXT", help="A sentence that they should not fit."
+        ),
+    ] = None,
+    per_patient: Annotated[
+        int | None,
+        typer.Option("--per-patient", min=1, help="Images of one patient at most."),
+    ] = None,
+    datasets: DatasetsOption = None,
+    where: WhereOption = None,
+    backbone: BackboneOption = None,
+    fingerprint: FingerprintOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Also write a contact sheet: .png or .jpg."),
+    ] = None,
+    json: JsonOption = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Find images that look like a sentence, a file (DICOM too) or an image.
+
+    Every encoded image that fits --where and --datasets is compared; nothing is
+    approximated. The similarity is the cosine with the query; with --not it is the
+    difference of two cosines, as in zero-shot scoring. An image of the store is not
+    found by itself.
+
+    Example: retune-cli search "enlarged heart" --not "pleural effusion" --per-patient 1
+
+    Example: retune-cli search xray.dcm --where "split = 'train'" -k 20 --out found.png
+    """
+    from retune.pipeline.platform.memory import keep_freed_memory
+    from retune.pipeline.platform.processor import let_threads_sleep
+
+    keep_freed_memory()  # before the imports below start threads
+    let_threads_sleep()
+
+    from retune.pipeline.app.searching.search import (
+        SearchHit,
+        SearchRequest,
+        search,
+    )
+    from retune.store import FeatureStore
+
+    if json and csv:
+        raise typer.BadParameter("give one of --json and --csv")
+    opened = FeatureStore(store)
+    found = search(
+        opened,
+        SearchRequest(
+            query,
+            k,
+            without=without,
+            per_patient=per_patient,
+            datasets=split_names(datasets),
+            where=where,
+            backbone=backbone,
+            fingerprint=fingerprint,
+        ),
+    )
+    if out is not None:
+        from retune.pipeline.app.searching.contact_sheet import write_contact_sheet
+
+        write_contact_sheet(opened, found.hits, out, _title(query, without))
+    if json:
+        print_json([asdict(hit) for hit in found.hits])
+    elif csv:
+        columns = list(SearchHit.__dataclass_fields__)
+        print_csv(columns, [tuple(asdict(hit).values()) for hit in found.hits])
+    else:
+        print_table(
+            ("rank", "image", "similarity", "patient", "split", "view", "positive"),
+            [
+                (hit.rank, hit.image_id, float(hit.similarity), hit.patient_id,
+                 hit.split, hit.view, ", ".join(hit.positive))
+                for hit in found.hits
+            ],
+        )  # fmt: skip
+    article = "an" if found.kind == "image" else "a"
+    remark(
+        f"{found.n_compared:,} vectors compared with {article} {found.kind}",
+        quiet=quiet,
+    )
+    if out is not None:
+        if json or csv:
+            remark(f"contact sheet: {out}", quiet=quiet)
+        else:
+            print_line(f"contact sheet: {out}")
+
+
+def _title(query: str, without: str | None) -> str:
+    return query if without is None else f"{query}  not  {without}"

@@ -1,0 +1,134 @@
+"""The report: runs of one or more stores become a page or a Markdown table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from retune.store import FeatureStore, find_run
+from retune.store.errors import ConfigurationError, RetuneError
+
+from ..report.charts.reliability import ReliabilityBin, reliability_bins
+from ..report.efficiency import read_curves
+from ..report.groups import group_runs, without_repeats
+from ..report.page import (
+    PageExtras,
+    Reliability,
+    build_page,
+    sequence_table,
+    shown_runs,
+)
+from ..report.records import ReportedRun, read_runs
+
+__all__ = ["ReportRequest", "report_markdown", "write_report"]
+
+#: Run id -> the store that it is in.
+_Origins = Mapping[str, FeatureStore]
+
+
+@dataclass(frozen=True)
+class ReportRequest:
+    """What to report.
+
+    Attributes:
+        stores: Where runs are; the first has the named ones.
+        runs: Run ids, their beginnings, names, or ``latest``; all runs if none.
+        as_backbone: Take the backbones of all runs for one of this name.
+        images: Show test images; they are patients' images.
+    """
+
+    stores: tuple[Path, ...]
+    runs: tuple[str, ...] = ()
+    as_backbone: str | None = None
+    images: bool = False
+
+
+def _read(request: ReportRequest) -> tuple[list[ReportedRun], _Origins]:
+    """The runs that a request means, oldest first within a store."""
+    found: list[ReportedRun] = []
+    origins: dict[str, FeatureStore] = {}
+    for place, path in enumerate(request.stores):
+        store = FeatureStore(path)
+        runs = read_runs(store, request.runs if place == 0 else ())
+        origins |= {run.run_id: store for run in runs}
+        found += runs
+    if request.as_backbone is not None:
+        name = request.as_backbone
+        found = [replace(run, backbone=name, fingerprint=name) for run in found]
+    return found, origins
+
+
+def report_markdown(request: ReportRequest) -> str:
+    """The comparison of groups of runs as a Markdown table.
+
+    Raises:
+        ConfigurationError: A name means no run or several, or there is no run at all.
+    """
+    runs, _ = _read(request)
+    return sequence_table(group_runs(without_repeats(runs)))
+
+
+def write_report(request: ReportRequest, out: Path) -> int:
+    """Write the page.
+
+    Args:
+        request: What to report.
+        out: The file to write.
+
+    Returns:
+        How many runs were read.
+
+    Raises:
+        ConfigurationError: There is no run, a package is missing, or the file cannot
+            be written.
+    """
+    runs, origins = _read(request)
+    page = build_page(
+        runs,
+        version=version("retune-cli"),
+        made_at=f"{datetime.now():%Y-%m-%d %H:%M}",
+        extras=_extras(request, runs, origins),
+    )
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{out} cannot be written: {error.strerror}", "Choose another `out`."
+        ) from error
+    return len(runs)
+
+
+def _extras(
+    request: ReportRequest, runs: Sequence[ReportedRun], origins: _Origins
+) -> PageExtras:
+    from .example_images import example_images
+
+    reliability, images = {}, {}
+    for run in shown_runs(runs):
+        key, store = (run.store, run.run_id), origins[run.run_id]
+        reliability[key] = _reliability(store, run)
+        if request.images:
+            images[key] = example_images(store, run)
+    stores = [FeatureStore(path) for path in request.stores]
+    curves = [curve for store in stores for curve in read_curves(store)]
+    return PageExtras(reliability, images, curves)
+
+
+def _reliability(store: FeatureStore, run: ReportedRun) -> Reliability:
+    """Bins of a run's probabilities; a reason if its images can no longer be scored."""
+    from ..learn.runs.scored_run import score_run
+
+    try:
+        scored = score_run(store, find_run(store, run.run_id))
+    except RetuneError as error:
+        return Reliability({}, f"There is none: {error.message}.")
+    bins: dict[str, tuple[ReliabilityBin, ...]] = {}
+    for name in run.findings:
+        if name not in scored.findings:
+            continue
+        place = scored.findings.index(name)
+        seen = scored.targets.observed[:, place]
+        positive = scored.targets.value[seen, place] > 0.5
+        bins[name] = reliability_bins(scored.probability[seen, place], positive)
+    return Reliability(bins, "; ".join(scored.notes))

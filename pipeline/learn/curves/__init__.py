@@ -1,0 +1,1 @@
+"""Data-efficiency curves: what methods reach with how many patients."""

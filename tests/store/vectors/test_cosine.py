@@ -1,0 +1,43 @@
+"""Cosines of stored vectors against plain NumPy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from retune.store.vectors import cosine
+from retune.store.vectors.cosine import cosines
+
+
+def _plain(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    wide = vectors.astype(np.float64)
+    return wide @ direction / np.linalg.norm(wide, axis=1)
+
+
+_HALVES = st.integers(0, 0xFFFF).map(
+    lambda bits: np.array(bits, dtype=np.uint16).view(np.float16)[()]
+)
+
+
+@given(
+    arrays(np.float16, (5, 3), elements=_HALVES.filter(lambda x: bool(np.isfinite(x))))
+)
+def test_every_finite_half_is_the_number_it_is(vectors: np.ndarray) -> None:
+    wide = np.empty(vectors.shape, dtype=np.float32)
+    cosine._widen(vectors, wide)
+    np.testing.assert_array_equal(wide, vectors.astype(np.float32))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize("n_rows", [0, 1, 7, 1000])
+def test_cosines_are_those_of_numpy(
+    kind: type, n_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cosine, "_PIECE_VALUES", 128)  # many pieces, the last short
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(n_rows, 16)).astype(kind)
+    direction = random.normal(size=16).astype(np.float32)
+    found = cosines(vectors, direction)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, _plain(vectors, direction), rtol=1e-5, atol=1e-6)
