@@ -112,6 +112,11 @@ def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:
     if json:
         print_json(vars(report))
         return
+    if report.copies_behind:
+        print_line(
+            f"the Parquet copies of the catalog lack its last {report.copies_behind:,} "
+            "transactions; the next `ingest`, `embed` or `repair` writes them"
+        )
     if not report:
         print_line("shards, catalog, copies and runs: every checksum is right")
         return

@@ -81,17 +81,24 @@ class Catalog:
                 temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 
     @contextmanager
-    def read(self, *, checked: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    def read(
+        self, *, checked: bool = True, memory_bytes: int | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection, closed at the end of the block.
 
         Args:
             checked: Refuse a catalog that has lost transactions.
+            memory_bytes: What DuckDB may hold in memory; more goes to files in the
+                store's folder, which are gone with the connection. None: most of the
+                machine's memory.
 
         Raises:
             StoreError: As `open`; StoreCorruptError also for a damaged block.
         """
         with self._turn:
-            connection = self.open(read_only=True, checked=checked)
+            connection = self.open(
+                read_only=True, checked=checked, memory_bytes=memory_bytes
+            )
             try:
                 with storage_errors(self.path):
                     yield connection
@@ -155,6 +162,7 @@ class Catalog:
         patience_seconds: float | None = None,
         places: Sequence[Path] = (),
         checked: bool = True,
+        memory_bytes: int | None = None,
     ) -> duckdb.DuckDBPyConnection:
         """Open the catalog; the caller closes the connection.
 
@@ -164,6 +172,7 @@ class Catalog:
             places: Files and folders that statements may read and write beside the
                 catalog.
             checked: Refuse a catalog that has lost transactions.
+            memory_bytes: See `read`.
 
         Raises:
             StoreBusyError: Another process did not let go in time.
@@ -182,7 +191,11 @@ class Catalog:
             )
         if patience_seconds is None:
             patience_seconds = self.patience_seconds
-        connection = self._patiently(read_only, patience_seconds, bool(places))
+        config = dict(_OFFLINE if places else CLOSED)
+        if memory_bytes is not None:
+            config["memory_limit"] = f"{memory_bytes}B"
+            config["temp_directory"] = str(self.path.with_suffix(".spilled"))
+        connection = self._patiently(read_only, patience_seconds, config)
         try:
             if places:
                 allow_places(connection, places)
@@ -197,10 +210,9 @@ class Catalog:
         return connection
 
     def _patiently(
-        self, read_only: bool, patience_seconds: float, with_places: bool
+        self, read_only: bool, patience_seconds: float, config: Mapping[str, str]
     ) -> duckdb.DuckDBPyConnection:
         """Open the file, again and again while another process holds it."""
-        config = dict(_OFFLINE if with_places else CLOSED)
         deadline = time.monotonic() + patience_seconds
         own_deadline = time.monotonic() + _OWN_PATIENCE_SECONDS
         wait_seconds = _FIRST_WAIT_SECONDS

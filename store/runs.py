@@ -235,8 +235,6 @@ def rename_run(store: FeatureStore, run_id: str, name: str | None) -> None:
     with store.catalog.write() as connection:
         connection.execute(create_table("run_names"))
         connection.execute("DELETE FROM run_names WHERE run_id = ?", [run_id])
-        if name is None:
-            return
         # The catalog has no unique keys: asked within the transaction.
         taken = connection.execute(
             "SELECT run_id FROM run_names WHERE name = ?", [name]
@@ -246,7 +244,9 @@ def rename_run(store: FeatureStore, run_id: str, name: str | None) -> None:
                 f"run {taken[0][0]} is called '{name}' already",
                 "Choose another name, or rename that run first.",
             )
-        connection.execute("INSERT INTO run_names VALUES (?, ?)", [run_id, name])
+        if name is not None:
+            connection.execute("INSERT INTO run_names VALUES (?, ?)", [run_id, name])
+    store.refresh_copies(tables=("run_names",))
 
 
 def tag_run(
@@ -261,6 +261,7 @@ def tag_run(
         )
         for tag in dict.fromkeys(add):
             connection.execute("INSERT INTO run_tags VALUES (?, ?)", [run_id, tag])
+    store.refresh_copies(tables=("run_tags",))
 
 
 def delete_run(store: FeatureStore, run_id: str) -> None:
@@ -276,6 +277,7 @@ def delete_run(store: FeatureStore, run_id: str) -> None:
         for table in tables:
             if _has(connection, table):
                 connection.execute(f"DELETE FROM {table} WHERE run_id = ?", [run_id])
+    store.refresh_copies()  # else a rebuilt catalog would have the run again
     # Somebody's SQL may have written any text as a run id.
     if not run_id or Path(run_id).name != run_id:
         return

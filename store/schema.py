@@ -18,6 +18,7 @@ _TABLES = {
         dataset VARCHAR, layout VARCHAR, root VARCHAR, ingested_at TIMESTAMP,
         split_seed INTEGER, n_images BIGINT, warnings VARCHAR[]""",
     "dataset_populations": "dataset VARCHAR, population VARCHAR",
+    "dataset_links": "dataset VARCHAR, follow_links BOOLEAN",
     "dataset_findings": "dataset VARCHAR, finding VARCHAR, position INTEGER",
     "images": """
         image_id VARCHAR, dataset VARCHAR, path VARCHAR, patient_id VARCHAR,

@@ -14,6 +14,7 @@ from ..datasets.ingest import IngestPlan, read_dataset
 from ..datasets.layouts import known_layouts
 from ..datasets.pseudonyms import read_key
 from ..datasets.table_map import load_map
+from ..healed import tell_healed
 from ..progress import Progress, ProgressCallback, silent
 from .erasing.returning import keep_erased_out
 from .ingesting.changes import reading_changes
@@ -236,6 +237,7 @@ def _write(
         dates_from_dicom=request.dates_from_dicom,
     )
     with store.writer("ingest") as writer:
+        tell_healed(writer.reconciled, progress)
         returning = keep_erased_out(
             store, plan, population, un_forget=request.un_forget
         )
@@ -256,6 +258,7 @@ def _write(
             population=population,
             reading=reading,
             append=request.append,
+            follow_links=request.follow_links,
         )
 
 

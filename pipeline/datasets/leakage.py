@@ -30,6 +30,8 @@ __all__ = [
 #: different people.
 _BY_LAYOUT: Final = """CASE layout WHEN 'table' THEN 'dataset ' || dataset
     WHEN 'chexpert-plus' THEN 'chexpert' ELSE layout END"""
+#: What tells patients and pictures apart; null where it is not known yet.
+_KEYS: Final = {"patient": "population, patient_id", "picture": "content_digest"}
 _SHOWN: Final = 5
 
 
@@ -125,28 +127,39 @@ def find_leaks(
     """
     with store.catalog.read() as connection:
         condition = checked_condition(connection, where)
-    rows = store.sql(
-        f"""WITH chosen AS (SELECT * FROM (SELECT * FROM images WHERE {condition})
-            JOIN ({populations_query(store)}) USING (dataset)
-            WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)),
-        shared AS (
-            SELECT 'patient' AS kind, patient_id AS example, count(*) AS n,
-                list_sort(list(DISTINCT dataset)) AS places
-            FROM chosen GROUP BY population, patient_id
-            HAVING count(DISTINCT split) > 1
-            UNION ALL
-            SELECT 'picture', min(image_id), count(*), list_sort(list(DISTINCT dataset))
-            FROM chosen WHERE content_digest IS NOT NULL GROUP BY content_digest
-            HAVING count(DISTINCT split) > 1)
-        SELECT kind, places, count(*), sum(n)::BIGINT,
-            list_sort(list(example))[:{_SHOWN}]
-        FROM shared GROUP BY kind, places ORDER BY kind, places""",
-        {"datasets": datasets and list(datasets)},
-    ).fetchall()
+    chosen = f"""FROM (SELECT * FROM images WHERE {condition})
+        JOIN ({populations_query(store)}) USING (dataset)
+        WHERE ($datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset))"""
+    names = {"datasets": datasets and list(datasets)}
     return [
         Leak(kind, tuple(places), n_shared, n_images, tuple(examples))
-        for kind, places, n_shared, n_images, examples in rows
+        for kind in _KEYS
+        for places, n_shared, n_images, examples in store.sql(
+            _shared_query(kind, chosen), names
+        ).fetchall()
     ]
+
+
+def _shared_query(kind: str, chosen: str) -> str:
+    """What is in several splits, by the datasets that have it.
+
+    Millions of ids in a table of groups would take a kilobyte an image. So images are
+    grouped by a hash of eight bytes first, and by their ids only where that is in more
+    than one split.
+    """
+    key = _KEYS[kind]
+    known = "true" if kind == "patient" else f"{key} IS NOT NULL"
+    example = "any_value(patient_id)" if kind == "patient" else "min(image_id)"
+    return f"""WITH suspect AS (
+            SELECT hash({key}) AS code {chosen} AND {known}
+            GROUP BY code HAVING min(hash(split)) != max(hash(split))),
+        shared AS (
+            SELECT {example} AS example, count(*) AS n,
+                list_sort(list(DISTINCT dataset)) AS places
+            {chosen} AND hash({key}) IN (FROM suspect) GROUP BY {key}
+            HAVING count(DISTINCT split) > 1)
+        SELECT places, count(*), sum(n)::BIGINT, list_sort(list(example))[:{_SHOWN}]
+        FROM shared GROUP BY places ORDER BY places"""
 
 
 def check_leakage(

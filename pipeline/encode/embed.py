@@ -2,6 +2,7 @@
 
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -9,8 +10,8 @@ import pyarrow as pa
 from retune.store import FeatureStore, StoreWriter
 from retune.store.errors import ConfigurationError
 from retune.store.queries.work import (
-    count_dataset_findings,
     find_encoder_of_source,
+    read_dataset_findings,
     read_description_work,
     read_fingerprints,
     read_image_work,
@@ -20,6 +21,7 @@ from retune.store.queries.work import (
 from ..datasets.contamination import TrainedOn
 from ..descriptions.named_sets import load_set
 from ..findings import FINDINGS
+from ..healed import tell_healed
 from ..progress import Progress, ProgressCallback, silent
 from .backbones.accelerators import count_installed, idle_accelerator
 from .backbones.loading import BackboneSource, source_of
@@ -30,7 +32,7 @@ from .engines.loading import load_to_embed
 from .images.picture import PIXEL_RULES
 from .options import EmbedOptions, EmbedSummary
 from .pixel_rules import pixel_rules
-from .plan import ImagePlan, file_statuses, plan_images
+from .plan import ImagePlan, plan_work
 from .stage.sink import ShardSink
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ __all__ = ["EmbedOptions", "EmbedSummary", "embed", "embed_with"]
 
 _ENGINES = ("local", "ray")
 _TEXT_BATCH = 128
+#: Missing files that are entered together.
+_FAILURES_TOGETHER = 65_536
 
 
 def embed(
@@ -72,6 +76,7 @@ def embed(
         )
     source = _source(options, PIXEL_RULES)
     with _writer(store, options, progress) as writer, ExitStack() as until_done:
+        tell_healed(writer.reconciled, progress)
         rules = pixel_rules(store, writer, options.backbone, progress)
         if rules != PIXEL_RULES:
             source = _source(options, rules)
@@ -128,6 +133,7 @@ def embed_with(
         StoreWriteError: The disk refused; everything committed before is kept.
     """
     with _writer(store, options, progress) as writer:
+        tell_healed(writer.reconciled, progress)
         _add_descriptions(store, writer, options)
         engine = LocalEngine(backbone, options)
         return _encode_missing(store, writer, engine, None, None, options, progress)
@@ -170,7 +176,7 @@ def _add_descriptions(
     store: FeatureStore, writer: StoreWriter, options: EmbedOptions
 ) -> None:
     """Enter the sets' sentences for all findings that are known or in the datasets."""
-    findings = list(dict.fromkeys([*FINDINGS, *count_dataset_findings(store)]))
+    findings = list(dict.fromkeys([*FINDINGS, *read_dataset_findings(store)]))
     for set_name in options.description_sets:
         rows = [
             {
@@ -186,8 +192,9 @@ def _add_descriptions(
 def _plan(
     store: FeatureStore, fingerprint: str, options: EmbedOptions
 ) -> tuple[ImagePlan, pa.Table]:
-    work = read_image_work(store, fingerprint, options.datasets, options.where)
-    plan = plan_images(work, file_statuses(work), retry_failed=options.retry_failed)
+    known_keys = read_known_keys(store, fingerprint, "image")
+    work = read_image_work(store, known_keys, options.datasets, options.where)
+    plan = plan_work(work, retry_failed=options.retry_failed)
     names = [load_set(store, name)[0].set_name for name in options.description_sets]
     return plan, read_description_work(store, fingerprint, names)
 
@@ -228,7 +235,10 @@ def _embed_texts(
 def _finish(
     writer: StoreWriter, plan: ImagePlan, summary: EmbedSummary
 ) -> EmbedSummary:
-    writer.note([], plan.missing)
+    missing = iter(plan.missing)
+    while some := list(islice(missing, _FAILURES_TOGETHER)):
+        writer.note([], some)
+        writer.commit()
     writer.commit()
     summary.images_skipped = plan.n_encoded
     summary.images_refused = plan.n_refused

@@ -1,10 +1,11 @@
 """Deciding what `embed` has to do, before anything heavy is loaded.
 
-Millions of images are planned in columns: as objects they would take a kilobyte each.
+Millions of images are planned some at a time and in columns: as objects they would take
+a kilobyte each. What is kept is what is to be done.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import overload
 
@@ -16,10 +17,26 @@ from retune.store import ItemFailure
 
 from .images.reading import ImageItem
 
-__all__ = ["FileStatuses", "ImageItems", "ImagePlan", "file_statuses", "plan_images"]
+__all__ = [
+    "FileStatuses",
+    "ImageItems",
+    "ImagePlan",
+    "MissingFiles",
+    "file_statuses",
+    "plan_images",
+    "plan_work",
+]
 
-_ITEM_COLUMNS = ("image_id", "root", "path")
+_ITEM_COLUMNS = ("image_id", "root", "path", "inside")
 _CHUNK = 65_536
+_REPEATED = pa.dictionary(pa.int32(), pa.string())
+_NOTHING = pa.schema(
+    [
+        ("image_id", pa.string()), ("root", _REPEATED), ("path", pa.string()),
+        ("inside", pa.bool_()),
+        ("error", _REPEATED),
+    ]
+).empty_table()  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,15 +57,15 @@ class FileStatuses:
 class ImageItems(Sequence[ImageItem]):
     """Images in columns, each made into an object when it is asked for.
 
-    Args:
-        table: With the columns `image_id`, `root` and `path`.
+    Attributes:
+        table: With the columns `image_id`, `root`, `path` and `inside`.
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table.select(_ITEM_COLUMNS)
+        self.table = table.select(_ITEM_COLUMNS)
 
     def __len__(self) -> int:
-        return int(self._table.num_rows)
+        return int(self.table.num_rows)
 
     @overload
     def __getitem__(self, place: int) -> ImageItem: ...
@@ -59,17 +76,38 @@ class ImageItems(Sequence[ImageItem]):
             start, stop, step = place.indices(len(self))
             if step != 1:
                 return ImageItems(
-                    self._table.take(pa.array(range(start, stop, step), pa.int64()))
+                    self.table.take(pa.array(range(start, stop, step), pa.int64()))
                 )
-            return ImageItems(self._table.slice(start, max(0, stop - start)))
+            return ImageItems(self.table.slice(start, max(0, stop - start)))
         if not -len(self) <= place < len(self):
             raise IndexError(place)
-        return next(iter(ImageItems(self._table.slice(place % len(self), 1))))
+        return next(iter(ImageItems(self.table.slice(place % len(self), 1))))
 
     def __iter__(self) -> Iterator[ImageItem]:
-        for part in self._table.to_batches(max_chunksize=_CHUNK):
+        for part in self.table.to_batches(max_chunksize=_CHUNK):
             columns = (part[name].to_pylist() for name in _ITEM_COLUMNS)
             yield from map(ImageItem, *columns)
+
+
+class MissingFiles:
+    """Images whose files are not there, each made into an object when it is told.
+
+    Attributes:
+        table: With the columns of `ImageItems` and `error`.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self.table = table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def __iter__(self) -> Iterator[ItemFailure]:
+        for part in self.table.to_batches(max_chunksize=_CHUNK):
+            errors = part["error"].to_pylist()
+            items = ImageItems(pa.Table.from_batches([part]))
+            for item, error in zip(items, errors, strict=True):
+                yield ItemFailure(item.image_id, _path(item), "read", error, None)
 
 
 @dataclass(frozen=True)
@@ -84,7 +122,7 @@ class ImagePlan:
     """
 
     to_read: ImageItems
-    missing: tuple[ItemFailure, ...]
+    missing: MissingFiles
     n_encoded: int
     n_refused: int
 
@@ -93,7 +131,7 @@ def file_statuses(work: pa.Table) -> FileStatuses:
     """Ask the file system about each image's file.
 
     Args:
-        work: As `retune.store.queries.work.read_image_work` gives it.
+        work: A part that `retune.store.queries.work.read_image_work` gives.
     """
     size_bytes, mtime_ns = np.zeros((2, work.num_rows), dtype=np.int64)
     errors = {}
@@ -112,6 +150,30 @@ def _path(item: ImageItem) -> str:
     return os.path.join(item.root, item.path)  # noqa: PTH118 - see above
 
 
+def plan_work(parts: Iterable[pa.Table], *, retry_failed: bool) -> ImagePlan:
+    """Ask the file system about images and sort them; see `plan_images`.
+
+    Args:
+        parts: As `retune.store.queries.work.read_image_work` gives them.
+        retry_failed: Read again what could not be decoded before.
+    """
+    to_read = [_NOTHING.select(_ITEM_COLUMNS)]
+    missing = [_NOTHING]
+    n_encoded = n_refused = 0
+    for part in parts:
+        plan = plan_images(part, file_statuses(part), retry_failed=retry_failed)
+        to_read.append(plan.to_read.table)
+        missing.append(plan.missing.table)
+        n_encoded += plan.n_encoded
+        n_refused += plan.n_refused
+    return ImagePlan(
+        ImageItems(pa.concat_tables(to_read)),
+        MissingFiles(pa.concat_tables(missing)),
+        n_encoded,
+        n_refused,
+    )
+
+
 def plan_images(
     work: pa.Table, statuses: FileStatuses, *, retry_failed: bool
 ) -> ImagePlan:
@@ -121,7 +183,7 @@ def plan_images(
     that it had when it was read, and what was read then has a vector of this encoder.
 
     Args:
-        work: As `retune.store.queries.work.read_image_work` gives it, N rows.
+        work: A part that `retune.store.queries.work.read_image_work` gives, N rows.
         statuses: What the file system says of them.
         retry_failed: Read again what could not be decoded before.
     """
@@ -139,13 +201,11 @@ def plan_images(
     if retry_failed:
         refused[:] = False
     to_read = ~absent & ~encoded & ~refused
-    gone = zip(rows, ImageItems(work.filter(pa.array(absent))), strict=True)
+    why = pa.array([statuses.errors[row] for row in rows], pa.string())
+    gone = work.select(_ITEM_COLUMNS).filter(pa.array(absent))
     return ImagePlan(
         ImageItems(work.filter(pa.array(to_read))),
-        tuple(
-            ItemFailure(item.image_id, _path(item), "read", statuses.errors[row], None)
-            for row, item in gone
-        ),
+        MissingFiles(gone.append_column("error", why.dictionary_encode())),
         int(encoded.sum()),
         int(refused.sum()),
     )

@@ -43,6 +43,7 @@ def verify_store(
                 report.catalog += check_catalog(connection)
             plan, files = inspect(root, connection)
             gone = missing_folders(root, connection)
+            report.copies_behind = _behind(root, read_commits(connection))
             checksums = known_checksums(connection)
             report.dropped_rows = scalar(
                 connection,
@@ -134,6 +135,15 @@ def _check_count(root: Path, catalog: Catalog) -> None:
         else:
             return
     set_commits(root, counted)
+
+
+def _behind(root: Path, counted: int) -> int:
+    """Transactions that the copies lack; 0 where there are none or they are damaged."""
+    try:
+        copied = copied_commits(root)
+    except StoreCorruptError:
+        return 0
+    return 0 if copied is None else max(0, counted - copied)
 
 
 def _copied(root: Path) -> int:

@@ -79,6 +79,7 @@ class StoreWriter:
         population: str | None = None,
         reading: str | None = None,
         append: bool = False,
+        follow_links: bool | None = None,
     ) -> DatasetChange:
         """Make a dataset's rows equal to its label table; features stay.
 
@@ -103,6 +104,8 @@ class StoreWriter:
             reading: JSON of how the table was understood, so that the next ingest
                 understands it the same; None: nothing is to be remembered.
             append: Keep the dataset's other rows: the table has only new ones.
+            follow_links: Whether files may lie behind links that lead out of `root`;
+                None: not known, and not asked when images are read.
 
         Raises:
             ConfigurationError: The name belongs to a dataset in another folder, or its
@@ -162,6 +165,11 @@ class StoreWriter:
                 connection.execute(
                     "INSERT INTO dataset_populations VALUES (?, ?)",
                     [dataset, population],
+                )
+            connection.execute("DELETE FROM dataset_links WHERE dataset = ?", [dataset])
+            if follow_links is not None:
+                connection.execute(
+                    "INSERT INTO dataset_links VALUES (?, ?)", [dataset, follow_links]
                 )
         return change
 

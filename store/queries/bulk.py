@@ -1,8 +1,10 @@
 """Vectors out of the shards: some of them, or all of one encoder."""
 
+import mmap
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 
 import duckdb
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "gather",
     "read_places",
     "read_vectors",
+    "release_pages",
     "room_in_file",
     "rows_of_partly_used",
 ]
@@ -34,12 +37,29 @@ def gather(
     """Vectors for a table with the columns `shard_id` and `row`."""
     paths = dict(connection.execute("SELECT shard_id, path FROM shards").fetchall())
     encoded = pc.dictionary_encode(table["shard_id"].combine_chunks())
-    return VectorReader(store.path, paths).gather(
+    found = VectorReader(store.path, paths).gather(
         encoded.dictionary.to_pylist(),
         encoded.indices.to_numpy(),
         table["row"].to_numpy(),
         out,
     )
+    release_pages(found)
+    return found
+
+
+def release_pages(vectors: Vectors) -> None:
+    """Let the operating system take back what was read of vectors in a file.
+
+    What a process has touched of a mapped file counts as its memory until it says that
+    it is done with it. The pages stay in the system's cache while there is room.
+
+    Args:
+        vectors: Those of `room_in_file`; others are left alone.
+    """
+    mapped = getattr(vectors, "_mmap", None)
+    if isinstance(vectors, np.memmap) and isinstance(mapped, mmap.mmap):
+        with suppress(OSError, AttributeError):  # not every system can be told
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def room_in_file(

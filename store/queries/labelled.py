@@ -29,6 +29,11 @@ __all__ = [
 ]
 
 _CODES = {name: code for code, name in STATE_NAMES.items()}
+#: Label cells that are looked at together.
+_CELLS = 131_072
+#: What DuckDB may hold where vectors stay in a file: at least, and for each image.
+#: With less than this it gives up instead of going on in files.
+_STREAMING_BYTES, _IMAGE_BYTES = 256 << 20, 256
 _IMAGE_COLUMNS = """image_id, dataset, path, patient_id, study_id, view, sex, age,
     split, content_digest"""
 
@@ -166,24 +171,24 @@ def read_labelled_images(
         QueryError: `where` is not a valid condition.
         StoreCorruptError: A shard is missing or damaged.
     """
-    with store.catalog.read() as connection:
+    memory_bytes = _streaming_bytes(store) if in_file else None
+    with store.catalog.read(memory_bytes=memory_bytes) as connection:
         check_datasets(connection, datasets)
         listed = ""
         if image_ids is not None:
             connection.register("listed", pa.table({"image_id": image_ids}))
             listed = "AND image_id IN (SELECT image_id FROM listed)"
-        connection.execute(
-            f"""CREATE TEMP TABLE chosen AS
-            SELECT *, (row_number() OVER (ORDER BY image_id) - 1)::INTEGER AS place
-            FROM (SELECT {_IMAGE_COLUMNS}, shard_id, "row"
-                FROM images JOIN features ON item_id = content_digest
-                WHERE modality = 'image' AND fingerprint = ?
-                AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))
-                {listed})
-            WHERE {checked_condition(connection, where)}""",
-            [fingerprint, datasets, datasets],
+        answer = connection.sql(
+            f"""SELECT {_IMAGE_COLUMNS}, shard_id, "row"
+            FROM (SELECT * FROM images WHERE {checked_condition(connection, where)})
+            JOIN features ON item_id = content_digest
+            WHERE modality = 'image' AND fingerprint = ?
+            AND (?::VARCHAR[] IS NULL OR list_contains(?::VARCHAR[], dataset))
+            {listed} ORDER BY image_id""",
+            params=[fingerprint, datasets, datasets],
         )
-        table = connection.sql("FROM chosen ORDER BY place").to_arrow_table()
+        # In parts: as a whole it would be in DuckDB's memory, and in ours.
+        table = answer.to_arrow_reader(_CELLS).read_all()
         if not len(table):
             raise ConfigurationError(
                 f"no image of the store {store.path} fits: it must be encoded with "
@@ -192,15 +197,21 @@ def read_labelled_images(
                 + (f" and fulfil {where}" if where else ""),
                 "`retune-cli status` shows datasets and what is encoded.",
             )
-        findings, states = _read_states(connection, len(table))
+        findings, states = _read_states(connection, table)
         out = (
             room_in_file(store, connection, fingerprint, len(table))
             if in_file
             else None
         )
         embedding = gather(store, connection, table, out)
-    images = table.drop_columns(["shard_id", "row", "place"])
+    images = table.drop_columns(["shard_id", "row"])
     return LabelledImages(images, findings, states, embedding)
+
+
+def _streaming_bytes(store: FeatureStore) -> int:
+    with store.catalog.read() as connection:
+        n_images = scalar(connection, "SELECT count(*) FROM images")
+    return max(_STREAMING_BYTES, _IMAGE_BYTES * n_images)
 
 
 def count_images(
@@ -278,9 +289,12 @@ def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) 
 
 
 def _read_states(
-    connection: duckdb.DuckDBPyConnection, n_images: int
+    connection: duckdb.DuckDBPyConnection, images: pa.Table
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int8]]:
-    """Label states of the table `chosen`, scattered into one matrix."""
+    """Label states of some images, scattered into one matrix."""
+    place = pa.array(np.arange(len(images), dtype=np.int32))
+    chosen = images.select(["image_id", "dataset"]).append_column("place", place)
+    connection.register("chosen", chosen)
     connection.execute(
         """CREATE TEMP TABLE chosen_findings AS
         SELECT finding, (row_number() OVER (ORDER BY first_place, finding) - 1)
@@ -295,12 +309,14 @@ def _read_states(
         ).fetchall()
     )
     cases = " ".join(f"WHEN '{name}' THEN {code}" for name, code in _CODES.items())
-    cells = connection.execute(
+    cells = connection.sql(
         f"""SELECT place, column_place, (CASE state {cases} END)::TINYINT AS code
         FROM labels JOIN chosen USING (image_id) JOIN chosen_findings USING (finding)"""
-    ).fetchnumpy()
-    states = np.full((n_images, len(findings)), UNLABELLED, dtype=np.int8)
-    states[cells["place"], cells["column_place"]] = cells["code"]
+    )
+    states = np.full((len(images), len(findings)), UNLABELLED, dtype=np.int8)
+    for part in cells.to_arrow_reader(_CELLS):
+        rows, columns, codes = (column.to_numpy() for column in part.columns)
+        states[rows, columns] = codes
     return findings, states
 
 

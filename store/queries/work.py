@@ -1,22 +1,27 @@
 """What `embed` has to know before it starts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from ..catalog import has_table, scalar
 from ..feature_store import FeatureStore
 from .labelled import checked_condition
 
 __all__ = [
-    "count_dataset_findings",
     "find_encoder_of_source",
+    "read_dataset_findings",
     "read_description_work",
     "read_fingerprints",
     "read_image_work",
     "read_known_keys",
 ]
+
+Keys = npt.NDArray[np.bytes_]
+#: Images that are looked at together.
+_PART_ROWS = 131_072
 
 
 def find_encoder_of_source(store: FeatureStore, source_digest: str) -> str | None:
@@ -36,61 +41,103 @@ def read_fingerprints(store: FeatureStore) -> set[str]:
 
 def read_image_work(
     store: FeatureStore,
-    fingerprint: str,
+    known_keys: Keys,
     datasets: Sequence[str] | None,
     where: str | None = None,
-) -> pa.Table:
-    """Every image with what is known of its file, ordered by image_id.
+) -> Iterator[pa.Table]:
+    """Every image with what is known of its file, some at a time.
+
+    The catalog is let go in between, and rows are in the order of image_id within each
+    part: sorting all of them would take more memory than what is to be done.
 
     Args:
         store: Where to look.
-        fingerprint: Of the encoder.
+        known_keys: Contents that have a vector; see `read_known_keys`.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
 
-    Returns:
-        Columns `image_id`, `dataset`, `root`, `path`, `content_digest`, `size_bytes`,
-        `mtime_ns` (the last three null before the file was first read), `encoded`
-        (content has a vector of this encoder) and `failed` (content was refused
-        before).
+    Yields:
+        Columns `image_id`, `root`, `path`, `content_digest`, `size_bytes`, `mtime_ns`
+        (the last three null before the file was first read), `inside` (the file must
+        lie in `root`), `encoded` (content has a vector) and `failed` (content was
+        refused before).
 
     Raises:
         QueryError: `where` is not a valid condition.
     """
-    # Straight from the catalog: as an answer of `sql`, all rows would be there twice.
     with store.catalog.read() as connection:
-        return connection.sql(
-            f"""SELECT image_id, dataset, root, path, content_digest, size_bytes,
-                mtime_ns,
-                content_digest IS NOT NULL AND content_digest IN (
-                    SELECT item_id FROM features
-                    WHERE fingerprint = $fingerprint AND modality = 'image'
-                ) AS encoded,
-                content_digest IS NOT NULL AND content_digest IN (
-                    SELECT content_digest FROM failures
-                    WHERE content_digest IS NOT NULL AND stage = 'decode'
-                ) AS failed
-            FROM (SELECT * FROM images WHERE {checked_condition(connection, where)})
-            JOIN datasets USING (dataset)
-            WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)
-            ORDER BY image_id""",
-            params={
-                "fingerprint": fingerprint,
-                "datasets": datasets and list(datasets),
-            },
-        ).to_arrow_table()
+        condition = checked_condition(connection, where)
+        inside, links = "false", ""
+        if has_table(connection, "dataset_links"):  # older stores lack it
+            inside = "NOT coalesce(follow_links, true)"
+            links = "LEFT JOIN dataset_links USING (dataset)"
+        n_rows = scalar(connection, "SELECT coalesce(max(rowid), -1) + 1 FROM images")
+    refused = _read_keys(
+        store,
+        """SELECT DISTINCT content_digest FROM failures
+        WHERE content_digest IS NOT NULL AND stage = 'decode'""",
+        [],
+    )
+    for start in range(0, n_rows, _PART_ROWS):
+        # Straight from the catalog: as an answer of `sql`, rows would be there twice.
+        with store.catalog.read() as connection:
+            part = connection.sql(
+                f"""SELECT image_id, root, path, content_digest, size_bytes,
+                    mtime_ns, {inside} AS inside
+                FROM (SELECT * FROM images WHERE {condition}
+                    AND rowid >= $start AND rowid < $end)
+                JOIN datasets USING (dataset) {links}
+                WHERE $datasets::VARCHAR[] IS NULL OR
+                    list_contains($datasets, dataset)
+                ORDER BY image_id""",
+                params={
+                    "start": start,
+                    "end": start + _PART_ROWS,
+                    "datasets": datasets and list(datasets),
+                },
+            ).to_arrow_table()
+        keys = np.array(part["content_digest"].fill_null("").to_pylist(), dtype="S32")
+        root = part["root"].combine_chunks().dictionary_encode()
+        part = part.set_column(1, "root", root)
+        part = part.append_column("encoded", pa.array(_among(keys, known_keys)))
+        yield part.append_column("failed", pa.array(_among(keys, refused)))
 
 
-def read_known_keys(
-    store: FeatureStore, fingerprint: str, modality: str
-) -> npt.NDArray[np.bytes_]:
+def _among(keys: Keys, known: Keys) -> npt.NDArray[np.bool_]:
+    """Which keys are in a sorted array.
+
+    >>> _among(np.array([b"a", b"c"]), np.array([b"a", b"b"])).tolist()
+    [True, False]
+    """
+    if not len(known):
+        return np.zeros(len(keys), dtype=bool)
+    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    found: npt.NDArray[np.bool_] = known[place] == keys
+    return found
+
+
+def read_known_keys(store: FeatureStore, fingerprint: str, modality: str) -> Keys:
     """Sorted content digests that already have a vector, shape (n,), 32 bytes each."""
-    keys = store.sql(
-        """SELECT item_id FROM features WHERE fingerprint = ? AND modality = ?
-        ORDER BY item_id""",
+    return _read_keys(
+        store,
+        "SELECT item_id FROM features WHERE fingerprint = ? AND modality = ?",
         [fingerprint, modality],
-    ).fetchnumpy()["item_id"]
-    return np.asarray(keys, dtype="S32")
+    )
+
+
+def _read_keys(store: FeatureStore, query: str, values: Sequence[str]) -> Keys:
+    """The digests that a query gives, sorted; no more than them is in memory."""
+    with store.catalog.read() as connection:
+        n_keys = scalar(connection, f"SELECT count(*) FROM ({query})", values)
+        keys = np.empty(n_keys, dtype="S32")
+        answer = connection.sql(query, params=list(values))
+        start = 0
+        for part in answer.to_arrow_reader(_PART_ROWS):
+            end = start + len(part)
+            keys[start:end] = part.column(0).to_pylist()
+            start = end
+    keys.sort()
+    return keys
 
 
 def read_description_work(
@@ -106,16 +153,10 @@ def read_description_work(
     ).to_arrow_table()
 
 
-def count_dataset_findings(
-    store: FeatureStore, datasets: Sequence[str] | None = None
-) -> dict[str, int]:
-    """Findings of the datasets, in their order, with the number of positive labels."""
+def read_dataset_findings(store: FeatureStore) -> list[str]:
+    """Findings of the datasets, in their order."""
     rows = store.sql(
-        """SELECT finding, count(*) FILTER (state = 'positive')
-        FROM dataset_findings LEFT JOIN (SELECT dataset, finding, state FROM labels
-            JOIN images USING (image_id)) USING (dataset, finding)
-        WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)
-        GROUP BY finding ORDER BY min(position), finding""",
-        {"datasets": datasets and list(datasets)},
+        """SELECT finding FROM dataset_findings
+        GROUP BY finding ORDER BY min(position), finding"""
     ).fetchall()
-    return {str(name): int(count) for name, count in rows}
+    return [str(finding) for (finding,) in rows]

@@ -27,6 +27,7 @@ from peer_benchmark import peer_rows
 from predict_benchmark import predict_rows
 from query_benchmark import query_rows
 from read_benchmark import read_rows
+from scale_benchmark import scale_rows
 from search_benchmark import search_rows
 from sink_benchmark import overlap_rows, publish_rows
 
@@ -36,9 +37,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--images", type=int, default=1_000_000, help="of --only scale")
     kinds = [
         "ingest", "read", "query", "search", "gallery", "encode", "sink", "peer",
-        "predict", "learn", "curve", "forget",
+        "predict", "learn", "curve", "forget", "scale",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -68,6 +70,8 @@ def main() -> None:
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()
+        if arguments.only in (None, "scale"):
+            rows += scale_rows(root, arguments.images)
         if arguments.only in (None, "curve"):
             rows += curve_rows()
     print_rows(rows)

@@ -13,6 +13,7 @@ import numpy as np
 import predict_benchmark
 import pytest
 import results
+import scale_benchmark
 import search_benchmark
 import sink_benchmark
 from learning_samples import problem
@@ -69,6 +70,20 @@ def test_the_power_of_drift(real_data: Path, tmp_path: Path) -> None:
     patients = [f"p{place}" for place in range(260)]
     drift_power.normalise(x)
     assert drift_power.share_of_alarms((x, patients), (-x, patients), 20, 2) <= 1
+
+
+def test_scale(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each takes a process, and training has its own tests.
+    few = ("status", "planning, all is encoded", "commit of 100 vectors")
+    actions = {name: scale_benchmark._ACTIONS[name] for name in few}
+    monkeypatch.setattr(scale_benchmark, "_ACTIONS", actions)
+    rows = scale_benchmark.scale_rows(tmp_path, 400, 8)
+    _check(rows, capsys)
+    assert not list(tmp_path.iterdir())
 
 
 def test_search(

@@ -16,6 +16,13 @@ from retune.store.errors import (
     StoreCorruptError,
     StoreNotFoundError,
 )
+from retune.store.runs import (
+    delete_run,
+    read_run_names,
+    read_run_tags,
+    rename_run,
+    tag_run,
+)
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +128,24 @@ def test_a_lost_catalog_is_rebuilt_from_copies_and_shards(
     assert not store.verify()
     kept = [p.name for p in (store.path / "damaged").glob("*-catalog.duckdb")]
     assert len(kept) == (0 if loss == "gone" else 1)
+
+
+def test_names_tags_and_deleted_runs_are_as_they_were_in_a_rebuilt_catalog(
+    store: FeatureStore,
+) -> None:
+    record_run(store, run_of("second"), [], predictions())
+    rename_run(store, "second", "good")
+    rename_run(store, "first", "bad")
+    tag_run(store, "second", ["kept"])
+    delete_run(store, "first")
+    assert store.verify().copies_behind == 0
+    (store.path / "catalog.duckdb").unlink()
+    store.repair()
+    assert _runs(store) == ["second"]
+    assert read_run_names(store) == {"second": "good"}
+    assert read_run_tags(store) == {"second": ("kept",)}
+    for table in ("metrics", "predictions"):
+        assert store.sql(f"FROM {table} WHERE run_id = 'first'").fetchall() == []
 
 
 def test_a_table_of_the_users_own_is_copied_too(store: FeatureStore) -> None:

@@ -196,20 +196,25 @@ _ENCODERS = """SELECT fingerprint, backbone, precision, dim,
         count(item_id) FILTER (modality = 'text') AS text_vectors
     FROM encoders LEFT JOIN features USING (fingerprint)
     GROUP BY ALL ORDER BY any_value(added_at), fingerprint"""
+# Digests are compared by 16 bytes of theirs, so that millions fit into memory.
 _MISSING = """WITH known AS (
         SELECT fingerprint, backbone, added_at FROM encoders
         UNION ALL SELECT NULL, NULL, NULL WHERE NOT EXISTS (FROM encoders)),
-    done AS (SELECT fingerprint, item_id FROM features WHERE modality = 'image'),
-    refused AS (SELECT DISTINCT image_id FROM failures)
-    SELECT known.fingerprint, backbone, dataset,
+    done AS (SELECT fingerprint, md5_number(item_id) AS code FROM features
+        WHERE modality = 'image'),
+    lacking AS (SELECT image_id, dataset, known.*
+        FROM (SELECT image_id, dataset, md5_number(content_digest) AS code FROM images)
+            AS images
+        CROSS JOIN known
+        LEFT JOIN done ON done.code = images.code
+            AND done.fingerprint = known.fingerprint
+        WHERE done.code IS NULL)
+    SELECT fingerprint, backbone, dataset,
         count(*) FILTER (refused.image_id IS NULL) AS images,
         count(refused.image_id) AS unusable
-    FROM images CROSS JOIN known
-    LEFT JOIN done ON done.item_id = content_digest
-        AND done.fingerprint = known.fingerprint
-    LEFT JOIN refused USING (image_id)
-    WHERE done.item_id IS NULL
-    GROUP BY ALL ORDER BY any_value(added_at), known.fingerprint, dataset"""
+    FROM lacking LEFT JOIN (SELECT DISTINCT image_id FROM failures) AS refused
+        USING (image_id)
+    GROUP BY ALL ORDER BY any_value(added_at), fingerprint, dataset"""
 _LABELS = """SELECT finding, count(*) FILTER (state = 'positive') AS positive,
         count(*) FILTER (state = 'negative') AS negative,
         count(*) FILTER (state = 'uncertain') AS uncertain,

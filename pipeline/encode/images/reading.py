@@ -24,11 +24,19 @@ ToPixels = Callable[[Image.Image], Pixels]
 
 @dataclass(frozen=True)
 class ImageItem:
-    """An image to encode: its id, and where its file should be."""
+    """An image to encode: its id, and where its file should be.
+
+    Attributes:
+        image_id: In the catalog.
+        root: Folder of its dataset.
+        path: In that folder.
+        inside: Whether a link must not lead out of the folder.
+    """
 
     image_id: str
     root: str
     path: str
+    inside: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,8 @@ def read_image(
     """
     path = Path(item.root, item.path)
     try:
+        if item.inside:
+            _refuse_outside(path, item.root)
         content, mtime_ns = read_bytes(path, most_file_bytes(pixel_limit()))
     except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
         reason = getattr(error, "strerror", None) or str(error)
@@ -89,6 +99,19 @@ def read_image(
         failure = ItemFailure(item.image_id, str(path), "decode", reason, digest)
         return ReadImage(item, state, None, failure)
     return ReadImage(item, replace(state, display=picture.display), pixels, None)
+
+
+def _refuse_outside(path: Path, root: str) -> None:
+    """Links may have changed since the label table was read.
+
+    Raises:
+        OSError: The file lies elsewhere than in the folder.
+    """
+    if not path.resolve().is_relative_to(Path(root).resolve()):
+        raise OSError(
+            "a link leads out of the dataset's folder, which `follow_links` of "
+            "`ingest` allows"
+        )
 
 
 def read_bytes(path: Path, most_bytes: int) -> tuple[bytes, int]:

@@ -5,8 +5,11 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from retune.store.errors import TrainingError
+from retune.store.queries.bulk import release_pages
 
 __all__ = [
     "SET_ASIDE",
@@ -36,9 +39,14 @@ def number_patients(patient_id: PatientIds) -> npt.NDArray[np.int64]:
     >>> number_patients(np.array(["b", "a", "b"], dtype=object)).tolist()
     [1, 0, 1]
     """
-    # Objects are compared one by one in Python; text is not.
-    ids = patient_id.astype(str) if patient_id.dtype == object else patient_id
-    return np.unique(ids, return_inverse=True)[1]
+    if patient_id.dtype != object:
+        return np.unique(patient_id, return_inverse=True)[1]
+    # By Arrow: NumPy would compare objects in Python, or text of four bytes a letter.
+    encoded = pa.array(patient_id, pa.string()).dictionary_encode()
+    rank = np.empty(len(encoded.dictionary), dtype=np.int64)
+    rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
+    found: npt.NDArray[np.int64] = rank[encoded.indices.to_numpy()]
+    return found
 
 
 @dataclass(frozen=True)
@@ -118,8 +126,11 @@ def _all_finite(vectors: npt.NDArray[np.floating]) -> bool:
     >>> _all_finite(np.ones((2, 2), "f2")), _all_finite(np.array([[1, -np.inf]], "f4"))
     (True, False)
     """
-    blocks = range(0, len(vectors), _BLOCK)
-    return all(_block_finite(vectors[at : at + _BLOCK]) for at in blocks)
+    for at in range(0, len(vectors), _BLOCK):
+        if not _block_finite(vectors[at : at + _BLOCK]):
+            return False
+        release_pages(vectors)
+    return True
 
 
 def _block_finite(vectors: npt.NDArray[np.floating]) -> bool:

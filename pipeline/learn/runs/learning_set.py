@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from retune.store import (
     EncoderRow,
@@ -50,7 +51,7 @@ class ImageSet:
     Attributes:
         encoder: Whose vectors these are.
         features: The images.
-        images: The catalog's columns of the same images, for subgroups.
+        images: The catalog's columns `sex`, `age` and `view` of the same images.
         listed: The same images by name.
         provenance: What was asked for, and what it turned out to be.
     """
@@ -179,7 +180,7 @@ def place_images(
     """
     columns = {name: _column(read.images, name) for name in _IDENTITY}
     populations = read_populations(store)
-    population = np.array([populations[name] for name in columns["dataset"]], object)
+    population = _renamed(columns["dataset"], populations)
     known, unknown_because = _contaminated(store, encoder, columns, population)
     known &= split != "train"
     if not selection.allow_contaminated:
@@ -188,7 +189,7 @@ def place_images(
     owner = columns["dataset"] if selection.allow_leakage else population
     features = Features(
         columns["image_id"],
-        owner + "/" + columns["patient_id"],
+        _patients(owner, columns["patient_id"]),
         split,
         read.embedding,
         read.findings,
@@ -214,14 +215,52 @@ def place_images(
         columns["content_digest"],
         split,
     )
-    return ImageSet(encoder, features, read.images, listed, provenance)
+    # The other columns are arrays by now; twice they would double what images take.
+    kept = read.images.select(_OF_GROUPS)
+    return ImageSet(encoder, features, kept, listed, provenance)
 
 
+_OF_GROUPS = ("sex", "age", "view")
 _IDENTITY = ("image_id", "dataset", "patient_id", "content_digest")
 
 
+#: Columns whose every value is another one.
+_UNIQUE = ("image_id", "content_digest")
+
+
 def _column(images: pa.Table, name: str) -> Names:
-    return np.asarray(images[name].to_pylist(), dtype=object)
+    """A column as objects; equal names are the same object, of which millions are."""
+    column = images[name]
+    if name in _UNIQUE:
+        return np.asarray(column.to_pylist(), dtype=object)
+    return _objects(column.combine_chunks().dictionary_encode("encode"))
+
+
+def _objects(encoded: pa.DictionaryArray) -> Names:
+    names = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
+    found: Names = names[encoded.indices.to_numpy()]
+    return found
+
+
+def _renamed(names: Names, new: Mapping[str, str]) -> Names:
+    """Each name's new one.
+
+    >>> _renamed(np.array(["a", "b", "a"], object), {"a": "x", "b": "y"}).tolist()
+    ['x', 'y', 'x']
+    """
+    encoded = pa.array(names, pa.string()).dictionary_encode()
+    renamed = pa.array([new[name] for name in encoded.dictionary.to_pylist()])
+    return _objects(pa.DictionaryArray.from_arrays(encoded.indices, renamed))
+
+
+def _patients(owner: Names, patient_id: Names) -> Names:
+    """Ids that are unique across owners, each one object however often it stands.
+
+    >>> _patients(np.array(["a", "b"], object), np.array(["7", "7"], object)).tolist()
+    ['a/7', 'b/7']
+    """
+    parts = (pa.array(names, pa.string()) for names in (owner, patient_id))
+    return _objects(pc.binary_join_element_wise(*parts, "/").dictionary_encode())
 
 
 def _contaminated(

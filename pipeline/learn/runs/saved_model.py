@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from retune.store.errors import RetuneError, TrainingError
+from retune.store.queries.bulk import release_pages
 from retune.store.vectors.shards import write_atomically
 
 from ..methods.registry import method_named
@@ -110,6 +111,7 @@ def predict(
                 columns = [np.zeros(shape, dtype=np.float32) for _ in found]
             for column, values in zip(columns, found, strict=True):
                 column[part] = values.cpu().numpy()
+            release_pages(embedding)
     assert columns is not None
     difference, positive, probability = columns
     plain = Prediction(difference, positive, probability)

@@ -1,7 +1,8 @@
 """Figures of groups of patients: by sex, age band and view."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,14 +46,27 @@ def image_groups(images: pa.Table) -> Groups:
     Args:
         images: With the catalog's columns `sex`, `age` and `view`; N rows.
     """
-    groups = {
-        name: [value or UNKNOWN for value in images[name].to_pylist()]
-        for name in ("sex", "view")
-    }
-    groups["age"] = [age_band(years) for years in images["age"].to_pylist()]
     return {
-        name: np.array(groups[name], dtype=object) for name in ("sex", "age", "view")
+        "sex": _shared(images["sex"], _known),
+        "age": _shared(images["age"], age_band),
+        "view": _shared(images["view"], _known),
     }
+
+
+def _known(value: str | None) -> str:
+    return value or UNKNOWN
+
+
+def _shared(
+    column: pa.ChunkedArray, label: Callable[[Any], str]
+) -> npt.NDArray[np.object_]:
+    """The label of each value; equal ones are one object, of which millions are."""
+    encoded = column.combine_chunks().dictionary_encode("encode")
+    labels: npt.NDArray[np.object_] = np.array(
+        [label(value) for value in encoded.dictionary.to_pylist()], dtype=object
+    )
+    found: npt.NDArray[np.object_] = labels[encoded.indices.to_numpy()]
+    return found
 
 
 def subgroup_values(

@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from retune.store.queries.bulk import release_pages
+
 from ..problem.config import PRESETS, TrainConfig, preset, untrained
 from ..problem.contract import Problem
 from ..problem.features import Prompts
@@ -205,7 +207,9 @@ class Trainer:
 
     def _take(self, rows: Tensor) -> Tensor:
         """Embeddings of some rows on the device."""
-        return self._x.index_select(0, rows.to(self._x.device)).to(self._device)
+        found = self._x.index_select(0, rows.to(self._x.device)).to(self._device)
+        release_pages(self._problem.features.embedding)
+        return found
 
     def _validation_loss(self, shown: Tensor) -> float | None:
         """Loss on the shown findings' validation cells; None without early stopping."""

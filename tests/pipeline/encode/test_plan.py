@@ -12,6 +12,7 @@ from retune.pipeline.encode.plan import (
     ImageItems,
     file_statuses,
     plan_images,
+    plan_work,
 )
 
 
@@ -26,6 +27,7 @@ def _work(**changes: object) -> pa.Table:
         "dataset": "d",
         "root": "/r",
         "path": "a.png",
+        "inside": False,
         "content_digest": "ab",
         "size_bytes": 5,
         "mtime_ns": 7,
@@ -97,10 +99,42 @@ def test_rows_keep_their_fate_among_others() -> None:
     assert (plan.n_encoded, plan.n_refused) == (1, 0)
 
 
+def test_parts_are_planned_one_by_one_and_kept_together(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(b"12345")
+    here = {"root": str(tmp_path), "content_digest": None}
+    parts = [
+        _work(image_id="d/a", path="a.png", **here),
+        _work(image_id="d/gone", path="gone.png", **here),
+        _work(image_id="e/b", path="b.png", inside=True, **here),
+    ]
+    one_by_one = (
+        part.set_column(2, "root", part["root"].combine_chunks().dictionary_encode())
+        for part in parts
+    )
+    plan = plan_work(one_by_one, retry_failed=False)
+    assert list(plan.to_read) == [
+        ImageItem("d/a", str(tmp_path), "a.png"),
+        ImageItem("e/b", str(tmp_path), "b.png", inside=True),
+    ]
+    (missing,) = plan.missing
+    assert (missing.image_id, missing.error) == ("d/gone", "No such file or directory")
+    nothing = plan_work([], retry_failed=False)
+    assert (list(nothing.to_read), list(nothing.missing)) == ([], [])
+
+
 def test_items_in_columns_are_a_sequence() -> None:
     names = [f"{n}.png" for n in range(7)]
     items = ImageItems(
-        pa.table({"path": names, "image_id": names, "root": ["/r"] * 7, "x": names})
+        pa.table(
+            {
+                "path": names,
+                "image_id": names,
+                "root": ["/r"] * 7,
+                "x": names,
+                "inside": [False] * 7,
+            }
+        )
     )
     objects = [ImageItem(name, "/r", name) for name in names]
     assert list(items) == objects

@@ -6,7 +6,7 @@ observed so far (docs/method.md). Related: ACIL, GACL, RanPAC, RAIL, L3A.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.queries.bulk import release_pages
 
 from ...problem.config import TrainConfig
 from ...problem.contract import Problem, read_options
@@ -30,6 +31,10 @@ from .ridge import Centred, Solution, centre, solve
 from .sums import Sums, add_sums, sum_rows
 
 __all__ = ["Analytic", "AnalyticOptions", "merge_states"]
+
+
+#: Validation images that are scored together.
+_BLOCK_ROWS = 16_384
 
 
 @dataclass(frozen=True)
@@ -148,6 +153,7 @@ class Analytic:
         x = torch.from_numpy(self._problem.features.embedding[rows])
         with torch.inference_mode():
             phi = self.model.features(x.to(self._problem.device).float())
+        release_pages(self._problem.features.embedding)
         found: npt.NDArray[np.float32] = phi.cpu().numpy()
         return found
 
@@ -201,22 +207,29 @@ class Analytic:
         for name, values in (("centre", seen.mean), ("whitening", seen.whitening)):
             self._take(name, values.astype(np.float32))
         self.model.typical.fill_(seen.typical)
-        with torch.inference_mode():
-            distances = self.model.distance(self._validation_x()).double().cpu().numpy()
+        distances = self._of_validation(self.model.distance)
         limit, rate = alarm_limit(distances, self._alarm_rate)
         self.model.distance_limit.fill_(limit)
         self.model.alarm_rate.fill_(rate)
 
-    def _validation_x(self) -> Tensor:
-        x = torch.from_numpy(self._problem.features.embedding[self._validation_rows])
-        return x.to(self._problem.device).float()
+    def _of_validation(
+        self, answer: Callable[[Tensor], Tensor]
+    ) -> npt.NDArray[np.float64]:
+        """What the model says of the validation images, some at a time."""
+        rows = self._validation_rows
+        found = []
+        with torch.inference_mode():
+            for start in range(0, max(1, len(rows)), _BLOCK_ROWS):
+                part = rows[start : start + _BLOCK_ROWS]
+                x = torch.from_numpy(self._problem.features.embedding[part])
+                found.append(answer(x.to(self._problem.device).float()).double().cpu())
+                release_pages(self._problem.features.embedding)
+        return torch.cat(found).numpy()
 
     def _calibrate(self, due: npt.NDArray[np.bool_], found: Solution) -> None:
         """The line from score to logit, on this store's validation images."""
         rows, targets = self._validation_rows, self._problem.targets
-        with torch.inference_mode():
-            scores = self.model.scores(self._validation_x())[0]
-        values = scores.double().cpu().numpy()
+        values = self._of_validation(lambda x: self.model.scores(x)[0])
         totals = self._train.grams[self._train.group, -1, -1]
         for k in np.flatnonzero(due & ~np.isnan(values).any(axis=0)):
             seen = targets.observed[rows, k]
