@@ -87,6 +87,7 @@ SEED   ?= 0
 fuzz: $(VENV)/.developing ## Mutated images and tables, seeded: IMAGES, TABLES, SEED
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/image_fuzz.py --images '$(IMAGES)' --seed '$(SEED)'
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/tables.py '$(TABLES)' '$(SEED)'
+	PYTHONPATH=tests $(BIN)/python tests/fuzz/mangled.py '$(TABLES)' '$(SEED)'
 
 bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
 	$(PYTHON) -m venv build/clip-retrieval

@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["embed_command"]
 
-#: Of a job that had images and could use none; see `terminal.boundary`.
+#: Exit codes; see `terminal.boundary`.
 _NOTHING_USABLE = 5
+_SOME_UNUSABLE = 6
+_NOTHING_THERE = 7
 
 
 def embed_command(
@@ -117,6 +119,10 @@ def embed_command(
         bool,
         typer.Option("--retry-failed", help="Read undecodable files once more."),
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit code 6 if some images could not be used."),
+    ] = False,
     wait: Annotated[
         bool,
         typer.Option("--wait", help="If another process writes to the store, wait."),
@@ -167,6 +173,7 @@ def embed_command(
     if json:
         print_json(vars(summary))
         _leave_if_nothing_usable(feature_store, summary)
+        _leave_if_strict(summary, strict=strict)
         return
     rate = images_per_second(summary)
     speed = f" at {rate:.0f} images/s (limit: {summary.limiting_stage})" if rate else ""
@@ -190,7 +197,21 @@ def embed_command(
             'retune-cli sql "SELECT path, stage, error FROM failures"'
         )
     _leave_if_nothing_usable(feature_store, summary)
+    _leave_if_strict(summary, strict=strict)
     remark(f"Next: retune-cli train --scenario label{store_flag(store)}", quiet=quiet)
+
+
+def _leave_if_strict(summary: "EmbedSummary", *, strict: bool) -> None:
+    """Exit with 7 if there was no image at all, and with 6 if asked and some failed."""
+    n_failed = summary.images_failed + summary.images_refused
+    usable = summary.images_encoded + summary.images_matched + summary.images_skipped
+    if not usable and not n_failed:
+        remark("Error: there was no image to encode", quiet=False)
+        remark("Hint: `retune-cli ingest` reads a dataset's table.", quiet=False)
+        raise typer.Exit(_NOTHING_THERE)
+    if strict and n_failed:
+        remark(f"Error: {n_failed:,} images could not be used", quiet=False)
+        raise typer.Exit(_SOME_UNUSABLE)
 
 
 def _leave_if_nothing_usable(store: "FeatureStore", summary: "EmbedSummary") -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ingest_command"]
 
+#: Exit code; see `terminal.boundary`.
+_SOME_UNUSABLE = 6
 _COLUMN = "Layout table: the column with the "
 
 
@@ -195,6 +197,10 @@ def ingest_command(
             "--un-forget", help="Let patients back in who were erased by forget."
         ),
     ] = False,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit code 6 if image files are not there."),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -262,6 +268,10 @@ def ingest_command(
         print_json(summary.as_json())
     else:
         _show(summary, store, quiet=quiet)
+    missing = [note for note in summary.warnings if "not there" in note]
+    if strict and missing:
+        remark(f"Error: {missing[0]}", quiet=False)
+        raise typer.Exit(_SOME_UNUSABLE)
 
 
 def _prefixes(given: Sequence[str]) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,10 @@
 """The command `retune-cli`: its verbs in the order of use."""
 
+import inspect
+import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -23,15 +26,19 @@ from .findings import findings_command
 from .import_vectors import import_vectors_command
 from .ingest import ingest_command
 from .merge import merge_command
+from .nightly.nightly import nightly_command
 from .predict import predict_command
 from .query import sql_command, status_command
 from .report import report_command
 from .run_entries import runs_app
 from .search import search_command
 from .terminal.boundary import run_guarded
+from .terminal.log import RunLog, known_format, logging_to, take_log_options
+from .terminal.silence import is_silenced, run_silently, without_quiet
 from .train import train_command
+from .view import view_command
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run_arguments"]
 
 
 class _InOrder(typer.core.TyperGroup):
@@ -75,9 +82,20 @@ def _root(
         ),
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            "--log",
+            help="Append what is said to a file, a line each [RETUNE_LOG]; also after "
+            "the verb.",
+        ),
+    ] = None,
+    log_format: Annotated[
+        str, typer.Option("--log-format", help="Of these lines: text or json.")
+    ] = "text",
 ) -> None:
     del show_version  # an eager callback has printed it
-    del debug  # read from the arguments in `main`, before anything can fail
+    del debug, log, log_format  # read in `main`, before anything can fail
 
 
 _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
@@ -95,7 +113,9 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict": predict_command,
     "drift": drift_command,
     "search": search_command,
+    "view": view_command,
     "sql": sql_command,
+    "nightly": nightly_command,
     "report": report_command,
     "runs": runs_app,
     "status": status_command,
@@ -115,4 +135,36 @@ for _name, _command in _COMMANDS.items():
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    sys.exit(run_guarded(app, debug="--debug" in sys.argv[1:]))
+    arguments, file, form = take_log_options(sys.argv[1:])
+    if not known_format(form):
+        sys.stderr.write(f"Error: --log-format {form}: use text or json\n")
+        sys.exit(2)
+    log = None if file is None else RunLog(Path(file), form)
+    if log is not None:
+        try:
+            log.write("info", "retune-cli")
+        except OSError as error:
+            sys.stderr.write(f"Error: cannot write {file}: {error.strerror}\n")
+            sys.exit(2)
+    with logging_to(log, shlex.join(["retune-cli", *arguments])) as codes:
+        codes.append(run_arguments(arguments))
+    sys.exit(codes[-1])
+
+
+def run_arguments(arguments: list[str]) -> int:
+    """Run a command by its arguments and give its exit code."""
+    silenced = is_silenced(arguments)
+    given = without_quiet(arguments, _knows_quiet)
+    debug = "--debug" in given
+
+    def run() -> int:
+        return run_guarded(lambda: app(args=given, prog_name="retune-cli"), debug=debug)
+
+    return run_silently(run) if silenced else run()
+
+
+def _knows_quiet(verb: str) -> bool:
+    command = _COMMANDS.get(verb)
+    if command is None or isinstance(command, typer.Typer):
+        return True  # its commands say so themselves
+    return "quiet" in inspect.signature(command).parameters

@@ -1,8 +1,9 @@
 """The one place where errors become words and exit codes.
 
 Exit codes: 0 done; 1 unexpected; 2 wrong option or name; 3 the store; 4 images, labels,
-backbone or run; 5 `embed` had images to encode and could use none; 130 Ctrl-C; 143
-SIGTERM.
+backbone or run; 5 `embed` had images to encode and could use none; 6 done, but some
+images could not be used (with --strict, and `nightly`); 7 nothing to do was found where
+something was expected; 130 Ctrl-C; 143 SIGTERM.
 """
 
 import os
@@ -14,6 +15,7 @@ from types import FrameType
 
 from retune.store.errors import RetuneError
 
+from .log import log_line
 from .printing import visible
 from .wording import in_options
 
@@ -73,6 +75,7 @@ def run_guarded(command: Callable[[], object], *, debug: bool = False) -> int:
 def _show(error: RetuneError, *, debug: bool) -> None:
     if debug:
         traceback.print_exception(error, file=sys.stderr)
+    log_line("error", visible(in_options(error.message)))
     sys.stderr.write(f"Error: {visible(in_options(error.message))}\n")
     if error.hint:
         sys.stderr.write(f"Hint: {visible(in_options(error.hint))}\n")

@@ -4,15 +4,16 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
+from .log import log_line
 from .wording import in_options
 
 if TYPE_CHECKING:
-    from retune.pipeline.progress import ProgressCallback
+    from retune.pipeline.progress import Progress, ProgressCallback
 
 __all__ = [
     "contamination_line",
@@ -41,11 +42,13 @@ def visible(text: str) -> str:
 
 def print_line(text: str = "") -> None:
     """Write a line of the result."""
+    log_line("info", text)
     sys.stdout.write(visible(text) + "\n")
 
 
 def remark(text: str, *, quiet: bool = False) -> None:
     """Write a line that is not part of the result."""
+    log_line("info", in_options(text))
     if not quiet:
         sys.stderr.write(visible(in_options(text)) + "\n")
 
@@ -112,6 +115,19 @@ def _csv_cell(value: object) -> object:
 
 def progress_bar(*, quiet: bool) -> "AbstractContextManager[ProgressCallback]":
     """Draw progress on stderr if it is a terminal; one bar per stage."""
+    return _logged_bar(quiet=quiet)
+
+
+@contextmanager
+def _logged_bar(*, quiet: bool) -> "Iterator[ProgressCallback]":
+    """A bar on the terminal, and its notes, but no progress, in the log."""
     from retune.pipeline.app.progress_bar import terminal_bar
 
-    return terminal_bar(quiet=quiet)
+    with terminal_bar(quiet=quiet) as show:
+
+        def tell(progress: "Progress") -> None:
+            if progress.total == 0 and progress.note:
+                log_line("note", f"{progress.stage}: {progress.note}")
+            show(progress)
+
+        yield tell

@@ -19,6 +19,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
 from forget_benchmark import forget_rows
+from gallery_benchmark import gallery_rows
 from ingest_benchmark import ingest_rows
 from learn_benchmark import curve_rows, learn_rows
 from measuring import Row, print_rows
@@ -36,8 +37,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
     kinds = [
-        "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
-        "learn", "curve", "forget",
+        "ingest", "read", "query", "search", "gallery", "encode", "sink", "peer",
+        "predict", "learn", "curve", "forget",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -53,6 +54,8 @@ def main() -> None:
             rows += forget_rows(root)
         if arguments.only in (None, "search"):
             rows += search_rows(root, arguments.repeats)
+        if arguments.only in (None, "gallery"):
+            rows += gallery_rows(root)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode", "sink"):

@@ -6,6 +6,7 @@ from pathlib import Path
 import drift_power
 import encode_benchmark
 import forget_benchmark
+import gallery_benchmark
 import ingest_benchmark
 import learn_benchmark
 import numpy as np
@@ -79,6 +80,16 @@ def test_search(
     monkeypatch.setattr(search_benchmark, "LARGE", 2_000)
     monkeypatch.setenv("RETUNE_QUALITY_STORE", str(tmp_path / "none"))
     _check(search_benchmark.search_rows(tmp_path, 1), capsys)
+
+
+def test_gallery(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gallery_benchmark, "N_IMAGES", 500)
+    monkeypatch.setattr(gallery_benchmark, "_PICTURES", 12)
+    _check(gallery_benchmark.gallery_rows(tmp_path), capsys)
 
 
 def test_ingest(

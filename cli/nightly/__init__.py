@@ -1,0 +1,1 @@
+"""Every night: the commands of a configuration, one after another."""
