@@ -884,7 +884,7 @@ class Store:
                 `dry_run`.
 
         Example:
-            store.forget(where="age > 80", dry_run=True)
+            store.forget(where="split = 'test'", dry_run=True)
         """
         from .erasing.forget import ForgetRequest, forget
 
