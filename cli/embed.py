@@ -35,7 +35,7 @@ def embed_command(
         typer.Option(
             "--backbone",
             help="mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME or "
-            "MODEL:PRETRAINED of open_clip.",
+            "MODEL:PRETRAINED of open_clip; hf:PATH or hf:ORG/NAME; timm:NAME.",
         ),
     ] = "mini",
     store: StoreOption = Path("feature-store"),
@@ -115,6 +115,22 @@ def embed_command(
             "a feature set of its own.",
         ),
     ] = "cut",
+    pooling: Annotated[
+        str,
+        typer.Option(
+            "--pooling", help="Of hf: models: cls, mean, pooler, or auto: their own."
+        ),
+    ] = "auto",
+    layer: Annotated[
+        str,
+        typer.Option(
+            "--layer", help="projected, or pooled: images before their projection."
+        ),
+    ] = "projected",
+    allow_pickle: Annotated[
+        bool,
+        typer.Option("--allow-pickle", help="Read tensors of .bin files if need be."),
+    ] = False,
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Read undecodable files once more."),
@@ -143,6 +159,7 @@ def embed_command(
     keep_freed_memory()  # before the imports below start threads
 
     from retune.pipeline.app.embed import EmbedOptions, embed, images_per_second
+    from retune.pipeline.platform.processor import usable_cores
     from retune.store import FeatureStore
 
     chosen = EmbedOptions(
@@ -160,9 +177,12 @@ def embed_command(
         where=where,
         description_sets=split_names(descriptions) or (),
         long=long,
+        pooling=pooling,
+        layer=layer,
+        allow_pickle=allow_pickle,
         retry_failed=retry_failed,
         wait=wait,
-        **({"workers": workers} if workers else {}),
+        workers=workers or usable_cores(),
     )
     feature_store = FeatureStore(store)
     announce_selection(feature_store, chosen.datasets, where, quiet=quiet)

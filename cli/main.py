@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from .backbones import backbones_app
 from .care import repair_command, verify_command
 from .compare import compare_command
 from .curve import curve_command
@@ -106,6 +107,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "describe": describe_app,
     "embed": embed_command,
     "import-vectors": import_vectors_command,
+    "backbones": backbones_app,
     "train": train_command,
     "curve": curve_command,
     "merge": merge_command,

@@ -41,7 +41,12 @@ def predict_command(
     store: StoreOption = Path("feature-store"),
     backbone: Annotated[
         str | None,
-        typer.Option("--backbone", help="Where the run's backbone lies now."),
+        typer.Option(
+            "--backbone",
+            "--encode-with",
+            help="Where the run's backbone lies now; of imported vectors: what made "
+            "them.",
+        ),
     ] = None,
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")

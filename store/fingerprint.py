@@ -69,6 +69,25 @@ class EncoderSpec:
             raise ValueError(f"not an encoder specification: {error}") from error
 
     @property
+    def image_only(self) -> bool:
+        """Whether it has no text tower.
+
+        >>> none = {"kind": "none"}
+        >>> EncoderSpec("a", "b", {}, {}, none, "", "", "", 4).image_only
+        True
+        """
+        return self.tokenizer.get("kind") == "none"
+
+    @property
+    def imported(self) -> bool:
+        """Whether its vectors were computed elsewhere.
+
+        >>> EncoderSpec("a", "b", {"class": "external"}, {}, {}, "", "", "", 4).imported
+        True
+        """
+        return self.model_config.get("class") == "external"
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that name this encoder.
 

@@ -18,7 +18,7 @@ from retune.store.queries.work import read_known_keys
 
 from ..exchange.contract import ColumnNames, VectorTable
 from ..exchange.exporting import FORMATS, refuse_existing, write_export
-from ..exchange.identity import external_spec, is_external, source_digest
+from ..exchange.identity import external_spec, source_digest
 from ..exchange.importing import (
     Counts,
     agreed_shape,
@@ -235,7 +235,7 @@ def _spec(
     )
     others = [one for one in have if one.fingerprint != spec.fingerprint]
     if others and not any(one.fingerprint == spec.fingerprint for one in have):
-        kinds = "imported from other files" if is_external(others[0]) else "made here"
+        kinds = "imported from other files" if others[0].imported else "made here"
         raise FingerprintMismatchError(
             f"the store has vectors of '{request.backbone_name}' that were {kinds} "
             f"({others[0].fingerprint}, D={others[0].dim}, {others[0].output_dtype}); "
@@ -251,7 +251,7 @@ def _added_to(
     have: Sequence[EncoderSpec], request: ImportRequest, dim: int
 ) -> EncoderSpec:
     """The encoder of the store that more vectors are added to."""
-    external = [one for one in have if is_external(one)]
+    external = [one for one in have if one.imported]
     if len(external) != 1:
         raise ConfigurationError(
             f"`add` needs one imported encoder '{request.backbone_name}'; the store "

@@ -33,6 +33,7 @@ from .images.picture import PIXEL_RULES
 from .options import EmbedOptions, EmbedSummary
 from .pixel_rules import pixel_rules
 from .plan import ImagePlan, plan_work
+from .reopened import encoder_spec
 from .stage.sink import ShardSink
 
 if TYPE_CHECKING:
@@ -112,6 +113,9 @@ def _source(options: EmbedOptions, rules: int) -> BackboneSource:
         output_dtype=options.output_dtype,
         decode=options.decode,
         pixels=rules,
+        pooling=options.pooling,
+        layer=options.layer,
+        allow_pickle=options.allow_pickle,
     )
     return of_source(source, options.long)
 
@@ -196,6 +200,8 @@ def _plan(
     work = read_image_work(store, known_keys, options.datasets, options.where)
     plan = plan_work(work, retry_failed=options.retry_failed)
     names = [load_set(store, name)[0].set_name for name in options.description_sets]
+    if encoder_spec(store, fingerprint).image_only:
+        names = []
     return plan, read_description_work(store, fingerprint, names)
 
 

@@ -35,6 +35,9 @@ class EmbedOptions:
         description_sets: Sets that ship or are in the store by name, or files.
         long: What is done with sentences that exceed the context: ``cut``, or
             ``chunk``: pooled from pieces, under a fingerprint of its own.
+        pooling: Of a model of transformers: ``cls``, ``mean``, ``pooler``, or ``auto``.
+        layer: ``projected``, or ``pooled``: images before their projection.
+        allow_pickle: Take pickled weights if there are no safetensors.
         retry_failed: Read again what could not be decoded before.
         wait: If another process writes to the store, wait until it has ended.
         shard_rows: Vectors in a full shard.
@@ -56,6 +59,9 @@ class EmbedOptions:
     where: str | None = None
     description_sets: tuple[str, ...] = ("default",)
     long: str = "cut"
+    pooling: str = "auto"
+    layer: str = "projected"
+    allow_pickle: bool = False
     retry_failed: bool = False
     wait: bool = False
     shard_rows: int = 16_384

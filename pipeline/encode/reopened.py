@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from retune.store import EncoderSpec, FeatureStore
 from retune.store.errors import (
@@ -13,6 +13,7 @@ from retune.store.errors import (
 
 from ..platform.memory import keep_freed_memory
 from ..platform.processor import let_threads_sleep
+from .backbones.families.names import POOLINGS
 from .backbones.loading import load_backbone, source_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def reopen_backbone(
     """Load the backbone of an encoder of the store, and check that it is the same.
 
     Its vectors can be put beside the store's: weights, preprocessing, arithmetic and
-    the treatment of long texts are those of `embed`.
+    the treatment of long texts are those of `embed`. For imported vectors the caller
+    has to say which backbone made them.
 
     Args:
         store: With vectors of the encoder.
@@ -87,12 +89,15 @@ def load_encoder(
     fingerprint = spec.fingerprint
     keep_freed_memory()
     let_threads_sleep()
+    if spec.imported:
+        return _stand_in(spec, backbone, device)
     source = source_of(
         backbone or spec.backbone,
         precision=spec.precision,
         output_dtype=spec.output_dtype,
         decode=str(spec.preprocess.get("decode", "full")),
         pixels=int(str(spec.preprocess.get("pixels", 1))),
+        **_chosen(spec),
     )
     from .backbones.chunking import with_long_texts  # loads torch
 
@@ -112,6 +117,44 @@ def load_encoder(
             "preprocessing and library versions must be those of `embed`.",
         )
     return loaded
+
+
+def _stand_in(spec: EncoderSpec, backbone: str | None, device: str) -> "Backbone":
+    """The backbone that a user says has made imported vectors.
+
+    Nothing can tell whether it has; only the length of its vectors is compared.
+
+    Raises:
+        ConfigurationError: None is named.
+        FingerprintMismatchError: Its vectors have another length.
+    """
+    if backbone is None:
+        raise ConfigurationError(
+            f"vectors of '{spec.backbone}' ({spec.fingerprint}) were imported, and the "
+            "backbone that makes them is not here to encode anything",
+            "Name the same model with `encode_with`, such as hf:PATH; its weights and "
+            "preprocessing have to be those of the imported vectors.",
+        )
+    source = source_of(
+        backbone, precision="auto", output_dtype=spec.output_dtype, allow_pickle=True
+    )
+    loaded = load_backbone(source, output_dtype=spec.output_dtype, device=device)
+    if loaded.spec.dim != spec.dim:
+        raise FingerprintMismatchError(
+            f"'{backbone}' gives {loaded.spec.dim} numbers, the imported vectors of "
+            f"'{spec.backbone}' have {spec.dim}",
+            "Name the model that made them with `encode_with`.",
+        )
+    return loaded
+
+
+def _chosen(spec: EncoderSpec) -> dict[str, Any]:
+    """How images were pooled; weights are compared with those of `embed` anyway."""
+    words = spec.pooling.removeprefix("image: ").split(", ")
+    layer = "pooled" if "layer: pooled" in words else "projected"
+    ours = "transformers" in spec.model_config
+    pooling = words[0] if ours and words[0] in POOLINGS else "auto"
+    return {"pooling": pooling, "layer": layer, "allow_pickle": True}
 
 
 @contextmanager

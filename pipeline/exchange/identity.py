@@ -10,7 +10,7 @@ from retune.store.checksums import crc32
 from retune.store.errors import DatasetError
 from retune.store.fingerprint import DIGEST_BYTES
 
-__all__ = ["EXTERNAL", "external_spec", "is_external", "source_digest"]
+__all__ = ["EXTERNAL", "external_spec", "source_digest"]
 
 EXTERNAL: Final = "external"
 _PIECE_BYTES = 1 << 20
@@ -49,11 +49,6 @@ def external_spec(
         output_dtype=output_dtype,
         dim=dim,
     )
-
-
-def is_external(spec: EncoderSpec) -> bool:
-    """Whether vectors of an encoder were imported."""
-    return spec.model_config.get("class") == EXTERNAL
 
 
 def source_digest(paths: Iterable[Path]) -> str:

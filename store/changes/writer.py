@@ -14,6 +14,7 @@ from ..fingerprint import EncoderSpec
 from ..schema import CREATE_TABLES, create_table
 from ..vectors.shards import ShardHeader, Vectors, publish_shard, verify_shard
 from .appending import with_earlier_rows
+from .dropping import DroppedEncoder, drop_encoder_rows, remove_shards
 from .entering import (
     DatasetChange,
     FileState,
@@ -252,6 +253,18 @@ class StoreWriter:
                 SELECT ? AS fingerprint, kind, population, name FROM incoming_names""",
                 [fingerprint],
             )
+
+    def drop_encoder(self, fingerprint: str) -> DroppedEncoder:
+        """Take an encoder and all its vectors out of the store; its runs are tagged.
+
+        Raises:
+            StoreBusyError: Another process holds the catalog.
+            StoreWriteError: The disk refused.
+        """
+        with self._catalog.write() as connection:
+            found = drop_encoder_rows(connection, fingerprint)
+        remove_shards(self._root, fingerprint)
+        return found
 
     def publish(
         self,

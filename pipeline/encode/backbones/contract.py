@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from retune.store import EncoderSpec
+from retune.store.errors import BackboneError
 from retune.store.fingerprint import DIGEST_BYTES
 
 from ..images.preprocess import Preprocess
@@ -44,12 +45,14 @@ def weights_digest(model: torch.nn.Module) -> str:
 
 @dataclass(frozen=True)
 class Backbone:
-    """An open_clip model with its preprocessing, its tokenizer and its identity.
+    """A model with its preprocessing, its tokenizer and its identity.
 
     Attributes:
-        model: The open_clip model, in evaluation mode, on `device`.
+        model: With `visual`, `encode_image` and perhaps `encode_text`, in evaluation
+            mode, on `device`.
         preprocess: Of the weights, not of a default.
-        tokenizer: Callable: sentences -> token ids, shape (B, context).
+        tokenizer: Callable: sentences -> token ids, shape (B, context); None: the
+            backbone knows images only.
         spec: What makes its vectors comparable.
         device: Where it runs.
         copies: How threads copy to and from an accelerator; None on a processor.
@@ -100,7 +103,16 @@ class Backbone:
             return vectors.float()
 
     def encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Encode sentences into shape (B, D); what exceeds the context is cut off."""
+        """Encode sentences into shape (B, D); what exceeds the context is cut off.
+
+        Raises:
+            BackboneError: The backbone knows images only.
+        """
+        if self.tokenizer is None:
+            raise BackboneError(
+                f"'{self.spec.backbone}' knows images only and cannot encode sentences",
+                "Use a backbone with a text tower, such as mini.",
+            )
         tokens = self.tokenizer(list(texts)).to(self.device)
         with torch.inference_mode(), self._arithmetic():
             return _to_numpy(self.model.encode_text(tokens))

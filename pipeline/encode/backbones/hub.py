@@ -13,9 +13,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .configuration import check_config, read_json
-from .text_tower import checked_tokenizer, checked_tower, known_tower
+from .text_tower import TOKENIZER_FILES, checked_tokenizer, checked_tower, known_tower
 
-__all__ = ["go_offline_without_network", "is_reachable", "read_hub_configs"]
+__all__ = [
+    "fetch_model",
+    "go_offline_without_network",
+    "is_reachable",
+    "read_hub_configs",
+]
 
 _ENDPOINT = "https://huggingface.co"
 _PROXIES = ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
@@ -86,6 +91,29 @@ def read_hub_configs(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if found is None:
         raise FileNotFoundError(f"the hub has no config.json of {tower}")
     return config, checked_tower(found, f"hf-hub:{tower}, config.json")
+
+
+def fetch_model(name: str, *, allow_pickle: bool) -> Path:
+    """The folder of a model of transformers, fetched into the hub's cache.
+
+    Only configurations, tokenizers and weights are fetched, never code.
+
+    Args:
+        name: ``ORG/NAME``.
+        allow_pickle: Also fetch .bin files.
+
+    Raises:
+        OSError: The hub or its cache does not have it.
+    """
+    from huggingface_hub import snapshot_download
+
+    wanted = [
+        "config.json", "preprocessor_config.json", "tokenizer_config.json",
+        "*.safetensors", "model.safetensors.index.json", *TOKENIZER_FILES,
+    ]  # fmt: skip
+    if allow_pickle:
+        wanted.append("*.bin")
+    return Path(snapshot_download(name, allow_patterns=wanted))
 
 
 def _optional(name: str, file: str) -> dict[str, Any] | None:

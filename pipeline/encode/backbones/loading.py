@@ -21,9 +21,11 @@ from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
 
 from ..images.picture import PIXEL_RULES
-from .hub import go_offline_without_network, read_hub_configs
+from .families.names import check_names
+from .hub import fetch_model, go_offline_without_network, read_hub_configs
 from .model_folder import (
     folder_files,
+    pickled_refused,
     read_model_config,
     tower_overrides,
     vetted_folder,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import torch
 
     from .contract import Backbone
+    from .families.parts import Parts
 
 __all__ = [
     "NAMED_BACKBONES",
@@ -49,6 +52,8 @@ NAMED_BACKBONES = {
 }
 _LOCAL_PREFIX = "local-dir:"
 _HUB_PREFIX = "hf-hub:"
+_HF_PREFIX = "hf:"
+_TIMM_PREFIX = "timm:"
 _LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "transformers")
 _OFFLINE_HINT = (
     "Without a network: copy the model's folder (open_clip_config.json, weights, "
@@ -63,11 +68,14 @@ class BackboneSource:
 
     Attributes:
         name: As the user gave it.
-        kind: ``mini``, ``local``, ``hub`` or ``tag``.
+        kind: ``mini``, ``local``, ``hub``, ``tag``, ``hf`` or ``timm``.
         location: Folder, hub name, or ``model:pretrained``.
         digest: Of content, library versions and precision; None if only loading tells.
         decode: ``full`` or ``scaled``.
         pixels: Version of the rules by which files become pixels.
+        pooling: How places become one vector; ``auto``: as the model does it.
+        layer: ``projected``, or ``pooled``: before images and texts meet.
+        allow_pickle: Take .bin and .pt files if there are no safetensors.
     """
 
     name: str
@@ -76,6 +84,9 @@ class BackboneSource:
     digest: str | None
     decode: str = "full"
     pixels: int = PIXEL_RULES
+    pooling: str = "auto"
+    layer: str = "projected"
+    allow_pickle: bool = False
 
 
 def source_of(
@@ -85,18 +96,26 @@ def source_of(
     output_dtype: str,
     decode: str = "full",
     pixels: int = PIXEL_RULES,
+    pooling: str = "auto",
+    layer: str = "projected",
+    allow_pickle: bool = False,
 ) -> BackboneSource:
     """Understand a backbone's name.
 
     Args:
-        name: ``mini``, ``biomedclip``, ``local-dir:PATH``, ``hf-hub:ORG/NAME``, or
-            open_clip's ``MODEL:PRETRAINED`` where PRETRAINED is a tag or a file.
+        name: ``mini``, ``biomedclip``, ``local-dir:PATH``, ``hf-hub:ORG/NAME``,
+            ``hf:PATH`` or ``hf:ORG/NAME`` of transformers, ``timm:NAME`` or
+            ``timm:NAME:FILE``, or open_clip's ``MODEL:PRETRAINED`` where PRETRAINED is
+            a tag or a file.
         precision: Of the forward pass; part of the digest.
         output_dtype: Of the stored vectors; part of the digest.
         decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
             scale that is at least twice what they are resized to.
         pixels: 1 for vectors that go on under the fingerprint of before
             `retune.pipeline.encode.images.picture.PIXEL_RULES` was in it.
+        pooling: ``cls``, ``mean`` or ``pooler`` of a model of transformers.
+        layer: ``projected`` or ``pooled``.
+        allow_pickle: Take .bin and .pt files if there are no safetensors.
 
     Raises:
         BackboneError: A local folder is missing or lacks its configuration.
@@ -106,7 +125,17 @@ def source_of(
         raise ConfigurationError(
             f"images cannot be decoded '{decode}'", "Use full or scaled."
         )
+    check_names(pooling, layer)
     full = NAMED_BACKBONES.get(name, name)
+    if pooling != "auto" and not full.startswith(_HF_PREFIX):
+        raise ConfigurationError(
+            "`pooling` is for models of transformers (hf:)", "Leave it out."
+        )
+    if layer != "projected" and full.startswith(("mini", _TIMM_PREFIX)):
+        raise ConfigurationError(
+            f"'{name}' has no layer before its projection", "Leave out `layer`."
+        )
+    chosen = {"pooling": pooling, "layer": layer, "allow_pickle": allow_pickle}
     extra = f"{precision}|{output_dtype}|" + "|".join(
         f"{library}={importlib.metadata.version(library)}" for library in _LIBRARIES
     )
@@ -114,22 +143,49 @@ def source_of(
         extra += f"|decode={decode}"
     if pixels != 1:
         extra += f"|pixels={pixels}"
+    if (pooling, layer) != ("auto", "projected"):
+        extra += f"|pooling={pooling}|layer={layer}"
+
+    def found(kind: str, location: str, digest: str | None) -> BackboneSource:
+        return BackboneSource(
+            name,
+            kind,
+            location,
+            digest,
+            decode,
+            pixels,
+            **chosen,  # type: ignore[arg-type]  # by name
+        )
+
+    if full.startswith(_HF_PREFIX):
+        place = full.removeprefix(_HF_PREFIX)
+        folder = Path(place).expanduser()
+        if not folder.is_dir():
+            return found("hf", place, None)
+        return found("hf", str(folder), _digest(folder_files(folder), extra))
+    if full.startswith(_TIMM_PREFIX):
+        model, _, file = full.removeprefix(_TIMM_PREFIX).partition(":")
+        if file and not Path(file).is_file():
+            raise BackboneError(f"no file {file}", "Check the path after timm:NAME:.")
+        timm_digest = _digest([Path(file)], f"{extra}|{model}") if file else None
+        return found("timm", full.removeprefix(_TIMM_PREFIX), timm_digest)
     if full == "mini":
         digest = _digest(mini_files(), extra)
-        return BackboneSource(name, "mini", "", digest, decode, pixels)
+        return found("mini", "", digest)
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
         read_model_config(folder)
         digest = _digest(folder_files(folder), extra)
-        return BackboneSource(name, "local", str(folder), digest, decode, pixels)
+        return found("local", str(folder), digest)
     if full.startswith(_HUB_PREFIX):
-        return BackboneSource(name, "hub", full, None, decode, pixels)
+        return found("hub", full, None)
     if ":" in full:
-        return BackboneSource(name, "tag", full, None, decode, pixels)
+        return found("tag", full, None)
     raise ConfigurationError(
         f"unknown backbone '{name}'",
-        "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, or open_clip's "
-        "MODEL:PRETRAINED such as ViT-B-32:openai.",
+        "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, hf:PATH, "
+        "hf:ORG/NAME, timm:NAME, or open_clip's MODEL:PRETRAINED such as "
+        "ViT-B-32:openai.",
     )
 
 
@@ -190,10 +246,9 @@ def load_backbone(
     """
     import torch
 
-    if source.kind in ("hub", "tag"):
+    if source.kind in ("hub", "tag", "hf", "timm"):
         go_offline_without_network()  # before anything imports the hub's client
 
-    from ..images.preprocess import Preprocess
     from .compilation import compile_images
     from .contract import PRECISIONS, Backbone, weights_digest
     from .folding import with_folded_norms
@@ -206,29 +261,26 @@ def load_backbone(
             f"Use one of auto, {', '.join(PRECISIONS)}.",
         )
     place = resolve_device(device)
-    model, transform, tokenizer, config = _load(source)
+    parts = _load(source)
+    model = parts.model
     model.eval().requires_grad_(requires_grad=False)
-    preprocess = Preprocess.from_transform(transform, scaled=source.decode == "scaled")
-    text_cfg, vision_cfg = config["text_cfg"], config["vision_cfg"]
     spec = EncoderSpec(
         backbone=source.name,
         weights_digest=weights_digest(model),
-        model_config={"class": type(model).__name__, **config},
+        model_config=parts.config,
         preprocess={
-            "steps": [repr(step) for step in transform.transforms],
-            "mean": preprocess.mean.flatten().tolist(),
-            "std": preprocess.std.flatten().tolist(),
+            **parts.preprocess_words,
             # Named only where it differs: vectors of before keep their fingerprint.
             **({} if source.decode == "full" else {"decode": source.decode}),
             **({} if source.pixels == 1 else {"pixels": source.pixels}),
         },
-        tokenizer=_describe_tokenizer(tokenizer),
-        pooling=f"image: {vision_cfg.get('timm_pool') or 'model'}, text: "
-        f"{text_cfg.get('hf_pooler_type') or text_cfg.get('pool_type') or 'model'}",
+        tokenizer=_describe_tokenizer(parts.tokenizer),
+        pooling=parts.pooling,
         precision="float32",
         output_dtype=output_dtype,
-        dim=int(config["embed_dim"]),
+        dim=parts.dim,
     )
+    preprocess, tokenizer = parts.preprocess, parts.tokenizer
     model = model.to(place)
     if any(isinstance(part, torch.nn.BatchNorm2d) for part in model.visual.modules()):
         # Convolutions are faster so; for transformers it makes no difference.
@@ -268,7 +320,44 @@ def resolve_device(name: str) -> "torch.device":
     return place
 
 
-def _load(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
+def _load(source: BackboneSource) -> "Parts":
+    """The model of a source, on the processor in float32."""
+    if source.kind == "hf":
+        from .families.transformers_model import load_transformers
+
+        folder = Path(source.location)
+        if not folder.is_dir():
+            folder = _fetched(source)
+        return load_transformers(
+            folder,
+            pooling=source.pooling,
+            layer=source.layer,
+            allow_pickle=source.allow_pickle,
+        )
+    if source.kind == "timm":
+        from .families.timm_model import load_timm
+
+        name, _, file = source.location.partition(":")
+        return load_timm(name, Path(file) if file else None)
+    from .families.open_clip_model import parts_of
+
+    return parts_of(
+        *_load_open_clip(source),
+        scaled=source.decode == "scaled",
+        layer=source.layer,
+        name=source.name,
+    )
+
+
+def _fetched(source: BackboneSource) -> Path:
+    """The files of a model on the hub, in its cache."""
+    try:
+        return fetch_model(source.location, allow_pickle=source.allow_pickle)
+    except Exception as error:  # of the hub's client, and of what it is made of
+        raise _unusable(source, source.location, error) from error
+
+
+def _load_open_clip(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
     if source.kind == "mini":
         from .mini import build_mini
 
@@ -276,7 +365,7 @@ def _load(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
     if source.kind == "local":
         folder = Path(source.location)
         config = read_model_config(folder)
-        with vetted_folder(folder, config) as vetted:
+        with vetted_folder(folder, config, allow_pickle=source.allow_pickle) as vetted:
             tower = vetted / "config.json"
             named = json.loads(tower.read_bytes()) if tower.is_file() else None
             full = _LOCAL_PREFIX + str(vetted)
@@ -308,6 +397,9 @@ def _load_tag(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
             "`python -c 'import open_clip; print(open_clip.list_models())'` lists "
             "them. " + _OFFLINE_HINT,
         )
+    file = Path(pretrained)
+    if file.is_file() and file.suffix != ".safetensors" and not source.allow_pickle:
+        raise pickled_refused(file)
     return _open(source, full, config, pretrained)
 
 
@@ -350,6 +442,8 @@ def _unusable(source: BackboneSource, full: str, error: Exception) -> BackboneEr
 
 def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
     """Kind, context length and content digest of a tokenizer."""
+    if tokenizer is None:
+        return {"kind": "none"}
     inner = getattr(tokenizer, "tokenizer", None)
     backend = getattr(inner, "backend_tokenizer", None)
     if backend is not None:

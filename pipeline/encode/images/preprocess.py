@@ -65,8 +65,8 @@ class Preprocess:
         normalize = steps[-1]
         return cls(
             geometry=tuple(steps[:-2]),
-            mean=torch.tensor(normalize.mean).view(1, 3, 1, 1),
-            std=torch.tensor(normalize.std).view(1, 3, 1, 1),
+            mean=torch.as_tensor(normalize.mean).view(1, 3, 1, 1),
+            std=torch.as_tensor(normalize.std).view(1, 3, 1, 1),
             decode_at_least=_SPARE * _target_side(steps[0]) if scaled else 0,
         )
 

@@ -280,8 +280,9 @@ def test_pairs_that_do_not_pair_up_are_refused(
     given["files"][1].write_text("image\n" + "\n".join(IDS[:-1]) + "\n")
     with pytest.raises(ConfigurationError, match=r"60 vectors, but .* 59 rows"):
         take(store, **given)
+    another = shutil.copy(given["files"][0], tmp_path / "b.npy")
     with pytest.raises(ConfigurationError, match="do not pair up"):
-        take(store, [*given["files"], given["files"][0].with_name("b.npy")])
+        take(store, [*given["files"], another])
 
 
 def test_a_truncated_record_is_named(store: retune.Store, tmp_path: Path) -> None:
@@ -355,6 +356,23 @@ def test_images_alone_suffice_for_the_exact_method(images_only: retune.Store) ->
     again = images_only.train("label", method="analytic", bounds=False)
     assert final(images_only, again) == final(images_only, run)
     assert images_only.evaluate(run, split="validation") is not None
+
+
+def test_encoding_needs_to_be_told_with_what(
+    store: retune.Store, tmp_path: Path
+) -> None:
+    given = write(tmp_path / "in", "npz", vectors_of(dim=128))
+    take(store, **given)
+    run = store.train("joint", bounds=False)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    with pytest.raises(
+        ConfigurationError, match=r"'theirs' .* were imported"
+    ) as caught:
+        store.predict(run, [picture])
+    assert "`encode_with`" in caught.value.hint
+    with pytest.raises(FingerprintMismatchError, match="gives 1280 numbers"):
+        store.predict(run, [picture], backbone="timm:tf_efficientnet_lite0")
+    assert len(store.predict(run, [picture], backbone="mini"))
 
 
 @pytest.mark.parametrize("method", ["finetune", "mask", "replay", "lwf", "ewc"])

@@ -93,16 +93,16 @@ def _config(**changes: Any) -> dict[str, Any]:
     }
 
 
-def _load(folder: Path) -> Any:
+def _load(folder: Path, **options: Any) -> Any:
     source = source_of(
-        f"local-dir:{folder}", precision="float32", output_dtype="float16"
+        f"local-dir:{folder}", precision="float32", output_dtype="float16", **options
     )
     return load_backbone(source, precision="float32", device="cpu")
 
 
-def _refused(folder: Path, said: str, sentinel: Path) -> None:
+def _refused(folder: Path, said: str, sentinel: Path, **options: Any) -> None:
     with pytest.raises(BackboneError, match=said) as caught:
-        _load(folder)
+        _load(folder, **options)
     assert caught.value.hint
     assert not sentinel.exists()
 
@@ -225,7 +225,8 @@ def test_weights_that_are_a_pickle_run_nothing(
         (folder / name).write_bytes(pickle.dumps(payload))
     else:
         torch.save(payload, folder / name)
-    _refused(folder, "cannot load the backbone", sentinel)
+    _refused(folder, "is a pickled file", sentinel)
+    _refused(folder, "cannot load the backbone", sentinel, allow_pickle=True)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -241,17 +242,21 @@ def test_weights_that_are_torchscript_run_nothing(folder: Path, sentinel: Path) 
 
     (folder / "open_clip_model.safetensors").unlink()
     torch.jit.script(Module()).save(str(folder / "open_clip_pytorch_model.bin"))
-    _refused(folder, "cannot load the backbone.*TorchScript", sentinel)
+    said = "cannot load the backbone.*TorchScript"
+    _refused(folder, said, sentinel, allow_pickle=True)
 
 
-def test_weights_without_code_still_load_from_a_bin_file(folder: Path) -> None:
+def test_weights_without_code_load_from_a_bin_file_if_allowed(folder: Path) -> None:
     expected = _load(folder).spec.weights_digest
     from safetensors.torch import load_file
 
     weights = folder / "open_clip_model.safetensors"
     torch.save(load_file(weights), folder / "open_clip_pytorch_model.bin")
     weights.unlink()
-    assert _load(folder).spec.weights_digest == expected
+    with pytest.raises(BackboneError, match="is a pickled file") as caught:
+        _load(folder)
+    assert "weights_only=True" in caught.value.hint
+    assert _load(folder, allow_pickle=True).spec.weights_digest == expected
 
 
 @pytest.mark.parametrize(

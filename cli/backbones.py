@@ -1,0 +1,173 @@
+"""`retune-cli backbones`: several encoders in one store."""
+
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import typer
+
+from .terminal.options import (
+    BlankOption,
+    ContaminatedOption,
+    DatasetsOption,
+    JsonOption,
+    LeakageOption,
+    QuietOption,
+    SplitSeedOption,
+    StoreOption,
+    UncertainOption,
+    WhereOption,
+    split_names,
+)
+from .terminal.printing import print_json, print_line, print_table, progress_bar
+
+__all__ = ["backbones_app"]
+
+backbones_app = typer.Typer(
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@backbones_app.callback()
+def list_command(
+    context: typer.Context,
+    store: StoreOption = Path("feature-store"),
+    json: JsonOption = False,
+) -> None:
+    """List the encoders of a store, compare them, or drop one.
+
+    Example: retune-cli backbones
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from retune.pipeline.app.backbones import list_backbones
+    from retune.store import FeatureStore
+
+    rows = [vars(one) for one in list_backbones(FeatureStore(store))]
+    if json:
+        print_json(rows)
+        return
+    if not rows:
+        print_line("no encoders yet")
+        return
+    print_table(list(rows[0]), [list(row.values()) for row in rows])
+
+
+@backbones_app.command("compare")
+def compare_command(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME…]",
+            help="Backbones or fingerprints; A+B: both side by side [all].",
+        ),
+    ] = None,
+    store: StoreOption = Path("feature-store"),
+    findings: Annotated[
+        str | None, typer.Option("--findings", help="Only these, by commas.")
+    ] = None,
+    descriptions: Annotated[
+        str, typer.Option("--descriptions", help="The description set.")
+    ] = "default",
+    datasets: DatasetsOption = None,
+    where: WhereOption = None,
+    split_seed: SplitSeedOption = None,
+    allow_leakage: LeakageOption = False,
+    allow_contaminated: ContaminatedOption = False,
+    uncertain: UncertainOption = "ignore",
+    blank: BlankOption = "negative",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", help="Also draw it: PNG, SVG or PDF.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score encoders on exactly the same images and patients.
+
+    Zero-shot, joint and label-incremental training with the exact method, with paired
+    intervals against the first one named. No run is entered.
+
+    Example: retune-cli backbones compare mini rad-dino mini+rad-dino
+    """
+    from retune.pipeline.app.backbones import (
+        CompareBackbones,
+        compare_backbones,
+        draw_comparison,
+    )
+    from retune.pipeline.learn.runs.selection import Selection
+    from retune.store import FeatureStore
+
+    selection = Selection(
+        split_names(datasets),
+        where,
+        split_seed,
+        descriptions,
+        allow_leakage=allow_leakage,
+        allow_contaminated=allow_contaminated,
+    )
+    request = CompareBackbones(
+        tuple(names) if names else None,
+        selection,
+        split_names(findings),
+        cast("Any", uncertain),  # checked where it is used
+        cast("Any", blank),
+        seed,
+    )
+    with progress_bar(quiet=quiet) as show:
+        compared = compare_backbones(FeatureStore(store), request, show)
+    if figure is not None:
+        draw_comparison(compared, figure)
+    if json:
+        print_json(compared.as_json())
+        return
+    print_line(
+        f"{compared.n_train:,} training images, {compared.n_test:,} test images of "
+        f"{compared.n_patients:,} patients; {', '.join(compared.findings)}"
+    )
+    header = ("backbone", "dim", "scenario", "auroc", "95 %", "less first", "95 %", "p")
+    print_table(
+        header,
+        [
+            (
+                one.backbone,
+                one.dim,
+                one.scenario,
+                f"{one.auroc:.3f}",
+                f"{one.low:.3f} to {one.high:.3f}",
+                "" if one.difference is None else f"{one.difference:+.3f}",
+                ""
+                if one.difference_low is None
+                else f"{one.difference_low:+.3f} to {one.difference_high:+.3f}",
+                "" if one.p is None else f"{one.p:.3f}",
+            )
+            for one in compared.scores
+        ],
+    )
+    print_line(compared.advice)
+
+
+@backbones_app.command("drop")
+def drop_command(
+    name: Annotated[str, typer.Argument(help="Backbone, or beginning of fingerprint.")],
+    store: StoreOption = Path("feature-store"),
+    json: JsonOption = False,
+) -> None:
+    """Remove an encoder and its vectors; the disk gets its space back.
+
+    Runs that were made of them stay, with the tag backbone-dropped.
+
+    Example: retune-cli backbones drop mini
+    """
+    from retune.pipeline.app.backbones import drop_backbone
+    from retune.store import FeatureStore
+
+    done = drop_backbone(FeatureStore(store), name)
+    if json:
+        print_json(vars(done))
+        return
+    print_line(
+        f"{done.n_images:,} vectors of images and {done.n_texts:,} of texts removed, "
+        f"{done.n_bytes / 1e6:.1f} MB given back; {len(done.runs):,} runs tagged "
+        "backbone-dropped"
+    )

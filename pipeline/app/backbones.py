@@ -1,0 +1,335 @@
+"""Several encoders in one store: listed, compared, dropped."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from retune.store import FeatureStore, choose_encoder
+from retune.store.changes.dropping import DroppedEncoder
+from retune.store.errors import ConfigurationError
+
+from ..learn.problem.config import TrainConfig
+from ..learn.problem.targets import BlankPolicy, UncertainPolicy
+from ..learn.runs.experiment import ExperimentConfig
+from ..learn.runs.learning_set import load_learning_set, named_findings
+from ..learn.runs.selection import Selection
+from ..learn.runs.side_by_side import (
+    Candidate,
+    Scored,
+    common_images,
+    concatenated,
+    score_all,
+)
+from ..progress import Progress, ProgressCallback, silent
+
+__all__ = [
+    "BackboneRow",
+    "BackboneScore",
+    "CompareBackbones",
+    "ComparedBackbones",
+    "compare_backbones",
+    "draw_comparison",
+    "drop_backbone",
+    "list_backbones",
+]
+
+_SCENARIOS = ("zero-shot", "joint", "label")
+
+
+@dataclass(frozen=True)
+class BackboneRow:
+    """An encoder of a store.
+
+    Attributes:
+        fingerprint: Of the encoder.
+        backbone: Its name.
+        dim: D.
+        precision: Arithmetic of the forward pass; ``external``: imported.
+        dtype: Of the stored numbers.
+        images: Images that have a vector.
+        texts: Sentences that have one.
+        megabytes: Of its shards.
+        trained_on: Patients and images that its backbone says it was trained on; None:
+            it does not say.
+        runs: Runs that were made of its vectors.
+    """
+
+    fingerprint: str
+    backbone: str
+    dim: int
+    precision: str
+    dtype: str
+    images: int
+    texts: int
+    megabytes: float
+    trained_on: int | None
+    runs: int
+
+
+def list_backbones(store: FeatureStore) -> list[BackboneRow]:
+    """The encoders of a store, oldest first."""
+    from retune.store.queries.tables import table_names
+
+    known = "trained_on" in table_names(store)
+    trained = (
+        """(SELECT nullif(count(*), 0) FROM trained_on
+            WHERE trained_on.fingerprint = encoders.fingerprint)"""
+        if known
+        else "NULL"
+    )
+    rows = store.sql(
+        f"""SELECT fingerprint, backbone, dim, precision, dtype,
+            (SELECT count(*) FROM features WHERE modality = 'image'
+                AND features.fingerprint = encoders.fingerprint),
+            (SELECT count(*) FROM features WHERE modality = 'text'
+                AND features.fingerprint = encoders.fingerprint),
+            (SELECT coalesce(sum(bytes), 0) / 1e6 FROM shards
+                WHERE shards.fingerprint = encoders.fingerprint)::DOUBLE,
+            {trained},
+            (SELECT count(*) FROM runs
+                WHERE runs.fingerprint = encoders.fingerprint)
+        FROM encoders ORDER BY added_at"""
+    ).fetchall()
+    return [BackboneRow(*row) for row in rows]
+
+
+def drop_backbone(store: FeatureStore, name: str) -> DroppedEncoder:
+    """Take an encoder and its vectors out of a store; its runs are tagged.
+
+    Args:
+        store: The store.
+        name: The backbone's name, the fingerprint or its beginning.
+
+    Raises:
+        ConfigurationError: No encoder, or more than one, is meant.
+        StoreBusyError: Another process writes to the store.
+    """
+    fingerprint = _fingerprint(store, name)
+    with store.writer("backbones drop") as writer:
+        return writer.drop_encoder(fingerprint)
+
+
+def _fingerprint(store: FeatureStore, name: str) -> str:
+    rows = [(one.fingerprint, one.backbone) for one in list_backbones(store)]
+    if any(backbone == name for _, backbone in rows):
+        return choose_encoder(store, backbone=name).fingerprint
+    return choose_encoder(store, fingerprint=name).fingerprint
+
+
+@dataclass(frozen=True)
+class CompareBackbones:
+    """Which encoders to hold against each other, and on what.
+
+    Attributes:
+        names: Backbones by name or fingerprint, ``A+B`` for vectors side by side; None
+            for all of the store.
+        selection: Which images and descriptions.
+        findings: Only these; None for all that can be trained.
+        uncertain: Policy for uncertain labels.
+        blank: Policy for findings not mentioned.
+        seed: Of parts and bootstrap.
+    """
+
+    names: tuple[str, ...] | None = None
+    selection: Selection = field(default_factory=Selection)
+    findings: tuple[str, ...] | None = None
+    uncertain: UncertainPolicy = "ignore"
+    blank: BlankPolicy = "negative"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class BackboneScore:
+    """Mean test AUROC of an encoder in one scenario; differences are to the first.
+
+    Attributes:
+        backbone: Its name.
+        dim: D.
+        scenario: ``zero-shot``, ``joint`` or ``label``.
+        auroc: Mean over findings.
+        low: Lower end of its 95 % interval over patients.
+        high: Upper end.
+        difference: Less that of the first encoder; None for the first itself, or where
+            there is nothing to compare.
+        difference_low: Lower end of its paired interval.
+        difference_high: Upper end.
+        p: Of the paired test.
+    """
+
+    backbone: str
+    dim: int
+    scenario: str
+    auroc: float
+    low: float
+    high: float
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class ComparedBackbones:
+    """Encoders on exactly the same images.
+
+    Attributes:
+        scores: One per encoder and scenario.
+        findings: Names.
+        n_train: Training images.
+        n_test: Test images.
+        n_patients: Their patients.
+        advice: Which one to take, and how sure that is.
+    """
+
+    scores: tuple[BackboneScore, ...]
+    findings: tuple[str, ...]
+    n_train: int
+    n_test: int
+    n_patients: int
+    advice: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures as plain values."""
+        return vars(self) | {"scores": [vars(one) for one in self.scores]}
+
+
+def compare_backbones(
+    store: FeatureStore,
+    request: CompareBackbones,
+    progress: ProgressCallback = silent,
+) -> ComparedBackbones:
+    """Score encoders on exactly the same images and patients; no run is entered.
+
+    All learn with the method `analytic`, which also takes encoders that know images
+    only; those have no figure in zero-shot.
+
+    Raises:
+        ConfigurationError: A name is unknown, or encoders share no images.
+        TrainingError: A scenario cannot be run on these images.
+    """
+    names = request.names or tuple(one.backbone for one in list_backbones(store))
+    if len(set(names)) != len(names):
+        raise ConfigurationError(
+            f"a backbone stands twice in {', '.join(names)}",
+            "Name encoders by their fingerprints (first digits suffice).",
+        )
+    if len(names) < 2:
+        raise ConfigurationError(
+            f"a comparison needs two backbones; there is {', '.join(names) or 'none'}",
+            "Encode or import vectors of another one.",
+        )
+    candidates = _candidates(store, request, names, progress)
+    known = candidates[0].features.findings
+    config = ExperimentConfig(
+        scenario="joint",
+        train=TrainConfig(seed=request.seed),
+        preset="default",
+        method="analytic",
+        findings=named_findings(request.findings, known),
+        uncertain=request.uncertain,
+        blank=request.blank,
+        with_bounds=False,
+    )
+    scored = score_all(candidates, _SCENARIOS, config, progress)
+    features = candidates[0].features
+    test = features.rows("test")
+    return ComparedBackbones(
+        tuple(row for one in scored for row in _rows(one)),
+        scored[0].experiments["joint"].findings,
+        len(features.rows("train")),
+        len(test),
+        len(set(features.patient_id[test].tolist())),
+        _advice(scored),
+    )
+
+
+def _candidates(
+    store: FeatureStore,
+    request: CompareBackbones,
+    names: Sequence[str],
+    progress: ProgressCallback,
+) -> list[Candidate]:
+    singles = list(dict.fromkeys(part for name in names for part in name.split("+")))
+    sets = {}
+    for name in singles:
+        progress(Progress("reading vectors", 0, 0, name))
+        sets[name] = load_learning_set(
+            store, request.selection, fingerprint=_fingerprint(store, name)
+        )
+    found = {one.name: one for one in common_images(sets)}
+    return [
+        found[name]
+        if name in found
+        else concatenated(name, [found[part] for part in name.split("+")])
+        for name in names
+    ]
+
+
+def _rows(scored: Scored) -> list[BackboneScore]:
+    rows = []
+    for scenario, experiment in scored.experiments.items():
+        less = scored.less_first.get(scenario)
+        rows.append(
+            BackboneScore(
+                scored.candidate.name,
+                scored.candidate.dim,
+                scenario,
+                *experiment.final.macro,
+                *((less.difference, less.low, less.high, less.p) if less else ()),
+            )
+        )
+    return rows
+
+
+def _advice(scored: Sequence[Scored]) -> str:
+    """The best in joint training, and whether the first falls short of it."""
+    best = max(scored, key=lambda one: one.experiments["joint"].final.macro[0])
+    name, auroc = best.candidate.name, best.experiments["joint"].final.macro[0]
+    if best is scored[0]:
+        rivals = [one for one in scored[1:] if one.less_first["joint"].high >= 0]
+        others = ", ".join(one.candidate.name for one in rivals)
+    else:
+        others = scored[0].candidate.name if best.less_first["joint"].low <= 0 else ""
+    if not others:
+        return f"take {name}: joint AUROC {auroc:.3f}, and the difference is no chance"
+    small = min(scored, key=lambda one: one.candidate.dim)
+    return (
+        f"take {name} (joint AUROC {auroc:.3f}), but these test patients do not show a "
+        f"difference to {others}; the smallest is {small.candidate.name} "
+        f"(D={small.candidate.dim})"
+    )
+
+
+def draw_comparison(compared: ComparedBackbones, file: Path) -> None:
+    """Draw the figures with their intervals.
+
+    Raises:
+        ConfigurationError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigurationError(
+            "a picture needs matplotlib", "pip install 'retune-cli[report]'"
+        ) from error
+    names = list(dict.fromkeys(one.backbone for one in compared.scores))
+    figure = Figure(figsize=(7, 1.2 + 0.6 * len(names)), layout="constrained")
+    axes = figure.add_subplot()
+    colours = {"zero-shot": "#0072B2", "joint": "#D55E00", "label": "#009E73"}
+    for place, (scenario, colour) in enumerate(colours.items()):
+        rows = [one for one in compared.scores if one.scenario == scenario]
+        heights = [names.index(one.backbone) + 0.2 * (place - 1) for one in rows]
+        middle = [one.auroc for one in rows]
+        ends = [
+            [one.auroc - one.low for one in rows],
+            [one.high - one.auroc for one in rows],
+        ]
+        axes.errorbar(middle, heights, xerr=ends, fmt="o", color=colour, label=scenario)
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.set_xlabel("mean test AUROC, 95 % over patients")
+    axes.legend(loc="best", frameon=False)
+    metadata = {"Description": json.dumps(compared.as_json())}
+    figure.savefig(file, metadata=metadata if file.suffix == ".png" else None)

@@ -1,0 +1,199 @@
+"""Several encoders on exactly the same images and patients."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from retune.store.errors import ConfigurationError
+
+from ...progress import Progress, ProgressCallback, silent
+from ..problem.features import SET_ASIDE, Features, Prompts
+from ..stats.paired import MacroDifference, macro_difference
+from .experiment import Experiment, ExperimentConfig, run_experiment
+from .learning_set import LearningSet
+
+__all__ = ["Candidate", "Scored", "common_images", "concatenated", "score_all"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An encoder, or several put side by side, with its vectors and texts.
+
+    Attributes:
+        name: As a user named it.
+        features: Of the common images.
+        prompts: Of the findings; none if the encoder knows images only.
+    """
+
+    name: str
+    features: Features
+    prompts: Prompts
+
+    @property
+    def dim(self) -> int:
+        """D."""
+        return int(self.features.embedding.shape[1])
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a candidate scored in each scenario.
+
+    Attributes:
+        candidate: The encoder.
+        experiments: Scenario -> what it gave; without ``zero-shot`` if it has no texts.
+        less_first: Scenario -> its mean AUROC less that of the first candidate.
+    """
+
+    candidate: Candidate
+    experiments: Mapping[str, Experiment]
+    less_first: Mapping[str, MacroDifference]
+
+
+def common_images(sets: Mapping[str, LearningSet]) -> list[Candidate]:
+    """The images that every encoder has a vector of, in the same order.
+
+    An image that one encoder must not be tested on, because its backbone was trained
+    on the patient, is set aside for all.
+
+    Args:
+        sets: Name -> images and texts of one encoder, under the same selection.
+
+    Raises:
+        ConfigurationError: They have no images in common, or differ in findings.
+    """
+    first = next(iter(sets.values())).features
+    ids = first.image_id
+    for one in sets.values():
+        ids = np.intersect1d(ids, one.features.image_id)
+    if not len(ids):
+        raise ConfigurationError(
+            f"no image has vectors of all of {', '.join(sets)}",
+            "Encode or import the same images with each of them.",
+        )
+    splits = []
+    rows = {}
+    for name, one in sets.items():
+        order = np.argsort(one.features.image_id)
+        rows[name] = order[np.searchsorted(one.features.image_id[order], ids)]
+        splits.append(one.features.split[rows[name]])
+    aside = np.any([split == SET_ASIDE for split in splits], axis=0)
+    split = np.where(aside, SET_ASIDE, splits[0]).astype(object)
+    return [
+        Candidate(name, _only(one.features, rows[name], split), one.prompts)
+        for name, one in sets.items()
+    ]
+
+
+def _only(
+    features: Features, rows: npt.NDArray[np.int64], split: npt.NDArray[np.object_]
+) -> Features:
+    return replace(
+        features,
+        image_id=features.image_id[rows],
+        patient_id=features.patient_id[rows],
+        split=split,
+        embedding=features.embedding[rows],
+        states=features.states[rows],
+    )
+
+
+def concatenated(name: str, parts: Sequence[Candidate]) -> Candidate:
+    """Encoders side by side: each vector normalised, then one after the other.
+
+    Texts are put together only if all of them have the same descriptions.
+
+    Args:
+        name: Of the whole, such as ``mini+rad-dino``.
+        parts: On the same images.
+    """
+    features = replace(
+        parts[0].features,
+        embedding=np.concatenate(
+            [_normalised(one.features.embedding) for one in parts], axis=1
+        ),
+    )
+    first = parts[0].prompts
+    alike = all(
+        bool(one.prompts)
+        and np.array_equal(one.prompts.finding, first.finding)
+        and np.array_equal(one.prompts.positive, first.positive)
+        for one in parts
+    )
+    if not alike:
+        return Candidate(name, features, Prompts.none(features.embedding.shape[1]))
+    texts = [_normalised(one.prompts.embedding) for one in parts]
+    whole = replace(first, embedding=np.concatenate(texts, axis=1))
+    return Candidate(name, features, whole)
+
+
+def _normalised(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    floats = vectors.astype(np.float32)
+    lengths = np.linalg.norm(floats, axis=1, keepdims=True)
+    found: npt.NDArray[np.float32] = floats / np.maximum(lengths, 1e-12)
+    return found
+
+
+def score_all(
+    candidates: Sequence[Candidate],
+    scenarios: Sequence[str],
+    config: ExperimentConfig,
+    progress: ProgressCallback = silent,
+) -> list[Scored]:
+    """Run each scenario with each candidate, and test what differs from the first.
+
+    Args:
+        candidates: On the same images.
+        scenarios: Names; ``zero-shot`` is left out where there are no texts.
+        config: How to learn; its scenario is replaced.
+        progress: Told after each run.
+
+    Raises:
+        TrainingError: A scenario cannot be run on these images.
+    """
+    found: list[Scored] = []
+    for place, candidate in enumerate(candidates):
+        experiments = {
+            scenario: run_experiment(
+                candidate.features,
+                candidate.prompts,
+                replace(config, scenario=scenario),
+            )
+            for scenario in scenarios
+            if scenario != "zero-shot" or candidate.prompts
+        }
+        less = {
+            scenario: _difference(
+                candidate.features, one, found[0].experiments[scenario]
+            )
+            for scenario, one in experiments.items()
+            if found and scenario in found[0].experiments
+        }
+        found.append(Scored(candidate, experiments, less))
+        progress(Progress("backbones", place + 1, len(candidates), candidate.name))
+    return found
+
+
+def _difference(
+    features: Features, one: Experiment, first: Experiment
+) -> MacroDifference:
+    """Mean AUROC of one less that of the first, by a bootstrap over patients."""
+    from ..problem.targets import make_targets
+
+    rows = features.rows("test")
+    columns = [features.findings.index(name) for name in one.findings]
+    targets = make_targets(
+        features.states[rows][:, columns],
+        one.config.uncertain,
+        one.config.blank,
+        findings=one.findings,
+    )
+    return macro_difference(
+        one.prediction.score[rows],
+        first.prediction.score[rows],
+        targets.value,
+        targets.observed,
+        features.patient_id[rows],
+    )

@@ -1,0 +1,115 @@
+"""Several encoders in one store: listed, compared on the same images, dropped."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exchange_samples import IDS, N, make_store, vectors_of, write
+
+import retune
+from retune.pipeline.app.backbones import (
+    CompareBackbones,
+    compare_backbones,
+    draw_comparison,
+    drop_backbone,
+    list_backbones,
+)
+from retune.pipeline.app.exchange import ImportRequest, import_vectors
+from retune.store.errors import ConfigurationError
+
+
+def take(store: retune.Store, folder: Path, name: str, vectors: np.ndarray) -> None:
+    given = write(folder, "npz", vectors, IDS[: len(vectors)])
+    request = ImportRequest(tuple(given["files"]), name, given["ids"])
+    import_vectors(store.feature_store, request)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`good` vectors show the labels, `poor` ones show nothing and lack some images."""
+    folder = tmp_path_factory.mktemp("made")
+    store = make_store(folder)
+    frame = store.frame(labels=True)
+    good = vectors_of()
+    good[:, 0] = 3 * frame["Edema"].to_numpy() - 1.5
+    good[:, 1] = 3 * frame["Fracture"].to_numpy() - 1.5
+    take(store, folder / "a", "good", good)
+    take(store, folder / "b", "poor", vectors_of(N - 4, 5))
+    return folder
+
+
+@pytest.fixture
+def store(made: Path, tmp_path: Path) -> retune.Store:
+    shutil.copytree(made / "store", tmp_path / "store")
+    return retune.open(tmp_path / "store")
+
+
+def test_the_list_says_what_there_is(store: retune.Store) -> None:
+    rows = {one.backbone: one for one in list_backbones(store.feature_store)}
+    assert [(one.dim, one.images) for one in rows.values()] == [(8, N), (5, N - 4)]
+    assert rows["good"].trained_on is None
+
+
+def test_all_are_scored_on_the_same_images(store: retune.Store, tmp_path: Path) -> None:
+    names = ("poor", "good", "good+poor")
+    found = compare_backbones(store.feature_store, CompareBackbones(names))
+    assert found.n_train + found.n_test < N - 4  # those that both have
+    scores = {(one.backbone, one.scenario): one for one in found.scores}
+    assert set(scores) == {
+        (name, kind) for name in names for kind in ("joint", "label")
+    }
+    assert scores["good", "joint"].auroc > scores["poor", "joint"].auroc
+    assert scores["good+poor", "joint"].dim == 13
+    less = scores["good", "joint"]
+    assert less.difference == pytest.approx(less.auroc - scores["poor", "joint"].auroc)
+    assert less.difference_low < less.difference < less.difference_high
+    assert scores["poor", "joint"].difference is None
+    assert found.advice.startswith("take good")
+    draw_comparison(found, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert len(store.runs) == 0
+
+
+def test_an_encoder_against_itself_shows_no_difference(
+    store: retune.Store, tmp_path: Path
+) -> None:
+    take(store, tmp_path / "c", "twin", vectors_of(N - 4, 5))
+    found = compare_backbones(store.feature_store, CompareBackbones(("poor", "twin")))
+    twin = [one for one in found.scores if one.backbone == "twin"]
+    assert {one.difference for one in twin} == {0.0}
+    assert "do not show a difference" in found.advice
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("good",), "needs two backbones"),
+        (("good", "good"), "stands twice"),
+        (("good", "nobody"), "no encoder of the store fits"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(
+    store: retune.Store, names: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        compare_backbones(store.feature_store, CompareBackbones(names))
+
+
+def test_a_dropped_encoder_is_gone_and_its_runs_are_marked(store: retune.Store) -> None:
+    run = store.train("joint", backbone="good", bounds=False)
+    fingerprint = list_backbones(store.feature_store)[0].fingerprint
+    folder = store.path / "features" / fingerprint
+    assert folder.is_dir()
+    done = drop_backbone(store.feature_store, "good")
+    assert (done.n_images, done.runs) == (N, (run.run_id,))
+    assert done.n_bytes > N * 8 * 4
+    assert not folder.exists()
+    assert [one.backbone for one in list_backbones(store.feature_store)] == ["poor"]
+    assert store.sql("SELECT run_id, tag FROM run_tags").fetchall() == [
+        (run.run_id, "backbone-dropped")
+    ]
+    assert not store.feature_store.verify()
+    assert store.train("joint", bounds=False).method == "analytic"  # with the other
+    with pytest.raises(ConfigurationError, match="no encoder of the store fits"):
+        drop_backbone(store.feature_store, "good")
