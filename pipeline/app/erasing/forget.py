@@ -20,6 +20,7 @@ from ...datasets.leakage import populations_query
 from ...learn.erasing.marks import TRAINED
 from ...learn.erasing.unlearning import learn_anew
 from ...progress import Progress, ProgressCallback, silent
+from ..gallery.thumbnails import remove_thumbnails
 from .patients import choose_patients, listed_images
 
 __all__ = [
@@ -33,7 +34,7 @@ __all__ = [
 #: Whatever keeps something of images outside of catalog, shards and runs, such as
 #: thumbnails, removes it here: called with the store's folder and ids of images, gives
 #: how many files it removed. It may be called twice for the same images.
-IMAGE_HOOKS: Final[list[Callable[[Path, Sequence[str]], int]]] = []
+IMAGE_HOOKS: Final[list[Callable[[Path, Sequence[str]], int]]] = [remove_thumbnails]
 
 
 @dataclass(frozen=True)
