@@ -58,11 +58,13 @@ def keep_erased_out(
         return Returning(plan, f"{len(erased):,} patients who were erased come back")
     kept = np.array([one not in erased for one in ids], dtype=bool)
     mask = pa.array(kept)
+    mask = pa.array(kept)
+    details = None if plan.details is None else plan.details.filter(mask)
     less = replace(
         plan,
         images=plan.images.filter(mask),
         states=plan.states[kept],
-        details=None if plan.details is None else plan.details.filter(mask),
+        details=details,
     )
     return Returning(
         less,

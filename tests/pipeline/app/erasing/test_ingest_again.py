@@ -1,12 +1,18 @@
 """Whoever was erased does not come back by the next ingest, and commands say so."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from command_line import result_in as result
 from command_line import run_in as run
 from image_samples import write_dataset
+
+from retune.pipeline.app.erasing.returning import keep_erased_out
+from retune.pipeline.datasets.ingest import read_dataset
+from retune.store import FeatureStore
 
 pytestmark = pytest.mark.e2e
 
@@ -66,3 +72,15 @@ def test_wrong_ids_and_receipts_are_told(place: Path) -> None:
         assert done.returncode in (2, 3), arguments
         assert "Error:" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_further_columns_of_those_who_stay_keep_their_rows(place: Path) -> None:
+    (first, *_) = _patients(place)
+    result(place, "forget", first)
+    plan = read_dataset(place / "data", "table", dataset="ward")
+    names = plan.images.column("patient_id")
+    detailed = replace(plan, details=pa.table({"ward": names}))
+    store = FeatureStore(place / "feature-store")
+    found = keep_erased_out(store, detailed, None, un_forget=False).plan.rows
+    assert first not in found["ward"].to_pylist()
+    assert found["ward"].to_pylist() == found["patient_id"].to_pylist()
