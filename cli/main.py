@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from .backbones import backbones_app
 from .care import repair_command, verify_command
 from .compare import compare_command
 from .curve import curve_command
@@ -18,14 +17,15 @@ from .demo import demo_command
 from .describing.describe import describe_app
 from .drift import drift_command
 from .embed import embed_command
+from .encoders.backbones import backbones_app
+from .encoders.export import export_command
+from .encoders.import_vectors import import_vectors_command
 from .erasing.forget import forget_command
 from .erasing.state import state_command
 from .evaluate import evaluate_command
 from .explain import explain_command
-from .export import export_command
 from .exporting.export_model import export_model_command
 from .findings import findings_command
-from .import_vectors import import_vectors_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .nightly.nightly import nightly_command

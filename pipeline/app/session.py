@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from .compare import Comparison
     from .curve import CurveResult
     from .drift import DriftSummary
+    from .encoders.exchange import ExportSummary, ImportSummary
     from .erasing.forget import ForgetSummary
-    from .exchange import ExportSummary, ImportSummary
     from .predicting.pictures import Picture
     from .searching.query_encoder import QueryEncoder
     from .searching.search import Kind, SearchResult
@@ -307,7 +307,7 @@ class Store:
             np.savez("theirs.npz", x=vectors, ids=np.array(ids, dtype=str))
             store.import_vectors("theirs.npz", "theirs")
         """
-        from .exchange import ImportRequest, import_vectors
+        from .encoders.exchange import ImportRequest, import_vectors
 
         request = ImportRequest(
             _paths(files),
@@ -587,7 +587,7 @@ class Store:
         Example:
             store.export("parquet", "test.parquet", split="test", backbone="mini")
         """
-        from .exchange import ExportRequest, export
+        from .encoders.exchange import ExportRequest, export
 
         request = ExportRequest(
             to,

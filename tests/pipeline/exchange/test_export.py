@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import retune
-from retune.pipeline.app.exchange import (
+from retune.pipeline.app.encoders.exchange import (
     ExportRequest,
     ImportRequest,
     export,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     DatasetsOption,
     JsonOption,
     QuietOption,
@@ -13,10 +13,10 @@ from .terminal.options import (
     split_names,
     store_flag,
 )
-from .terminal.printing import print_json, print_line, progress_bar, remark
+from ..terminal.printing import print_json, print_line, progress_bar, remark
 
 if TYPE_CHECKING:
-    from retune.pipeline.app.exchange import ImportSummary
+    from retune.pipeline.app.encoders.exchange import ImportSummary
 
 __all__ = ["import_vectors_command"]
 
@@ -114,7 +114,7 @@ def import_vectors_command(
     Example: retune-cli import-vectors vectors.npy ids.csv --backbone-name rad-dino
     --ids path
     """
-    from retune.pipeline.app.exchange import ImportRequest, import_vectors
+    from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
     from retune.store import FeatureStore
 
     if not backbone_name:

@@ -16,22 +16,22 @@ from retune.store.queries.outgoing import (
 )
 from retune.store.queries.work import read_known_keys
 
-from ..exchange.contract import ColumnNames, VectorTable
-from ..exchange.exporting import FORMATS, refuse_existing, write_export
-from ..exchange.identity import external_spec, source_digest
-from ..exchange.importing import (
+from ...exchange.contract import ColumnNames, VectorTable
+from ...exchange.exporting import FORMATS, refuse_existing, write_export
+from ...exchange.identity import external_spec, source_digest
+from ...exchange.importing import (
     Counts,
     agreed_shape,
     all_ids,
     identify,
     import_images,
 )
-from ..exchange.matching import Match, match_by_position, match_ids
-from ..exchange.outgoing import OutgoingTable
-from ..exchange.readers.sources import open_vectors
-from ..exchange.texts import import_texts, read_sentences
-from ..progress import Progress, ProgressCallback, silent
-from .queries.images import check_split
+from ...exchange.matching import Match, match_by_position, match_ids
+from ...exchange.outgoing import OutgoingTable
+from ...exchange.readers.sources import open_vectors
+from ...exchange.texts import import_texts, read_sentences
+from ...progress import Progress, ProgressCallback, silent
+from ..queries.images import check_split
 
 __all__ = [
     "ExportRequest",

@@ -5,7 +5,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     BlankOption,
     ContaminatedOption,
     DatasetsOption,
@@ -18,7 +18,7 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import print_json, print_line, print_table, progress_bar
+from ..terminal.printing import print_json, print_line, print_table, progress_bar
 
 __all__ = ["backbones_app"]
 
@@ -40,7 +40,7 @@ def list_command(
     """
     if context.invoked_subcommand is not None:
         return
-    from retune.pipeline.app.backbones import list_backbones
+    from retune.pipeline.app.encoders.backbones import list_backbones
     from retune.store import FeatureStore
 
     rows = [vars(one) for one in list_backbones(FeatureStore(store))]
@@ -90,7 +90,7 @@ def compare_command(
 
     Example: retune-cli backbones compare mini rad-dino mini+rad-dino
     """
-    from retune.pipeline.app.backbones import (
+    from retune.pipeline.app.encoders.backbones import (
         CompareBackbones,
         compare_backbones,
         draw_comparison,
@@ -159,7 +159,7 @@ def drop_command(
 
     Example: retune-cli backbones drop mini
     """
-    from retune.pipeline.app.backbones import drop_backbone
+    from retune.pipeline.app.encoders.backbones import drop_backbone
     from retune.store import FeatureStore
 
     done = drop_backbone(FeatureStore(store), name)

@@ -10,19 +10,19 @@ from retune.store import FeatureStore, choose_encoder
 from retune.store.changes.dropping import DroppedEncoder
 from retune.store.errors import ConfigurationError
 
-from ..learn.problem.config import TrainConfig
-from ..learn.problem.targets import BlankPolicy, UncertainPolicy
-from ..learn.runs.experiment import ExperimentConfig
-from ..learn.runs.learning_set import load_learning_set, named_findings
-from ..learn.runs.selection import Selection
-from ..learn.runs.side_by_side import (
+from ...learn.problem.config import TrainConfig
+from ...learn.problem.targets import BlankPolicy, UncertainPolicy
+from ...learn.runs.experiment import ExperimentConfig
+from ...learn.runs.learning_set import load_learning_set, named_findings
+from ...learn.runs.selection import Selection
+from ...progress import Progress, ProgressCallback, silent
+from .side_by_side import (
     Candidate,
     Scored,
     common_images,
     concatenated,
     score_all,
 )
-from ..progress import Progress, ProgressCallback, silent
 
 __all__ = [
     "BackboneRow",

@@ -8,11 +8,11 @@ import numpy.typing as npt
 
 from retune.store.errors import ConfigurationError
 
+from ...learn.problem.features import SET_ASIDE, Features, Prompts
+from ...learn.runs.experiment import Experiment, ExperimentConfig, run_experiment
+from ...learn.runs.learning_set import LearningSet
+from ...learn.stats.paired import MacroDifference, macro_difference
 from ...progress import Progress, ProgressCallback, silent
-from ..problem.features import SET_ASIDE, Features, Prompts
-from ..stats.paired import MacroDifference, macro_difference
-from .experiment import Experiment, ExperimentConfig, run_experiment
-from .learning_set import LearningSet
 
 __all__ = ["Candidate", "Scored", "common_images", "concatenated", "score_all"]
 
@@ -180,7 +180,7 @@ def _difference(
     features: Features, one: Experiment, first: Experiment
 ) -> MacroDifference:
     """Mean AUROC of one less that of the first, by a bootstrap over patients."""
-    from ..problem.targets import make_targets
+    from ...learn.problem.targets import make_targets
 
     rows = features.rows("test")
     columns = [features.findings.index(name) for name in one.findings]

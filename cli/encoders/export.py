@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     BackboneOption,
     DatasetsOption,
     FingerprintOption,
@@ -15,7 +15,7 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import print_json, print_line, progress_bar
+from ..terminal.printing import print_json, print_line, progress_bar
 
 if TYPE_CHECKING:
     from retune.pipeline.app.export_for import ExportForRequest
@@ -102,7 +102,7 @@ def export_command(
             quiet=quiet,
         )
         return
-    from retune.pipeline.app.exchange import ExportRequest, export
+    from retune.pipeline.app.encoders.exchange import ExportRequest, export
     from retune.store import FeatureStore
 
     request = ExportRequest(

@@ -1,0 +1,1 @@
+"""Encoders: vectors of others in, vectors out, several side by side."""

@@ -1,0 +1,1 @@
+"""Encoders of a store: vectors in and out, several side by side."""
