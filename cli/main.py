@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from .auditing.group import audit_app
 from .care import repair_command, verify_command
 from .compare import compare_command
 from .curve import curve_command
@@ -88,6 +89,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "compare": compare_command,
     "predict": predict_command,
     "search": search_command,
+    "audit": audit_app,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,

@@ -19,8 +19,8 @@ _RENAMED = {
     "finding_columns": "--findings",
     "bounds": "--bounds",
     "set_name": "--set",
-    "without": "--not",
     "k": "-k",
+    "without": "--not",
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
@@ -36,7 +36,8 @@ _ALIKE = (
     "precision", "preset", "pseudonymize", "resume", "retry_failed", "scenario",
     "score", "seed", "seeds", "sex_column", "shots", "split", "split_column",
     "split_seed",
-    "store", "stream", "study_column", "tasks", "template", "timeout", "uncertain",
+    "store", "stream", "study_column", "tasks", "template", "threshold",
+    "timeout", "uncertain",
     "view_column", "visible", "votes", "wait", "where", "workers", "write",
 )  # fmt: skip
 PARAMETERS = {name: "--" + name.replace("_", "-") for name in _ALIKE} | _RENAMED

@@ -1,0 +1,1 @@
+"""`retune-cli audit`: labels and pictures to look at again."""
