@@ -15,15 +15,29 @@ __all__ = ["repair_command", "verify_command"]
 
 
 def verify_command(
-    store: StoreOption = Path("feature-store"), json: JsonOption = False
+    store: StoreOption = Path("feature-store"),
+    json: JsonOption = False,
+    erased: Annotated[
+        str | None,
+        typer.Option(
+            "--erased",
+            metavar="RECEIPT",
+            help="Search every byte for the patients of a receipt of forget.",
+        ),
+    ] = None,
 ) -> None:
     """Read every file and checksum; change nothing. Exit code 3 if something is wrong.
 
     Example: retune-cli verify
+
+    Example: retune-cli verify --erased feature-store/receipts/0123456789abcdef.json
     """
     from retune.pipeline.app.care import verify
     from retune.store import FeatureStore
 
+    if erased is not None:
+        _verify_erased(store, erased, json=json)
+        return
     report = verify(FeatureStore(store))
     _show(report, json=json, verb="would be")
     if report:
@@ -61,6 +75,37 @@ def repair_command(
         FeatureStore(store), from_copies=from_copies, drop_missing=drop_missing
     )
     _show(report, json=json, verb="were")
+
+
+def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
+    """Search a store for those whom a receipt says to be erased."""
+    from retune.pipeline.app.erasing.forget import verify_erased
+    from retune.store import FeatureStore
+
+    read, report = verify_erased(FeatureStore(store), receipt)
+    if json:
+        print_json({"erasure_id": read.erasure_id, "clean": not report} | vars(report))
+    else:
+        print_line(
+            f"erasure {read.erasure_id} of {len(read.patients):,} patients at {read.at}"
+            f", requested by {read.requested_by}"
+        )
+        print_line(
+            f"searched {report.n_files:,} files, {report.n_bytes:,} bytes and "
+            f"{report.n_values:,} values for {len(read.needles):,} ids, paths, digests "
+            "and vectors"
+        )
+        for kind, count in report.values_only.items():
+            print_line(f"compared as whole values only, being short: {count} ({kind})")
+        for problem in report.problems:
+            print_line(f"problem: {problem}")
+        for place, counts in report.found.items():
+            told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+            print_line(f"FOUND in {place}: {told}")
+        if not report:
+            print_line("nothing was found")
+    if report:
+        raise typer.Exit(3)
 
 
 def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import JsonOption, StoreOption
+from .terminal.options import JsonOption, MinPositivesOption, StoreOption
 from .terminal.printing import print_json, print_line, print_table
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ def compare_command(
         bool,
         typer.Option("--across-encoders", help="Runs of different encoders too."),
     ] = False,
+    min_positives: MinPositivesOption = 5,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
     json: JsonOption = False,
 ) -> None:
     """Test whether two runs differ on the same test images.
 
     Per finding DeLong's paired test, p also adjusted for the number of findings
-    (Holm); for the mean a paired bootstrap over patients. Predictions that `train
+    (Holm); for the mean a paired bootstrap over patients, whose draws have both classes
+    of every finding of the mean. Predictions that `train
     --predictions` kept are used; otherwise the saved adaptors score the images again.
 
     Example: retune-cli compare 20261124-0903 latest
@@ -39,7 +41,12 @@ def compare_command(
     from retune.store import FeatureStore
 
     found = compare(
-        FeatureStore(store), first, second, across_encoders=across_encoders, seed=seed
+        FeatureStore(store),
+        first,
+        second,
+        across_encoders=across_encoders,
+        min_positives=min_positives,
+        seed=seed,
     )
     if json:
         _print_json(found)
@@ -63,6 +70,7 @@ def _print_json(found: "Comparison") -> None:
             "n_patients": found.n_patients,
             "macro": {"difference": macro.difference, **vars(macro)},
             "findings": [vars(row) for row in found.findings],
+            "left_out": found.note,
             "notes": [*found.first.notes, *found.second.notes],
         }
     )
@@ -98,6 +106,8 @@ def _print_text(found: "Comparison") -> None:
                 "p counts these on both"
             )
             print_line("sides of 0: the difference rests on few patients.")
+    if found.note:
+        print_line(f"{found.note[0].upper()}{found.note[1:]}.")
     tested = sum(row.p == row.p for row in rows)  # NaN is not itself
     plain = {one.score_name, other.score_name} == {"difference"}
     of_score = "s+ - s-" if plain else "each run's score"

@@ -1,7 +1,8 @@
 """`retune-cli ingest`: label tables become rows of the catalog."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +20,9 @@ from .terminal.printing import (
     progress_bar,
     remark,
 )
+
+if TYPE_CHECKING:
+    from retune.pipeline.app.ingest import IngestSummary
 
 __all__ = ["ingest_command"]
 
@@ -40,8 +44,11 @@ def ingest_command(
         str | None, typer.Option("--dataset", help="Name in the store [layout's name].")
     ] = None,
     split_seed: Annotated[
-        int, typer.Option("--split-seed", help="Seed of the patient-disjoint splits.")
-    ] = 0,
+        int | None,
+        typer.Option(
+            "--split-seed", min=0, help="Seed of the patient-disjoint splits [0]."
+        ),
+    ] = None,
     ignore_official_splits: Annotated[
         bool,
         typer.Option(
@@ -80,6 +87,73 @@ def ingest_command(
     split_column: Annotated[
         str | None, typer.Option("--split-column", help=_COLUMN + "official split.")
     ] = None,
+    series_column: Annotated[
+        str | None, typer.Option("--series-column", help=_COLUMN + "series id.")
+    ] = None,
+    birth_date_column: Annotated[
+        str | None,
+        typer.Option(
+            "--birth-date-column", help=_COLUMN + "birth date, for the age; not stored."
+        ),
+    ] = None,
+    date_column: Annotated[
+        str | None,
+        typer.Option("--date-column", help=_COLUMN + "date of the picture."),
+    ] = None,
+    time_column: Annotated[
+        str | None, typer.Option("--time-column", help=_COLUMN + "time of day.")
+    ] = None,
+    device_column: Annotated[
+        str | None, typer.Option("--device-column", help=_COLUMN + "device.")
+    ] = None,
+    site_column: Annotated[
+        str | None, typer.Option("--site-column", help=_COLUMN + "site.")
+    ] = None,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            "--keep", help="Layout table: further columns to keep, by commas."
+        ),
+    ] = None,
+    path_prefix: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--path-prefix",
+            metavar="OLD=NEW",
+            help="Layout table: how paths begin, and what stands there instead.",
+        ),
+    ] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--map",
+            metavar="FILE",
+            help="Layout table: how to understand it; with --propose, where to write.",
+        ),
+    ] = None,
+    propose: Annotated[
+        bool,
+        typer.Option("--propose", help="Write such a file to edit; ingest nothing."),
+    ] = False,
+    anew: Annotated[
+        bool,
+        typer.Option("--anew", help="Forget how the table was understood before."),
+    ] = False,
+    append: Annotated[
+        bool,
+        typer.Option("--append", help="The table has new rows only; the others stay."),
+    ] = False,
+    dates_from_dicom: Annotated[
+        bool,
+        typer.Option(
+            "--dates-from-dicom",
+            help="Dates that the table lacks, from the heads of DICOM files.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Read and tell, but write nothing."),
+    ] = False,
     findings: Annotated[
         str | None,
         typer.Option(
@@ -115,6 +189,12 @@ def ingest_command(
             help="Store patient, study and image ids as keyed digests.",
         ),
     ] = None,
+    un_forget: Annotated[
+        bool,
+        typer.Option(
+            "--un-forget", help="Let patients back in who were erased by forget."
+        ),
+    ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -123,9 +203,15 @@ def ingest_command(
     Repeating it is safe: rows follow the table, vectors of unchanged images stay, and
     labels that change leave their old version in the table old_labels.
 
+    Layout table reads what hospitals have (any delimiter and encoding, Excel, yes and
+    no in several languages), says how it understood it, and remembers that: the next
+    ingest of the same folder needs no options.
+
     Example: retune-cli ingest /data/CheXpert-v1.0-small --layout chexpert
+
+    Example: retune-cli ingest ris --layout table --path-prefix P:/PACS=images
     """
-    from retune.pipeline.app.ingest import IngestRequest, ingest
+    from retune.pipeline.app.ingest import IngestRequest, ingest, propose_map
     from retune.pipeline.datasets.contract import TableOptions
 
     options = TableOptions(
@@ -140,6 +226,14 @@ def ingest_command(
         finding_columns=split_names(findings),
         votes=votes,
         patient_is_image=patient_is_image,
+        series_column=series_column,
+        birth_date_column=birth_date_column,
+        date_column=date_column,
+        time_column=time_column,
+        device_column=device_column,
+        site_column=site_column,
+        path_prefix=_prefixes(path_prefix or []),
+        keep=split_names(keep) or (),
     )
     request = IngestRequest(
         root,
@@ -151,13 +245,55 @@ def ingest_command(
         moved=moved,
         key_file=pseudonymize,
         follow_links=follow_links,
+        map_file=None if propose else map_file,
+        anew=anew,
+        append=append,
+        dates_from_dicom=dates_from_dicom,
+        dry_run=dry_run,
+        un_forget=un_forget,
     )
+    if propose:
+        written = propose_map(request, map_file, store)
+        print_line(f"{written}: how the table was understood; edit it, then use --map")
+        return
     with progress_bar(quiet=quiet) as show:
         summary = ingest(store, request, show)
     if json:
         print_json(summary.as_json())
-        return
+    else:
+        _show(summary, store, quiet=quiet)
+
+
+def _prefixes(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """``OLD=NEW`` as pairs; the last ``=`` divides.
+
+    >>> _prefixes(["P:/PACS=images"])
+    (('P:/PACS', 'images'),)
+    """
+    from retune.store.errors import ConfigurationError
+
+    pairs = []
+    for text in given:
+        old, mark, new = text.rpartition("=")
+        if not mark or not old:
+            raise ConfigurationError(
+                f"`path_prefix`: {text!r} is not OLD=NEW",
+                "Write how paths begin, =, and what stands there instead.",
+            )
+        pairs.append((old, new))
+    return tuple(pairs)
+
+
+def _show(summary: "IngestSummary", store: Path, *, quiet: bool) -> None:
     change = summary.change
+    for part, how in summary.understood.items():
+        remark(f"{part}: {how}", quiet=quiet)
+    if not summary.written:
+        print_line(
+            f"{summary.dataset}: {change.n_images:,} images, {change.n_findings} "
+            f"findings, read as {summary.layout}; nothing was written"
+        )
+        return
     print_line(
         f"{summary.dataset}: {change.n_images:,} images ({change.added:,} new, "
         f"{change.removed:,} no longer in the table), {change.n_findings} findings, "

@@ -13,10 +13,15 @@ from .compare import compare_command
 from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
+from .drift import drift_command
 from .embed import embed_command
+from .erasing.forget import forget_command
+from .erasing.state import state_command
 from .evaluate import evaluate_command
 from .explain import explain_command
+from .export import export_command
 from .findings import findings_command
+from .import_vectors import import_vectors_command
 from .ingest import ingest_command
 from .merge import merge_command
 from .predict import predict_command
@@ -82,12 +87,14 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "findings": findings_command,
     "describe": describe_app,
     "embed": embed_command,
+    "import-vectors": import_vectors_command,
     "train": train_command,
     "curve": curve_command,
     "merge": merge_command,
     "evaluate": evaluate_command,
     "compare": compare_command,
     "predict": predict_command,
+    "drift": drift_command,
     "search": search_command,
     "audit": audit_app,
     "sql": sql_command,
@@ -96,7 +103,10 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "status": status_command,
     "verify": verify_command,
     "repair": repair_command,
+    "forget": forget_command,
+    "state": state_command,
     "explain": explain_command,
+    "export": export_command,
 }
 for _name, _command in _COMMANDS.items():
     if isinstance(_command, typer.Typer):

@@ -28,7 +28,7 @@ __all__ = ["merge_command"]
 def merge_command(
     sources: Annotated[
         list[str],
-        typer.Argument(metavar="RUN RUN…", help="Runs of this store, or state files."),
+        typer.Argument(metavar="RUN…", help="Runs of this store, or state files."),
     ],
     store: StoreOption = Path("feature-store"),
     datasets: DatasetsOption = None,
@@ -39,6 +39,14 @@ def merge_command(
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
     bounds: BoundsOption = True,
+    subtract: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--subtract",
+            metavar="FILE",
+            help="Take out the patients of a file that `state --of-patient` wrote.",
+        ),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -49,6 +57,8 @@ def merge_command(
     not noticed.
 
     Example: retune-cli merge latest /media/other-hospital/state.safetensors
+
+    Example: retune-cli merge latest --subtract /media/other-hospital/part.safetensors
     """
     from retune.pipeline.app.merge import MergeRequest, merge
     from retune.pipeline.learn.runs.selection import Selection
@@ -70,5 +80,6 @@ def merge_command(
         cast("Any", uncertain),  # checked where it is used
         cast("Any", blank),
         bounds,
+        tuple(subtract or ()),
     )
     show_runs([merge(feature_store, request)], store, as_json=json, quiet=quiet)

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import QuietOption, StoreOption
+from .terminal.options import (
+    CoverageOption,
+    ErasedOption,
+    OperatingPointOption,
+    QuietOption,
+    StoreOption,
+)
 from .terminal.printing import print_line, print_table, progress_bar, remark
 
 if TYPE_CHECKING:
@@ -40,6 +46,9 @@ def predict_command(
     device: Annotated[
         str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
+    allow_erased: ErasedOption = False,
+    operating_point: OperatingPointOption = None,
+    coverage: CoverageOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -57,9 +66,12 @@ def predict_command(
     """Predict findings of images. For research only, never for a patient's care.
 
     Folders are searched with all folders in them for PNG, JPEG, TIFF, BMP and DICOM
-    files. A finding is positive from the run's threshold on, which was tuned on its
-    validation images; "default" marks 0.5, where none of these had the finding. Exit
-    code 4 if an image could not be used.
+    files. A finding is positive from the run's threshold on, which was chosen on its
+    validation images; "default" marks 0.5, where none of these had the finding, and
+    "transferred" an image of another dataset of the store. Runs of `analytic` also say
+    how uncertain a score is for lack of images like this one, and whether the image is
+    out of distribution: unlike all that they were trained on. Exit code 4 if an image
+    could not be used.
 
     Example: retune-cli predict latest xray.png
 
@@ -75,12 +87,20 @@ def predict_command(
     from retune.store import FeatureStore
 
     output = _output(out, as_csv=csv, as_json=json)
-    request = PredictRequest(run, _names(images), backbone, device)
+    request = PredictRequest(
+        run, _names(images), backbone, device, allow_erased, operating_point, coverage
+    )
     with progress_bar(quiet=quiet) as show:
         summary = predict_images(FeatureStore(store), request, output, show)
     if out is not None:
         rate = summary.n_images / summary.image_seconds
         print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")
+    if summary.n_out_of_distribution:
+        remark(
+            f"{summary.n_out_of_distribution:,} of {summary.n_images:,} images are out "
+            "of distribution: unlike all that the run was trained on",
+            quiet=quiet,
+        )
     if summary.n_unusable:
         text = f"{summary.n_unusable:,} of {summary.n_images:,} images not usable"
         remark(text, quiet=quiet)
@@ -145,22 +165,66 @@ def _print_image(one: "ImagePrediction", rule: "DecisionRule", *, whole: bool) -
     if one.error:
         print_line(f"{path}: cannot be used: {one.error}")
     elif whole:
-        print_line(path)
-        ranked = sorted(one.probabilities.items(), key=lambda pair: -pair[1])
-        print_table(
-            ("  finding", "probability", "threshold", "decision", "threshold from"),
-            [
-                (f"  {name}", _figure(probability), _figure(one.thresholds[name]),
-                 "positive" if name in one.called else "negative",
-                 rule.threshold_from[name])
-                for name, probability in ranked
-            ],
-        )  # fmt: skip
+        print_line(path + _distance_words(one, rule))
+        header, rows = _findings_table(one, rule)
+        print_table(header, rows)
     else:
         found = ", ".join(
             f"{name} {_figure(one.probabilities[name])}" for name in one.called
         )
-        print_line(f"{path}: {found or 'none'}")
+        mark = "  OUT OF DISTRIBUTION" if one.out_of_distribution else ""
+        print_line(f"{path}: {found or 'none'}{mark}")
+
+
+def _findings_table(
+    one: "ImagePrediction", rule: "DecisionRule"
+) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    """Positive findings first, then by probability."""
+    spread = ("uncertainty",) if one.uncertainties else ()
+    sets = (f"{rule.sets.coverage:.0%} set",) if rule.sets else ()
+    ranked = sorted(
+        one.probabilities,
+        key=lambda name: (name not in one.called, -one.probabilities[name]),
+    )
+    rows: list[tuple[object, ...]] = [
+        (
+            f"  {name}",
+            _figure(one.probabilities[name]),
+            *((_spread(one.uncertainties.get(name)),) if spread else ()),
+            _figure(one.thresholds[name]),
+            "positive" if name in one.called else "negative",
+            *((one.answers[name],) if sets else ()),
+            _origin(one, rule, name),
+        )
+        for name in ranked
+    ]
+    names = ("  finding", "probability", *spread, "threshold", "decision", *sets)
+    return (*names, "threshold from"), rows
+
+
+def _origin(one: "ImagePrediction", rule: "DecisionRule", name: str) -> str:
+    """Where a threshold comes from, and whether the image is of another dataset."""
+    words = str(rule.origins[name])
+    if one.threshold_from[name] == "transferred":
+        return f"transferred: {words.removeprefix('transferred: ')}"
+    return words
+
+
+def _spread(value: float | None) -> str:
+    return "-" if value is None else f"\u00b1{value:.3f}"
+
+
+def _distance_words(one: "ImagePrediction", rule: "DecisionRule") -> str:
+    """How unlike the images trained on it is."""
+    if one.distance is None or rule.distance_limit is None:
+        return ""
+    if not one.out_of_distribution:
+        return f"  (distance {one.distance:.2f}, limit {rule.distance_limit:.2f})"
+    return (
+        f"  OUT OF DISTRIBUTION: distance {one.distance:.2f}, while "
+        f"{rule.alarm_rate:.1%} of images like those of validation lie beyond "
+        f"{rule.distance_limit:.2f}"
+    )
 
 
 def _figure(value: float) -> str:

@@ -14,6 +14,7 @@ from .terminal.options import (
     FingerprintOption,
     JsonOption,
     LeakageOption,
+    MinPositivesOption,
     QuietOption,
     SplitSeedOption,
     StoreOption,
@@ -116,6 +117,15 @@ def train_command(
             "--learn-scale/--fixed-scale", help="Learn the factor on the logit."
         ),
     ] = None,
+    caution: Annotated[
+        float | None,
+        typer.Option(
+            "--caution",
+            min=0.0,
+            help="Labels at which a task moves the weights half of the way that it "
+            "trained them; 0: all the way [100].",
+        ),
+    ] = None,
     score: Annotated[
         str,
         typer.Option(
@@ -144,6 +154,16 @@ def train_command(
     allow_contaminated: ContaminatedOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
+    operating_point: Annotated[
+        str,
+        typer.Option(
+            "--operating-point",
+            metavar="RULE",
+            help="How thresholds are chosen on validation images: f1, youden, "
+            "sensitivity=0.9 or specificity=0.9.",
+        ),
+    ] = "f1",
+    min_positives: MinPositivesOption = 5,
     datasets: DatasetsOption = None,
     where: WhereOption = None,
     descriptions: Annotated[
@@ -156,7 +176,12 @@ def train_command(
     ] = False,
     bounds: BoundsOption = True,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Also print how figures are defined.")
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also draw what each task sees of whom, and print how figures are "
+            "defined.",
+        ),
     ] = False,
     stream: Annotated[
         bool,
@@ -207,12 +232,15 @@ def train_command(
         batch_size=batch_size,
         patience=patience,
         learn_scale=learn_scale,
+        caution=caution,
         precision=precision,
         seed=seed,
         seeds=seeds,
         score=cast("Any", score),
         uncertain=cast("Any", uncertain),
         blank=cast("Any", blank),
+        operating_point=operating_point,
+        min_positives=min_positives,
         backbone=backbone,
         fingerprint=fingerprint,
         continued=continued,

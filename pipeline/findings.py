@@ -19,7 +19,10 @@ from typing import Final
 from retune.store.errors import ConfigurationError
 from retune.store.label_states import NO_FINDING
 
+from .finding_aliases import FOREIGN_NAMES
+
 __all__ = [
+    "ALIASES",
     "CHEXPERT_TOKENS",
     "FINDINGS",
     "HIERARCHY",
@@ -27,6 +30,7 @@ __all__ = [
     "NIH_TOKENS",
     "NO_FINDING",
     "VOCABULARY",
+    "alias_of",
     "broader_findings",
     "canonical_name",
     "known_spelling",
@@ -108,6 +112,14 @@ MORE_FINDINGS: Final[tuple[str, ...]] = (
 #: Every name that is canonical.
 VOCABULARY: Final[tuple[str, ...]] = (*FINDINGS, *MORE_FINDINGS)
 
+#: What findings are called elsewhere -> canonical name.
+ALIASES: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        **FOREIGN_NAMES,
+        **{n: f for n, f in NIH_TOKENS.items() if n.replace("_", " ") != f},
+    }
+)
+
 #: Finding -> what it includes. The first three lines are CheXpert's own hierarchy
 #: (Irvin et al., AAAI 2019, figure 1); the rest follows from the words.
 HIERARCHY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -166,10 +178,25 @@ def spelling_key(name: str) -> str:
     return " ".join(name.replace("_", " ").split()).casefold()
 
 
+_BY_KEY: Final[Mapping[str, str]] = MappingProxyType(
+    {spelling_key(name): finding for name, finding in ALIASES.items()}
+)
+
+
+def alias_of(name: str) -> str | None:
+    """The canonical finding that a name elsewhere stands for, if it is one.
+
+    >>> alias_of("Effusion"), alias_of("pleuraerguss"), alias_of("Pseudonodule")
+    ('Pleural Effusion', 'Pleural Effusion', None)
+    """
+    return _BY_KEY.get(spelling_key(name))
+
+
 def canonical_name(name: str, known: Sequence[str]) -> str:
     """The known finding that a user means by a name.
 
-    An exact match wins; otherwise the one known name with the same spelling key.
+    An exact match wins; otherwise the one known name with the same spelling key;
+    otherwise the one that is called so elsewhere, as by NIH (``Effusion``).
 
     Args:
         name: A finding as somebody typed it.
@@ -182,6 +209,8 @@ def canonical_name(name: str, known: Sequence[str]) -> str:
     'Pleural Effusion'
     >>> canonical_name("rib fracture", ["Rib fracture", "Edema"])
     'Rib fracture'
+    >>> canonical_name("Effusion", FINDINGS)
+    'Pleural Effusion'
     """
     if name in known:
         return name
@@ -194,7 +223,16 @@ def canonical_name(name: str, known: Sequence[str]) -> str:
             f"the finding {name!r} may mean any of: {', '.join(same)}",
             "Write the one you mean exactly as it is listed.",
         )
+    meant = _meant_by(name)
+    alike = sorted({other for other in known if _meant_by(other) == meant})
+    if meant is not None and len(alike) == 1:
+        return alike[0]
     raise ConfigurationError(f"unknown finding {name!r}", _suggestion(name, known))
+
+
+def _meant_by(name: str) -> str | None:
+    """The canonical finding of any name that is known, here or elsewhere."""
+    return known_spelling(name) or alias_of(name)
 
 
 def _suggestion(name: str, known: Sequence[str]) -> str:

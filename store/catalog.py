@@ -126,6 +126,25 @@ class Catalog:
             finally:
                 connection.close()  # an open transaction is rolled back
 
+    @contextmanager
+    def hold(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Keep everybody else out while the file is copied and exchanged.
+
+        The connection is for reading and for temporary tables: what it would write
+        would go into the file that is exchanged.
+
+        Raises:
+            StoreError: As `open`; StoreCorruptError also for a damaged block.
+        """
+        with self._turn:
+            connection = self.open(read_only=False)
+            try:
+                with storage_errors(self.path):
+                    connection.execute("CHECKPOINT")
+                    yield connection
+            finally:
+                connection.close()
+
     def open(
         self,
         *,

@@ -16,7 +16,8 @@
         ├── LanguageModelError                 a language model cannot be used
         ├── BackboneError                      weights or configuration not loadable
         └── TrainingError                      (ValueError) a scenario cannot be run
-            └── LeakageError                   splits share patients or pictures
+            ├── LeakageError                   splits share patients or pictures
+            └── ErasedDataError                a run depends on an erased patient
 
 The command line catches `RetuneError` in one place and prints ``Error: message`` and
 ``Hint: hint``; exit codes 130 and 143 stand for Ctrl-C and SIGTERM. Each message says
@@ -27,6 +28,7 @@ __all__ = [
     "BackboneError",
     "ConfigurationError",
     "DatasetError",
+    "ErasedDataError",
     "FingerprintMismatchError",
     "ImageError",
     "LanguageModelError",
@@ -162,3 +164,9 @@ class LeakageError(TrainingError):
     """Patients or pictures stand in more than one split."""
 
     code = "leakage"
+
+
+class ErasedDataError(TrainingError):
+    """The weights of a run depend on a patient who was erased."""
+
+    code = "erased-data"

@@ -26,6 +26,7 @@ from .changes.reconcile import (
 from .changes.verification import repair_store, verify_store
 from .changes.writer import StoreWriter
 from .commits import COMMITS_NAME, count_commit, set_commits
+from .erasure.journal import finish_erasure, is_interrupted
 from .errors import (
     QueryError,
     StoreBusyError,
@@ -266,6 +267,7 @@ class FeatureStore:
             StoreWriteError: The disk refused.
         """
         with writer_lock(self.path, command, on_busy):
+            finish_erasure(self.path, self.catalog)
             self.enter_pending_runs()
             with self.catalog.read() as connection:
                 refuse_missing_folders(self.path, connection)
@@ -288,7 +290,12 @@ class FeatureStore:
             every_checksum: Read every vector and every block of the catalog instead of
                 only comparing names.
         """
-        return verify_store(self.path, self.catalog, every_checksum=every_checksum)
+        report = verify_store(self.path, self.catalog, every_checksum=every_checksum)
+        if is_interrupted(self.path):
+            report.catalog.append(
+                "an erasure was interrupted; the next command that writes finishes it"
+            )
+        return report
 
     def repair(
         self, *, from_copies: bool = False, drop_missing: bool = False
@@ -309,6 +316,7 @@ class FeatureStore:
                 is whole.
         """
         with writer_lock(self.path, "repair"):
+            finish_erasure(self.path, self.catalog)
             report = repair_store(
                 self.path,
                 self.catalog,

@@ -23,10 +23,12 @@ __all__ = [
     "delete_run",
     "enter_kept_runs",
     "find_run",
+    "read_run_marks",
     "read_run_names",
     "read_run_tags",
     "record_run",
     "rename_run",
+    "run_tables",
     "tag_run",
 ]
 
@@ -71,6 +73,8 @@ _PREDICTIONS_SCHEMA = pa.schema(
     [
         ("task", pa.int32()), ("image_id", pa.string()), ("finding", pa.string()),
         ("score", pa.float32()), ("probability", pa.float32()),
+        ("uncertainty", pa.float32()), ("distance", pa.float32()),
+        ("out_of_distribution", pa.bool_()),
     ]
 )  # fmt: skip
 _METRICS_SCHEMA = pa.schema(
@@ -110,19 +114,13 @@ def record_run(
         store: Where to.
         run: The run.
         metrics: Its figures.
-        predictions: Columns `task, image_id, finding, score, probability`.
+        predictions: Columns `task, image_id, finding, score, probability` and, where
+            the model knows them, `uncertainty, distance, out_of_distribution`.
 
     Raises:
         StoreWriteError: The disk refused.
     """
-    if predictions is None:
-        predictions = _PREDICTIONS_SCHEMA.empty_table()
-    name = pa.array([run.run_id] * len(predictions), pa.string())
-    tables = (
-        pa.Table.from_pylist([vars(run)], _RUNS_SCHEMA),
-        _metrics_table(run.run_id, metrics),
-        predictions.append_column("run_id", name),
-    )
+    tables = run_tables(run, metrics, predictions)
     try:
         store.enter_pending_runs()
         with store.catalog.write() as connection:
@@ -131,6 +129,20 @@ def record_run(
         keep_run(store.path, run.run_id, tables)
     else:
         store.refresh_copies(run_id=run.run_id)
+
+
+def run_tables(
+    run: Run, metrics: Sequence[MetricValue], predictions: pa.Table | None = None
+) -> tuple[pa.Table, pa.Table, pa.Table]:
+    """A run's rows of `runs`, `metrics` and `predictions`."""
+    if predictions is None:
+        predictions = _PREDICTIONS_SCHEMA.empty_table()
+    name = pa.array([run.run_id] * len(predictions), pa.string())
+    return (
+        pa.Table.from_pylist([vars(run)], _RUNS_SCHEMA),
+        _metrics_table(run.run_id, metrics),
+        predictions.append_column("run_id", name),
+    )
 
 
 def enter_kept_runs(store: FeatureStore) -> None:
@@ -203,6 +215,17 @@ def read_run_tags(store: FeatureStore) -> dict[str, tuple[str, ...]]:
     return {run_id: tuple(tags) for run_id, tags in rows}
 
 
+def read_run_marks(store: FeatureStore) -> dict[str, tuple[str, ...]]:
+    """Run id -> what erasures have marked of it, of those that have marks."""
+    with store.catalog.read() as connection:
+        if not _has(connection, "run_marks"):
+            return {}
+        rows = connection.execute(
+            "SELECT run_id, list_sort(list(DISTINCT mark)) FROM run_marks GROUP BY ALL"
+        ).fetchall()
+    return {run_id: tuple(marks) for run_id, marks in rows}
+
+
 def rename_run(store: FeatureStore, run_id: str, name: str | None) -> None:
     """Give a run a name, another one, or none.
 
@@ -246,7 +269,9 @@ def delete_run(store: FeatureStore, run_id: str) -> None:
     Raises:
         StoreWriteError: The folder cannot be removed; the rows are gone.
     """
-    tables = ("runs", "metrics", "predictions", "run_names", "run_tags")
+    tables = (
+        "runs", "metrics", "predictions", "run_names", "run_tags", "run_marks",
+    )  # fmt: skip
     with store.catalog.write() as connection:
         for table in tables:
             if _has(connection, table):

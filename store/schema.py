@@ -6,6 +6,7 @@ __all__ = [
     "ADD_COLUMNS",
     "CREATE_TABLES",
     "DESCRIPTION_TABLES",
+    "LATER_COLUMNS",
     "TABLE_NAMES",
     "create_table",
     "label_matrix_sql",
@@ -80,7 +81,8 @@ _TABLES = {
         block_crc32 BIGINT[]""",
     "predictions": """
         run_id VARCHAR, task INTEGER, image_id VARCHAR, finding VARCHAR,
-        score FLOAT, probability FLOAT""",
+        score FLOAT, probability FLOAT, uncertainty FLOAT, distance FLOAT,
+        out_of_distribution BOOLEAN""",
     "curves": """
         curve_id VARCHAR, fingerprint VARCHAR, config VARCHAR, made_at TIMESTAMP,
         method VARCHAR, n_patients BIGINT, n_images DOUBLE, seed INTEGER,
@@ -96,6 +98,17 @@ _TABLES = {
         same_patient BOOLEAN, across_splits BOOLEAN""",
     "run_names": "run_id VARCHAR, name VARCHAR",
     "run_tags": "run_id VARCHAR, tag VARCHAR",
+    "run_marks": "run_id VARCHAR, mark VARCHAR, erasure_id VARCHAR",
+    "erasures": """
+        erasure_id VARCHAR, "at" VARCHAR, requested_by VARCHAR, n_patients BIGINT,
+        previous VARCHAR, link VARCHAR, signature VARCHAR""",
+    "tombstones": "patient_digest VARCHAR, erased_at TIMESTAMP",
+    "superseded_contributions": "old_digest VARCHAR, new_digest VARCHAR",
+    "drift": """
+        drift_id VARCHAR, "at" TIMESTAMP, grouped_by VARCHAR, reference VARCHAR,
+        fingerprint VARCHAR, run_id VARCHAR, group_name VARCHAR, finding VARCHAR,
+        metric VARCHAR, value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, p_value DOUBLE,
+        p_corrected DOUBLE, n_images BIGINT, n_patients BIGINT""",
 }
 
 TABLE_NAMES: Sequence[str] = tuple(_TABLES)
@@ -109,6 +122,13 @@ def create_table(name: str) -> str:
 #: Statements that make an empty catalog of format version 1.
 CREATE_TABLES: Sequence[str] = [create_table(name) for name in _TABLES]
 
+#: Columns that came later: added to an older store's table when it is written to.
+LATER_COLUMNS = {
+    "predictions": (
+        ("uncertainty", "FLOAT"), ("distance", "FLOAT"),
+        ("out_of_distribution", "BOOLEAN"),
+    ),
+}  # fmt: skip
 #: Statements that add the columns of `images` that came later to an older catalog.
 ADD_COLUMNS: Sequence[str] = [
     f"ALTER TABLE images ADD COLUMN IF NOT EXISTS {column}"

@@ -10,6 +10,7 @@ from retune.pipeline.learn.problem.config import TrainConfig
 from retune.pipeline.learn.runs.record import ExperimentConfig, RunRecord
 from retune.pipeline.learn.runs.selection import Provenance, Selection, SplitImages
 from retune.pipeline.report.charts.reliability import reliability_bins
+from retune.pipeline.report.efficiency import ReportedCurve
 from retune.pipeline.report.page import ExampleImage, PageExtras, Reliability
 from retune.pipeline.report.records import Figure, ReportedRun
 
@@ -142,7 +143,17 @@ def sample_extras(runs: list[ReportedRun]) -> PageExtras:
             ExampleImage(f"{name}: labelled positive", _film(place))
             for place, name in enumerate(run.findings)
         ]
-    return PageExtras(reliability, images)
+    points = [(8, Figure(0.6, 0.5, 0.7)), (64, Figure(0.7, 0.65, 0.75))]
+    points.append((1024, Figure(0.8, 0.78, 0.82)))
+    lines = {
+        "zero-shot": [(0, Figure(0.62, 0.6, 0.64))],
+        "analytic": points,
+        "finetune": [(n, Figure(one.value - 0.03)) for n, one in points],
+        "logistic-regression": [(n, Figure(one.value - 0.01)) for n, one in points],
+        HOSTILE[0]: points[:1],
+    }
+    curve = ReportedCurve("20261126-curve", f"mini {HOSTILE[1]}", "seeds=5", lines)
+    return PageExtras(reliability, images, [curve])
 
 
 def _film(number: int) -> bytes:

@@ -206,6 +206,21 @@ EXPLANATIONS = (
             "--allow-leakage trains all the same and records that it was allowed.",
         ),
     ),
+    Explanation(
+        errors.ErasedDataError,
+        "The weights of a run, or the sums of a state, depend on a patient who was "
+        "erased from the store.",
+        'store = retune.open("feature-store")\n'
+        'store.train("joint", epochs=1, bounds=False)\n'
+        "query = \"SELECT patient_id FROM images WHERE split = 'train' LIMIT 1\"\n"
+        "store.forget(store.sql(query).fetchall()[0][0])\n"
+        'store.evaluate("latest")',
+        (
+            "retune-cli forget --retrain trains the marked runs again without them.",
+            "Of a state file from before: take the run's state anew.",
+            "--allow-erased uses the run all the same.",
+        ),
+    ),
 )
 
 

@@ -10,10 +10,14 @@ __all__ = [
     "BlankOption",
     "BoundsOption",
     "ContaminatedOption",
+    "CoverageOption",
     "DatasetsOption",
+    "ErasedOption",
     "FingerprintOption",
     "JsonOption",
     "LeakageOption",
+    "MinPositivesOption",
+    "OperatingPointOption",
     "QuietOption",
     "SplitSeedOption",
     "StoreOption",
@@ -63,6 +67,12 @@ ContaminatedOption: TypeAlias = Annotated[
         help="Also test on patients that the backbone was trained on.",
     ),
 ]
+ErasedOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-erased", help="Also a run that was trained on erased patients."
+    ),
+]
 SplitSeedOption: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -74,6 +84,30 @@ BoundsOption: TypeAlias = Annotated[
 ]
 BlankOption: TypeAlias = Annotated[
     str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
+]
+CoverageOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        help="Answer sets that hold the right answer this often, such as 0.9.",
+    ),
+]
+MinPositivesOption: TypeAlias = Annotated[
+    int,
+    typer.Option(
+        "--min-positives",
+        min=0,
+        help="Test positives, and negatives, from which a finding enters means.",
+    ),
+]
+OperatingPointOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--operating-point",
+        metavar="RULE",
+        help="Choose thresholds anew on the run's validation images: f1, youden, "
+        "sensitivity=0.9 or specificity=0.9 [the run's].",
+    ),
 ]
 WhereOption: TypeAlias = Annotated[
     str | None,

@@ -1,5 +1,7 @@
 """Printing runs: one in full, or several with their mean."""
 
+import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +69,10 @@ def _as_json(run: "Run", experiment: "Experiment") -> dict[str, Any]:
         "bounds": {name: row.tolist() for name, row in experiment.bounds.items()},
         "summary": dict(experiment.summary),
         "summary_interval": dict(experiment.summary_interval),
+        "means": {
+            metric.macro.value: mean for metric, mean in experiment.final.means.items()
+        },
+        "left_out": experiment.final.note,
         "dropped": dict(experiment.dropped),
         "excluded": dict(experiment.excluded),
     }
@@ -83,6 +89,11 @@ def _print_run(
 ) -> None:
     """The matrix of a run and its figures; with `explain` also their formulas."""
     from retune.pipeline.learn.stats.incremental import FORMULAS
+    from retune.pipeline.report.charts.scenario_grid import (
+        scenario_grid,
+        scenario_lines,
+        tasks_saw,
+    )
     from retune.pipeline.report.matrix import format_matrix
 
     for name, reason in experiment.dropped.items():
@@ -97,11 +108,24 @@ def _print_run(
         f"{experiment.config.preset}, seed {run.seed}; images: {counts}; "
         f"encoder {encoder.fingerprint} ({encoder.backbone}, D={encoder.dim})"
     )
+    if not learning_set.prompts:
+        print_line(
+            "this encoder has no vectors of texts: there is no zero-shot, and the "
+            "method starts from nothing"
+        )
     provenance = learning_set.provenance
     if provenance.n_contaminated:
         allowed = provenance.selection.allow_contaminated
         print_line(contamination_line(provenance.n_contaminated, allowed))
     print_line()
+    scenario, patient = experiment.scenario, features.patient_id
+    if explain:
+        grid = scenario_grid(
+            scenario, experiment.findings, patient, features.rows("train")
+        )
+        for line in scenario_lines(grid):
+            print_line(line)
+        print_line()
     print_line(
         format_matrix(
             experiment.findings,
@@ -116,14 +140,16 @@ def _print_run(
             bounds=experiment.bounds,
             task_names=[task.name for task in experiment.scenario.tasks],
             score=experiment.config.score,
+            width=max(60, shutil.get_terminal_size((100, 0)).columns),
+            tasks_saw=tasks_saw(scenario, patient),
+            sparks=_has_bars(),
+            counted=experiment.final.counted,
         )
     )
     for line in _warnings(experiment):
         print_line(line)
-    _, low, high = experiment.final.macro
-    print_line(
-        f"macro AUROC interval (bootstrap over patients): {low:.3f} to {high:.3f}"
-    )
+    for line in _probability_lines(experiment):
+        print_line(line)
     if explain:
         print_line()
         print_line("R[t,k]: test AUROC of finding k after task t; tau(k): its task;")
@@ -136,6 +162,40 @@ def _print_run(
         f"finding, value, ci_low, ci_high FROM metrics WHERE run_id = '{run.run_id}' "
         "AND metric = 'auroc' AND split = 'test'\"",
         quiet=quiet,
+    )
+
+
+def _has_bars() -> bool:
+    """Whether the terminal's encoding has the letters that sparks are drawn with."""
+    try:
+        "▁█·".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _probability_lines(experiment: "Experiment") -> list[str]:
+    """How good the probabilities are, beside those of a constant."""
+    from retune.pipeline.learn.stats.catalog_names import Metric
+
+    final, lines = experiment.final, []
+    for words, metric, constant in (
+        ("Brier score", Metric.BRIER, Metric.BRIER_CONSTANT),
+        ("calibration error", Metric.CALIBRATION_ERROR,
+         Metric.CALIBRATION_ERROR_CONSTANT),
+    ):  # fmt: skip
+        mean = final.means.get(metric)
+        if mean is None or mean[0] != mean[0]:
+            continue
+        beside = final.means[constant][0]
+        lines.append(
+            "{} {:.3f} ({:.3f} to {:.3f}); of a constant {:.3f}".format(
+                words, *mean, beside
+            )
+        )
+    lines.append(f"thresholds: {experiment.config.operating_point} on validation")
+    return (
+        [f"{final.note[0].upper()}{final.note[1:]}.", *lines] if final.note else lines
     )
 
 

@@ -10,6 +10,11 @@ from ..learn.stats.paired import (
     macro_difference,
     paired_delong,
 )
+from ..learn.stats.sufficiency import (
+    MIN_POSITIVES,
+    left_out_note,
+    sufficient_findings,
+)
 
 __all__ = ["FEW", "Comparison", "FindingDifference", "compare"]
 
@@ -55,12 +60,14 @@ class Comparison:
         second: The other.
         findings: A test for each finding that both know.
         macro: Of the mean over findings, by paired bootstrap over patients.
+        note: How many findings the mean leaves out; empty if none.
     """
 
     first: ScoredRun
     second: ScoredRun
     findings: tuple[FindingDifference, ...]
     macro: MacroDifference
+    note: str = ""
 
     @property
     def n_images(self) -> int:
@@ -87,6 +94,7 @@ def compare(
     second: str,
     *,
     across_encoders: bool = False,
+    min_positives: int = MIN_POSITIVES,
     seed: int = 0,
 ) -> Comparison:
     """Test whether two runs differ on the same test images.
@@ -96,6 +104,8 @@ def compare(
         first: Run id, the beginning of one, or ``latest``.
         second: The run to compare it with.
         across_encoders: Whether their vectors may be of different encoders.
+        min_positives: Test positives, and negatives, from which a finding enters the
+            mean.
         seed: Of the bootstrap.
 
     Raises:
@@ -109,8 +119,19 @@ def compare(
         *(score_run(store, run) for run in runs), across_encoders=across_encoders
     )
     cells = one.targets.value, one.targets.observed
-    macro = macro_difference(one.score, other.score, *cells, one.patient_id, seed=seed)
-    return Comparison(one, other, _differences(one, other), macro)
+    n_positive = ((cells[0] > 0) & cells[1]).sum(axis=0)
+    counts = n_positive, cells[1].sum(axis=0), min_positives
+    macro = macro_difference(
+        one.score,
+        other.score,
+        *cells,
+        one.patient_id,
+        findings=sufficient_findings(*counts),
+        seed=seed,
+    )
+    return Comparison(
+        one, other, _differences(one, other), macro, left_out_note(*counts)
+    )
 
 
 def _differences(one: ScoredRun, other: ScoredRun) -> tuple[FindingDifference, ...]:

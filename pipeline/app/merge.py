@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from retune.store import FeatureStore
 
+from ..learn.erasing.marks import refuse_superseded
 from ..learn.problem.targets import BlankPolicy, UncertainPolicy
 from ..learn.runs.experiment import run_merge
 from ..learn.runs.learning_set import load_learning_set
@@ -16,6 +17,7 @@ from ..learn.runs.seen_images import check_states_apart
 from ..learn.runs.selection import Selection
 from ..learn.runs.state import merge_runs
 from ..learn.stats.subgroups import image_groups
+from .erasing.contribution import subtract_files
 from .train import TrainedRun
 
 __all__ = ["MergeRequest", "merge"]
@@ -31,6 +33,8 @@ class MergeRequest:
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
         bounds: Also train what the merged run is held against.
+        subtract: Files of patients to take out of the sum, made by
+            `write_patient_state`; one source is then enough.
     """
 
     sources: tuple[str, ...]
@@ -38,6 +42,7 @@ class MergeRequest:
     uncertain: UncertainPolicy = "ignore"
     blank: BlankPolicy = "negative"
     bounds: bool = True
+    subtract: tuple[str, ...] = ()
 
 
 def merge(store: FeatureStore, request: MergeRequest) -> TrainedRun:
@@ -48,8 +53,11 @@ def merge(store: FeatureStore, request: MergeRequest) -> TrainedRun:
         TrainingError: The states do not fit each other, or images would count twice.
     """
     states = [find_state(store, name) for name in request.sources]
-    start = merge_runs(states)
+    alone = len(states) == 1 and request.subtract
+    start = states[0] if alone else merge_runs(states)
     check_states_apart(store, [state.contributions for state in states])
+    start = subtract_files(start, request.subtract)
+    refuse_superseded(store, start.contributions)
     learning_set = load_learning_set(
         store, request.selection, fingerprint=start.fingerprint
     )

@@ -24,12 +24,19 @@ class PredictRequest:
         images: Files, folders, patterns or pictures in memory.
         backbone: Where the run's backbone lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_erased: Also a run that was trained on erased data.
+        operating_point: Choose thresholds anew on the run's validation images; None:
+            the run's own.
+        coverage: Of answer sets; None: none.
     """
 
     run: str
     images: Iterable[Source]
     backbone: str | None = None
     device: str = "auto"
+    allow_erased: bool = False
+    operating_point: str | None = None
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,14 @@ class PredictSummary:
         n_images: Images that were asked about, usable or not.
         n_unusable: Those that could not be used; each has an error in its row.
         image_seconds: Time for reading, encoding and scoring, without loading.
+        n_out_of_distribution: Those that are unlike all that the run was trained on.
     """
 
     run_id: str
     n_images: int
     n_unusable: int
     image_seconds: float
+    n_out_of_distribution: int = 0
 
 
 def predict_images(
@@ -78,13 +87,20 @@ def predict_images(
     if len(sources) > 1:
         progress(Progress(f"loading run {request.run}", 0, 0))
     model = RunModel.open(
-        store, request.run, backbone=request.backbone, device=request.device
+        store,
+        request.run,
+        backbone=request.backbone,
+        device=request.device,
+        allow_erased=request.allow_erased,
+        operating_point=request.operating_point,
+        coverage=request.coverage,
     )
     started = time.perf_counter()
-    n_unusable = 0
+    n_unusable = n_unlike = 0
     with output(model.rule) as write:
         for part in model.stream(sources, progress):
             write(part)
             n_unusable += sum(bool(one.error) for one in part)
+            n_unlike += sum(bool(one.out_of_distribution) for one in part)
     seconds = time.perf_counter() - started
-    return PredictSummary(model.run.run_id, len(sources), n_unusable, seconds)
+    return PredictSummary(model.run.run_id, len(sources), n_unusable, seconds, n_unlike)

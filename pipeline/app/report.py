@@ -10,6 +10,7 @@ from retune.store import FeatureStore, find_run
 from retune.store.errors import ConfigurationError, RetuneError
 
 from ..report.charts.reliability import ReliabilityBin, reliability_bins
+from ..report.efficiency import read_curves
 from ..report.groups import group_runs, without_repeats
 from ..report.page import (
     PageExtras,
@@ -109,7 +110,9 @@ def _extras(
         reliability[key] = _reliability(store, run)
         if request.images:
             images[key] = example_images(store, run)
-    return PageExtras(reliability, images)
+    stores = [FeatureStore(path) for path in request.stores]
+    curves = [curve for store in stores for curve in read_curves(store)]
+    return PageExtras(reliability, images, curves)
 
 
 def _reliability(store: FeatureStore, run: ReportedRun) -> Reliability:

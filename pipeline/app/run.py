@@ -165,17 +165,32 @@ class Run:
 
         return plot_findings(self._record)
 
-    def model(self, *, backbone: str | None = None, device: str = "auto") -> "RunModel":
+    def model(
+        self,
+        *,
+        backbone: str | None = None,
+        device: str = "auto",
+        operating_point: str | None = None,
+        coverage: float | None = None,
+    ) -> "RunModel":
         """The run's model with its backbone, loaded once, for `predict`.
 
         Args:
             backbone: Where the run's backbone lies now; None: where it was at `embed`.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            operating_point: Choose thresholds anew on the run's validation images:
+                ``f1``, ``youden``, ``sensitivity=S`` or ``specificity=S``.
+            coverage: Also give answer sets of this coverage, such as 0.9.
         """
         from .predicting.model import RunModel
 
         return RunModel.open(
-            self.feature_store, self.run_id, backbone=backbone, device=device
+            self.feature_store,
+            self.run_id,
+            backbone=backbone,
+            device=device,
+            operating_point=operating_point,
+            coverage=coverage,
         )
 
     @property
@@ -242,7 +257,12 @@ def find(store: FeatureStore, name: str) -> Run:
 
 
 def compare(
-    first: Run, second: Run, *, across_encoders: bool = False, seed: int = 0
+    first: Run,
+    second: Run,
+    *,
+    across_encoders: bool = False,
+    min_positives: int = 5,
+    seed: int = 0,
 ) -> "Comparison":
     """Test whether two runs differ on the same test images.
 
@@ -252,6 +272,8 @@ def compare(
         first: A run.
         second: Another of the same store.
         across_encoders: Also where they were trained on vectors of different encoders.
+        min_positives: Test positives, and negatives, from which a finding enters the
+            mean.
         seed: Of the bootstrap.
 
     Example:
@@ -264,5 +286,6 @@ def compare(
         first.run_id,
         second.run_id,
         across_encoders=across_encoders,
+        min_positives=min_positives,
         seed=seed,
     )

@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
+    from .drift import DriftSummary
+    from .erasing.forget import ForgetSummary
+    from .exchange import ExportSummary, ImportSummary
     from .measuring.curve import CurveResult
     from .measuring.duplicate_audit import DuplicateAudit
     from .measuring.label_audit import LabelAudit
@@ -116,7 +119,7 @@ class Store:
         layout: str | None = None,
         *,
         dataset: str | None = None,
-        split_seed: int = 0,
+        split_seed: int | None = None,
         ignore_official_splits: bool = False,
         moved: bool = False,
         pseudonymize: PathLike | None = None,
@@ -128,10 +131,24 @@ class Store:
         sex_column: str | None = None,
         age_column: str | None = None,
         split_column: str | None = None,
+        series_column: str | None = None,
+        birth_date_column: str | None = None,
+        date_column: str | None = None,
+        time_column: str | None = None,
+        device_column: str | None = None,
+        site_column: str | None = None,
+        keep: Names = None,
+        path_prefix: Mapping[str, str] | None = None,
+        mapping: PathLike | None = None,
+        anew: bool = False,
+        append: bool = False,
+        dates_from_dicom: bool = False,
+        dry_run: bool = False,
         findings: Names = None,
         votes: str | None = None,
         patient_is_image: bool = False,
         follow_links: bool = False,
+        un_forget: bool = False,
         progress: bool = False,
     ) -> IngestSummary:
         """Read a dataset's label table; no image is opened.
@@ -140,7 +157,7 @@ class Store:
             root: Folder with the label table and the images.
             layout: Its layout, such as ``nih``; None: it is recognised.
             dataset: Name in the store; None: the layout's.
-            split_seed: Seed of the patient-disjoint splits.
+            split_seed: Seed of the patient-disjoint splits; None: as before, or 0.
             ignore_official_splits: Divide all patients by their hash.
             moved: The dataset lies in another folder than before.
             pseudonymize: File with the key that turns ids into pseudonyms.
@@ -152,10 +169,24 @@ class Store:
             sex_column: The column with the sexes.
             age_column: The column with the ages in years.
             split_column: The column with the official split.
+            series_column: The column with the series ids.
+            birth_date_column: The column with birth dates, for the age; not stored.
+            date_column: The column with the dates of the pictures.
+            time_column: The column with the times of day.
+            device_column: The column with the devices.
+            site_column: The column with the sites.
+            keep: Further columns to keep.
+            path_prefix: How paths begin, and what stands there instead.
+            mapping: File that says how to understand the table.
+            anew: Forget how the table was understood before.
+            append: The table has new rows only; the others stay.
+            dates_from_dicom: Dates that the table lacks, from DICOM files.
+            dry_run: Read and tell, but write nothing.
             findings: The finding columns.
             votes: Layout ``vindr``, of readers: any, majority, all or soft.
             patient_is_image: There are no patient ids; each image is a patient.
             follow_links: Follow links that lead out of `root`.
+            un_forget: Let patients back in who were erased by `forget`.
             progress: Show what is odd but usable while it is read.
 
         Example:
@@ -177,12 +208,26 @@ class Store:
                 finding_columns=names(findings),
                 votes=votes,
                 patient_is_image=patient_is_image,
+                series_column=series_column,
+                birth_date_column=birth_date_column,
+                date_column=date_column,
+                time_column=time_column,
+                device_column=device_column,
+                site_column=site_column,
+                keep=names(keep) or (),
+                path_prefix=tuple((path_prefix or {}).items()),
             ),
             split_seed=split_seed,
             ignore_official_splits=ignore_official_splits,
             moved=moved,
             follow_links=follow_links,
+            un_forget=un_forget,
             key_file=None if pseudonymize is None else Path(pseudonymize),
+            map_file=None if mapping is None else Path(mapping),
+            anew=anew,
+            append=append,
+            dates_from_dicom=dates_from_dicom,
+            dry_run=dry_run,
         )
         with notebook_bar(progress=progress) as show:
             return ingest(self.path, request, show)
@@ -229,6 +274,52 @@ class Store:
         )
         with notebook_bar(progress=progress) as show:
             return embed(self.feature_store, chosen, show)
+
+    def import_vectors(
+        self,
+        files: PathLike | Sequence[PathLike],
+        backbone_name: str,
+        *,
+        texts: PathLike | Sequence[PathLike] = (),
+        datasets: Names = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "ImportSummary":
+        """Take vectors that were computed elsewhere; see `retune-cli import-vectors`.
+
+        Args:
+            files: Parquet, Arrow, npz, npy with csv or txt, HDF5, TFRecord, folders.
+            backbone_name: What the encoder is called from now on.
+            texts: Files with vectors of texts per finding and polarity.
+            datasets: Only images of these; None for all.
+            progress: Draw a bar.
+            **options: Further fields of `ImportRequest`: `ids`, `vectors`, `join`,
+                `by_position`, `backbone_version`, `preprocessing`, `source`,
+                `output_dtype`, `set_name`, `add`.
+
+        Raises:
+            ConfigurationError: Ids name no image, or a column is missing.
+            FingerprintMismatchError: The store has other vectors of this name.
+
+        Example:
+            import numpy as np
+
+            ids = store.frame()["image_id"].tolist()
+            vectors = np.random.default_rng(0).normal(size=(len(ids), 4))
+            np.savez("theirs.npz", x=vectors, ids=np.array(ids, dtype=str))
+            store.import_vectors("theirs.npz", "theirs")
+        """
+        from .exchange import ImportRequest, import_vectors
+
+        request = ImportRequest(
+            _paths(files),
+            backbone_name,
+            texts=_paths(texts),
+            datasets=names(datasets),
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return import_vectors(self.feature_store, request, show)
 
     def describe(
         self,
@@ -471,6 +562,43 @@ class Store:
             store.similar("table/000.png", k=5)
         """
         return self.search(image_id, k, kind="image", **options)
+
+    def export(
+        self,
+        to: str,
+        out: PathLike | None = None,
+        *,
+        datasets: Names = None,
+        columns: Names = None,
+        **options: Any,
+    ) -> "ExportSummary":
+        """Write images, labels and vectors to files, with a Croissant description.
+
+        Args:
+            to: ``parquet``, ``arrow``, ``npy``, ``npz``, ``h5``, ``hf-dataset`` or
+                ``lance``.
+            out: File or folder; None: ``vectors`` in the current folder.
+            datasets: Only these; None for all.
+            columns: Of `images`, beside `image_id`; None for all.
+            **options: Further fields of `ExportRequest`: `backbone`, `fingerprint`,
+                `where`, `split`, `by_split`, `labels` (wide, long, none), `dtype`.
+
+        Raises:
+            ConfigurationError: A name is unknown, or the place is taken.
+
+        Example:
+            store.export("parquet", "test.parquet", split="test", backbone="mini")
+        """
+        from .exchange import ExportRequest, export
+
+        request = ExportRequest(
+            to,
+            None if out is None else Path(out),
+            datasets=names(datasets),
+            columns=names(columns),
+            **options,
+        )
+        return export(self.feature_store, request)
 
     @property
     def datasets(self) -> Listing[DatasetRow]:
@@ -738,6 +866,82 @@ class Store:
         found = Run(self.feature_store, self._run_id(run))
         return found.model(backbone=backbone, device=device).predict(images)
 
+    def drift(
+        self,
+        by: str,
+        reference: str | None = None,
+        *,
+        run: Run | str | None = None,
+        datasets: Names = None,
+        plot: PathLike | None = None,
+        progress: bool = False,
+        **options: Any,
+    ) -> "DriftSummary":
+        """Hold groups of images against a reference: pictures, labels, scores, gaps.
+
+        Args:
+            by: ``month``, ``year``, ``day``, or a column of `images`.
+            reference: A SQL condition over `images`; None: each group is held against
+                all others.
+            run: Also look at the scores of this run.
+            datasets: Only these; None for all.
+            plot: Where to draw a chart.
+            progress: Draw a bar.
+            **options: Further fields of `DriftRequest`: `where`, `backbone`,
+                `fingerprint`, `alpha`, `fail_above`, `seed`, `min_patients`.
+
+        Example:
+            store.drift("view").alarms
+        """
+        from .drift import DriftRequest, drift
+
+        request = DriftRequest(
+            by,
+            reference,
+            run=None if run is None else self._run_id(run),
+            datasets=names(datasets),
+            plot=None if plot is None else Path(plot),
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return drift(self.feature_store, request, show)
+
+    def forget(
+        self,
+        patients: Names = None,
+        *,
+        where: str | None = None,
+        requested_by: str | None = None,
+        retrain: bool = False,
+        progress: bool = False,
+        **options: Any,
+    ) -> "ForgetSummary":
+        """Erase patients, and everything that was learned from them.
+
+        Args:
+            patients: Ids, or files with one id a line.
+            where: A SQL condition over `images`: all patients with such an image.
+            requested_by: Who asked for it; None: the user of this process.
+            retrain: Train runs of gradient methods again on what stays.
+            progress: Draw a bar.
+            **options: Further fields of `ForgetRequest`: `datasets`, `orphans`,
+                `dry_run`.
+
+        Example:
+            store.forget(where="age > 80", dry_run=True)
+        """
+        from .erasing.forget import ForgetRequest, forget
+
+        request = ForgetRequest(
+            names(patients) or (),
+            where,
+            requested_by=requested_by,
+            retrain=retrain,
+            **options,
+        )
+        with notebook_bar(progress=progress) as show:
+            return forget(self.feature_store, request, show)
+
     def _run_id(self, run: Run | str) -> str:
         return run.run_id if isinstance(run, Run) else self.run(run).run_id
 
@@ -773,6 +977,17 @@ def _shown(entries: Mapping[str, RunEntry], title: str) -> Any:
     rows = Listing.of(list(entries.values()), [title])
     cells = dict(zip(entries, (cell for (cell,) in rows.cells()), strict=True))
     return lambda run: cells[run.run_id]
+
+
+def _paths(files: PathLike | Sequence[PathLike]) -> tuple[Path, ...]:
+    """One path or several.
+
+    >>> [str(path) for path in _paths("a.npy")]
+    ['a.npy']
+    """
+    if isinstance(files, str | os.PathLike):
+        return (Path(files),)
+    return tuple(Path(one) for one in files)
 
 
 def _some(texts: Sequence[str], shown: int = 5) -> str:

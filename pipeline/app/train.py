@@ -4,10 +4,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
-from retune.store import FeatureStore, Run
+from retune.store import FeatureStore, Run, choose_encoder, find_run
 from retune.store.errors import ConfigurationError
 
+from ..learn.erasing.marks import refuse_erased, refuse_superseded
 from ..learn.methods.registry import method_named
 from ..learn.problem.config import TrainConfig, preset, training_precision
 from ..learn.problem.prediction import Score
@@ -21,7 +23,9 @@ from ..learn.runs.saving import checkpoints_of, save_run
 from ..learn.runs.seen_images import check_not_learned
 from ..learn.runs.selection import Selection
 from ..learn.runs.state import RunState, refuse_known
+from ..learn.stats.operating_point import OperatingPoint
 from ..learn.stats.subgroups import image_groups
+from ..learn.stats.sufficiency import MIN_POSITIVES
 from ..progress import ProgressCallback, silent
 
 __all__ = ["TrainRequest", "TrainedRun", "train"]
@@ -29,7 +33,7 @@ __all__ = ["TrainRequest", "TrainedRun", "train"]
 #: Fields of a request that change how adaptors are trained.
 _TRAINING = (
     "adaptor", "placement", "pooling", "epochs", "learning_rate", "batch_size",
-    "patience", "learn_scale", "precision", "seed",
+    "patience", "learn_scale", "caution", "precision", "seed",
 )  # fmt: skip
 #: Fields that a state to go on from has settled.
 _SETTLED = (
@@ -44,7 +48,8 @@ class TrainRequest:
     Attributes:
         scenario: ``zero-shot``, ``joint``, ``class``, ``label`` or ``data``.
         selection: Which images and descriptions.
-        method: How tasks are learned; None: ``finetune``.
+        method: How tasks are learned; None: ``finetune``, or ``analytic`` where the
+            encoder knows images only.
         options: The method's own options.
         findings: Only these; None for all that can be trained.
         order: The findings in the order of their tasks.
@@ -60,12 +65,17 @@ class TrainRequest:
         batch_size: Images in a step.
         patience: Passes without a better validation loss before a task ends.
         learn_scale: Whether the factor on the logit is learned.
+        caution: Labels at which a task moves the weights half of the way that it
+            trained them; 0: all the way.
         precision: ``auto`` (None), ``float32`` or ``bfloat16``.
         seed: Of weights, batches, parts and bootstrap.
         seeds: Number of runs, with seeds from `seed` on.
         score: What AUROC ranks images by.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
+        operating_point: How thresholds are chosen on validation: ``f1``, ``youden``,
+            ``sensitivity=S`` or ``specificity=S``.
+        min_positives: Test positives, and negatives, from which a finding enters means.
         backbone: Use the vectors of this backbone.
         fingerprint: Use the vectors of this encoder.
         continued: Go on from a run: its id, ``latest``, or a state file.
@@ -93,12 +103,15 @@ class TrainRequest:
     batch_size: int | None = None
     patience: int | None = None
     learn_scale: bool | None = None
+    caution: float | None = None
     precision: str | None = None
     seed: int | None = None
     seeds: int = 1
     score: Score = "difference"
     uncertain: UncertainPolicy = "ignore"
     blank: BlankPolicy = "negative"
+    operating_point: str = "f1"
+    min_positives: int = MIN_POSITIVES
     backbone: str | None = None
     fingerprint: str | None = None
     continued: str | None = None
@@ -141,12 +154,13 @@ def train(
         TrainingError: The scenario cannot be run on these images.
         StoreWriteError: The disk refused.
     """
-    method = request.method or "finetune"
+    method = request.method or _usual_method(store, request)
     _check_names(request, method)
     start = None
     if request.continued is not None:
         _refuse_settled(request)
         start = find_state(store, request.continued)
+        _refuse_erased(store, request.continued, start)
         method = start.method
     _refuse_without_effect(request, method)
     learning_set = load_learning_set(
@@ -162,6 +176,16 @@ def train(
         _run(store, request, learning_set, one, start, lineage, progress)
         for one in _seeded(config, request.seeds)
     )
+
+
+def _usual_method(store: FeatureStore, request: TrainRequest) -> str:
+    """``finetune``, or what learns from images alone if there are no descriptions."""
+    if request.continued is not None or request.scenario == "zero-shot":
+        return "finetune"
+    encoder = choose_encoder(
+        store, backbone=request.backbone, fingerprint=request.fingerprint
+    )
+    return "analytic" if encoder.image_only else "finetune"
 
 
 def _run(
@@ -219,6 +243,8 @@ def _config(
         uncertain=request.uncertain,
         blank=request.blank,
         score=request.score,
+        operating_point=str(OperatingPoint.parse(request.operating_point)),
+        min_positives=request.min_positives,
         with_bounds=request.bounds,
         device=request.device,
     )
@@ -272,6 +298,18 @@ def _lineage(
     return Lineage(str(request.continued), (), start.contributions)
 
 
+def _refuse_erased(store: FeatureStore, continued: str, start: RunState) -> None:
+    """Refuse to go on from what depends on somebody who is erased.
+
+    Raises:
+        ErasedDataError: It does.
+    """
+    if not Path(continued).exists():
+        run_id = find_run(store, continued).run_id
+        refuse_erased(store, run_id, allow_erased=False)
+    refuse_superseded(store, start.contributions)
+
+
 def _given(request: TrainRequest, names: tuple[str, ...]) -> list[str]:
     return [name for name in names if getattr(request, name) not in (None, {}, ())]
 
@@ -309,6 +347,7 @@ def _refuse_without_effect(request: TrainRequest, method: str) -> None:
 def _check_names(request: TrainRequest, method: str) -> None:
     """Refuse unknown names before any feature is read."""
     method_named(method)
+    OperatingPoint.parse(request.operating_point)
     for option, value, known in (
         ("scenario", request.scenario, SCENARIOS),
         ("device", request.device, ("cpu", "cuda")),

@@ -4,7 +4,8 @@ A reader turns a folder into one `LabelTable`. It decodes no image and applies n
 policy: what the table says (positive, negative, uncertain, nothing) is what is kept.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -13,12 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retune.store.errors import DatasetError
-from retune.store.label_states import STATE_NAMES
+from retune.store.label_states import STATE_NAMES, UNLABELLED
 
+from .table_map import TableMap
 from .tables.delimited import CONTROLS, STEERING
 from .tables.image_paths import check_paths, row_places
 
 __all__ = [
+    "DETAIL_SCHEMA",
     "IMAGE_SCHEMA",
     "OFFICIAL_SPLITS",
     "LabelTable",
@@ -46,6 +49,17 @@ IMAGE_SCHEMA: Final = pa.schema(
 )
 
 
+#: What is known of how a picture was taken, where a table says it.
+DETAIL_SCHEMA: Final = pa.schema(
+    [
+        pa.field("acquired_at", pa.timestamp("us")),
+        pa.field("series_id", pa.string()),
+        pa.field("device", pa.string()),
+        pa.field("site", pa.string()),
+    ]
+)
+
+
 @dataclass(frozen=True)
 class TableOptions:
     """What a user can say about a label table; each layout takes some of it.
@@ -66,6 +80,16 @@ class TableOptions:
         votes: Of several readers, where a table has them (VinDr-CXR); see `vindr`.
         patient_is_image: The table has no patient ids, and each image is to count as a
             patient of its own.
+        series_column: Column with the series ids (default ``series_id``).
+        birth_date_column: Column with the birth dates, of which and of the study's
+            date the age follows; it is not stored.
+        date_column: Column with the date, or date and time, of the picture.
+        time_column: Column with the time of day of the picture.
+        device_column: Column with the device.
+        site_column: Column with the site.
+        path_prefix: Pairs: how paths begin, and what stands there instead.
+        keep: Columns that are kept as they are.
+        mapping: What a map says; the options above go before it.
     """
 
     file: str | None = None
@@ -79,6 +103,15 @@ class TableOptions:
     finding_columns: tuple[str, ...] | None = None
     votes: str | None = None
     patient_is_image: bool = False
+    series_column: str | None = None
+    birth_date_column: str | None = None
+    date_column: str | None = None
+    time_column: str | None = None
+    device_column: str | None = None
+    site_column: str | None = None
+    path_prefix: tuple[tuple[str, str], ...] = ()
+    keep: tuple[str, ...] = ()
+    mapping: TableMap | None = None
 
     def given(self) -> frozenset[str]:
         """The names of the options that are set.
@@ -103,6 +136,10 @@ class LabelTable:
         findings: K names, canonical where the vocabulary has them.
         states: (N, K) int8 codes of `retune.store.label_states`.
         warnings: What was odd but usable, each with its count.
+        details: N rows of some of `DETAIL_SCHEMA` and of columns that are kept, as
+            text; None if there are none.
+        understood: Part of the table -> how it was understood, for a person.
+        proposal: The same as a map that says all of it.
     """
 
     layout: str
@@ -110,6 +147,9 @@ class LabelTable:
     findings: tuple[str, ...]
     states: np.ndarray
     warnings: tuple[str, ...] = ()
+    details: pa.Table | None = None
+    understood: Mapping[str, str] = field(default_factory=dict)
+    proposal: TableMap | None = None
 
 
 class Reader(Protocol):
@@ -149,7 +189,9 @@ def check_label_table(table: LabelTable) -> None:
         DatasetError: Wrong columns, shapes or types; a blank patient id; a path that is
             refused by `check_paths`; a split or a label state that does not exist.
     """
-    faults = [*_image_faults(table.images), *_label_faults(table)]
+    faults = [
+        *_image_faults(table.images), *_detail_faults(table), *_label_faults(table),
+    ]  # fmt: skip
     if faults:
         raise DatasetError(
             f"the reader of layout {table.layout!r} broke its contract:"
@@ -169,11 +211,16 @@ def check_text(table: LabelTable) -> None:
             of writing; the first is named, escaped, with its image.
     """
     images = table.images
-    for name in ("patient_id", "study_id", "view"):
-        odd = pc.match_substring_regex(images.column(name), CONTROLS)
+    details = table.details if table.details is not None else pa.table({})
+    columns = {
+        **{name: images.column(name) for name in ("patient_id", "study_id", "view")},
+        **{n: details.column(n) for n in details.column_names if n != "acquired_at"},
+    }
+    for name, cells in columns.items():
+        odd = pc.match_substring_regex(cells, CONTROLS)
         if pc.any(odd).as_py():
             row = pc.index(odd, True).as_py()
-            value, path = images.column(name)[row].as_py(), images.column("path")[row]
+            value, path = cells[row].as_py(), images.column("path")[row]
             raise DatasetError(
                 f"the {name} {_escaped(value)} of {path.as_py()!r} contains a control"
                 " character",
@@ -211,6 +258,24 @@ def _image_faults(images: pa.Table) -> list[str]:
     return faults
 
 
+def _detail_faults(table: LabelTable) -> list[str]:
+    details = table.details
+    if details is None:
+        return []
+    faults = []
+    if details.num_rows != table.images.num_rows:
+        faults.append(f"details have {details.num_rows} rows")
+    for one in details.schema:
+        wanted = (
+            DETAIL_SCHEMA.field(one.name).type
+            if one.name in DETAIL_SCHEMA.names
+            else pa.string()
+        )
+        if one.type != wanted or one.name in IMAGE_SCHEMA.names:
+            faults.append(f"detail {one.name!r} is {one.type}")
+    return faults
+
+
 def _label_faults(table: LabelTable) -> list[str]:
     states, findings = table.states, table.findings
     faults = []
@@ -225,7 +290,7 @@ def _label_faults(table: LabelTable) -> list[str]:
         )
     if states.dtype != np.int8:
         faults.append(f"states are {states.dtype}, not int8")
-    strange = np.setdiff1d(states, list(STATE_NAMES))
+    strange = np.setdiff1d(states, [*STATE_NAMES, UNLABELLED])
     if strange.size:
         faults.append(f"states hold {strange.tolist()}")
     return faults

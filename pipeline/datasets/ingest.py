@@ -1,6 +1,7 @@
 """From a folder to rows that are ready to be stored: images, splits, label states."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +11,14 @@ import pyarrow.compute as pc
 
 from retune.store.errors import ConfigurationError, DatasetError
 
-from .contract import LabelTable, TableOptions
+from .acquisition import dates_from_dicom as read_dates
+from .acquisition import shifted_dates
+from .contract import DETAIL_SCHEMA, LabelTable, TableOptions
 from .layouts import read_layout, recognise
 from .missing_files import found_files, missing_warning
 from .pseudonyms import key_check, pseudonyms
 from .splits import assign_splits, resplit
+from .table_map import TableMap
 from .tables.image_paths import check_paths
 from .tables.listing import listing_of
 
@@ -49,6 +53,9 @@ class IngestPlan:
         states: (N, K) int8 codes of `retune.store.label_states`.
         warnings: What was odd but usable, each with its count.
         key_check: Tells which key made the pseudonyms; None if ids are as they were.
+        details: N rows of `DETAIL_SCHEMA`, then columns that are kept.
+        understood: Part of the table -> how it was understood, for a person.
+        proposal: The same as a map that says all of it.
     """
 
     dataset: str
@@ -59,6 +66,18 @@ class IngestPlan:
     states: np.ndarray
     warnings: tuple[str, ...]
     key_check: str | None = None
+    details: pa.Table | None = None
+    understood: Mapping[str, str] = field(default_factory=dict)
+    proposal: TableMap | None = None
+
+    @property
+    def rows(self) -> pa.Table:
+        """The images with their details: what the catalog's `images` holds of them."""
+        rows = self.images
+        if self.details is not None:
+            for name in self.details.column_names:
+                rows = rows.append_column(name, self.details.column(name))
+        return rows
 
 
 def read_dataset(
@@ -71,6 +90,7 @@ def read_dataset(
     ignore_official_splits: bool = False,
     key: bytes | None = None,
     follow_links: bool = False,
+    dates_from_dicom: bool = False,
 ) -> IngestPlan:
     """Read a data set's label tables and assign its splits. No image is opened.
 
@@ -83,6 +103,7 @@ def read_dataset(
         ignore_official_splits: Split all patients by hash.
         key: Turns patient, study and image ids into pseudonyms; None leaves them.
         follow_links: Read tables and find images also behind links that leave `root`.
+        dates_from_dicom: Open the heads of DICOM files for dates that the table lacks.
 
     Raises:
         ConfigurationError: Unknown layout, option or an unusable data set name.
@@ -98,8 +119,13 @@ def read_dataset(
     warnings = table.warnings
     if missing and layout != "nih":  # whose reader looks for them and has said so
         warnings = (*warnings, missing_warning(missing, len(paths)))
+    details = _details(table)
+    if dates_from_dicom:
+        details, undated = _dated(details, root, paths)
+        warnings = (*warnings, *undated)
     if key is not None:
-        warnings = (*warnings, *_telling_paths(table.images))
+        warnings = (*warnings, *_telling_paths(table.images), *_telling_kept(details))
+        details = _hidden_details(details, table, key)
         table = _pseudonymized(table, key)
     patients = _strings(table.images.column("patient_id"))
     if ignore_official_splits:
@@ -116,7 +142,62 @@ def read_dataset(
         states=table.states,
         warnings=warnings,
         key_check=None if key is None else key_check(key),
+        details=details,
+        understood=table.understood,
+        proposal=table.proposal,
     )
+
+
+def _details(table: LabelTable) -> pa.Table:
+    """N rows of `DETAIL_SCHEMA`, null where nothing is said, then kept columns."""
+    given = table.details if table.details is not None else pa.table({})
+    n_rows = table.images.num_rows
+    columns = {
+        one.name: given.column(one.name)
+        if one.name in given.column_names
+        else pa.nulls(n_rows, one.type)
+        for one in DETAIL_SCHEMA
+    }
+    kept = {n: given.column(n) for n in given.column_names if n not in columns}
+    return pa.table(columns | kept)
+
+
+def _dated(
+    details: pa.Table, root: Path, paths: pa.StringArray
+) -> tuple[pa.Table, list[str]]:
+    """Details with dates from DICOM where the table has none; a note if any lack."""
+    times = details.column("acquired_at").to_pylist()
+    rows = [row for row, time in enumerate(times) if time is None]
+    found = read_dates(root, [paths[row].as_py() for row in rows])
+    for row, time in zip(rows, found, strict=True):
+        times[row] = time
+    dated = pa.array(times, pa.timestamp("us"))
+    place = details.column_names.index("acquired_at")
+    details = details.set_column(place, "acquired_at", dated)
+    if not dated.null_count:
+        return details, []
+    return details, [f"{dated.null_count:,} images have no date in table or DICOM file"]
+
+
+def _hidden_details(details: pa.Table, table: LabelTable, key: bytes) -> pa.Table:
+    """Details with shifted dates and other series ids."""
+    patients = table.images.column("patient_id").combine_chunks()
+    times = details.column("acquired_at").combine_chunks()
+    series = details.column("series_id").combine_chunks()
+    for name, column in (
+        ("acquired_at", shifted_dates(key, patients, times)),
+        ("series_id", pseudonyms(key, "series", series)),
+    ):
+        details = details.set_column(details.column_names.index(name), name, column)
+    return details
+
+
+def _telling_kept(details: pa.Table) -> list[str]:
+    """A warning that kept columns are no pseudonyms."""
+    kept = [name for name in details.column_names if name not in DETAIL_SCHEMA.names]
+    if not kept:
+        return []
+    return [f"kept as they are, whatever they tell of patients: {', '.join(kept)}"]
 
 
 def _checked_root(root: Path) -> Path:

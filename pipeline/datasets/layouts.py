@@ -13,7 +13,7 @@ from typing import Final
 
 from retune.store.errors import ConfigurationError, DatasetError
 
-from ..findings import CHEXPERT_TOKENS, NIH_TOKENS
+from ..findings import ALIASES, CHEXPERT_TOKENS, NIH_TOKENS
 from .contract import LabelTable, Reader, TableOptions, check_label_table, check_text
 from .readers.brax import find_brax_table, read_brax
 from .readers.chexpert import find_chexpert_tables, read_chexpert
@@ -28,6 +28,7 @@ from .readers.nih import find_nih_table, read_nih
 from .readers.openi import OPENI_HEADINGS, find_openi_reports, read_openi
 from .readers.padchest import find_padchest_table, read_padchest
 from .readers.padchest_tokens import PADCHEST_TOKENS
+from .readers.table_roles import names_path
 from .readers.vindr import VINDR_TOKENS, find_vindr_tables, read_vindr
 from .tables.delimited import read_header
 from .tables.packed import find_tables
@@ -80,7 +81,7 @@ def _is_chexpert(root: Path) -> bool:
 
 def _is_table(root: Path) -> bool:
     file = find_single_table(root)
-    return file is not None and "path" in map(str.casefold, table_columns(file))
+    return file is not None and names_path(table_columns(file))
 
 
 _ALL = (
@@ -153,10 +154,11 @@ _ALL = (
         name="table",
         read=read_hospital_table,
         recognises=_is_table,
-        looks_for="a single CSV or Parquet file with a column path",
+        looks_for="a single CSV, Excel or Parquet file with a column path",
         options=frozenset(TableOptions.__dataclass_fields__) - {"votes"},
         generic=True,
         population=None,
+        tokens=_single(ALIASES),
     ),
 )
 

@@ -19,6 +19,7 @@ __all__ = [
     "Leak",
     "check_leakage",
     "find_leaks",
+    "population_of",
     "populations_query",
     "read_identities",
     "read_populations",
@@ -55,6 +56,19 @@ def read_populations(store: FeatureStore) -> dict[str, str]:
     """Dataset -> whose patients it has; equal ids of one population are one patient."""
     rows = store.sql(populations_query(store)).fetchall()
     return {str(dataset): str(population) for dataset, population in rows}
+
+
+def population_of(dataset: str, layout: str, population: str | None) -> str:
+    """Whose patients a dataset has that is not yet in a store; see `_BY_LAYOUT`.
+
+    >>> population_of("ward", "table", None)
+    'dataset ward'
+    """
+    if population is not None:
+        return population
+    if layout == "table":
+        return f"dataset {dataset}"
+    return "chexpert" if layout == "chexpert-plus" else layout
 
 
 def populations_query(store: FeatureStore) -> str:

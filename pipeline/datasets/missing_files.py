@@ -14,6 +14,9 @@ _SHOWN = 10
 def found_files(root: Path, paths: pa.StringArray) -> list[str | None]:
     """Each path as the disk spells it, None where there is no regular file.
 
+    Where none is spelled so, a file counts whose path differs in the case of letters
+    only, as on Windows, unless it is another row's.
+
     Args:
         root: What the paths are relative to.
         paths: N relative paths.
@@ -21,8 +24,18 @@ def found_files(root: Path, paths: pa.StringArray) -> list[str | None]:
     Raises:
         DatasetError: A file lies behind a link that leaves the root.
     """
-    find = current_listing(root).find
-    return [find(path) for path in paths.to_pylist()]
+    listing = current_listing(root)
+    wanted = paths.to_pylist()
+    found = [listing.find(path) for path in wanted]
+    if None not in found:
+        return found
+    taken = {path for path in found if path is not None}
+    for row, path in enumerate(found):
+        other = listing.find_in_any_case(wanted[row]) if path is None else None
+        if other is not None and other not in taken:
+            found[row] = other
+            taken.add(other)
+    return found
 
 
 def missing_files(root: Path, paths: pa.StringArray) -> list[str]:

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from retune.store.errors import ConfigurationError
 
-__all__ = ["check_figure", "draw_ablation", "plain_metadata"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["check_figure", "draw_ablation", "plain_metadata", "save_figure"]
 
 _SUFFIXES = (".pdf", ".png", ".svg")
 #: Blue and orange of a palette that colour-blind readers can tell apart (Okabe, Ito).
@@ -54,7 +58,6 @@ def draw_ablation(points: Sequence[Point], path: Path, title: str) -> None:
         ConfigurationError: matplotlib is missing, or the file cannot be written.
     """
     check_figure(path)
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     conditions = list(dict.fromkeys(point[0] for point in points))
@@ -81,6 +84,17 @@ def draw_ablation(points: Sequence[Point], path: Path, title: str) -> None:
     axes.set_xlabel("mean test AUROC, 95 % interval over patients")
     axes.set_title(title, fontsize=10)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
+    save_figure(figure, path)
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure so that the same one gives the same file.
+
+    Raises:
+        ConfigurationError: The file cannot be written.
+    """
+    import matplotlib as mpl
+
     try:
         with mpl.rc_context({"svg.hashsalt": "retune"}):
             figure.savefig(path, dpi=150, metadata=plain_metadata(path.suffix))

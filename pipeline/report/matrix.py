@@ -1,15 +1,19 @@
-"""A run as text: task × finding AUROC, the bounds, and what the figures mean."""
+"""A run as text: findings down, figures across, and what the figures mean."""
 
+import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["format_matrix", "markdown_table", "short_names"]
+from .text_table import escaped
+
+__all__ = ["format_matrix", "markdown_table", "spark", "wrapped_name"]
 
 Floats = npt.NDArray[np.float64]
-#: Label, values, and which findings were learned by then (None for a bound).
-_Row = tuple[str, Floats, npt.NDArray[np.bool_] | None]
+Mask = npt.NDArray[np.bool_]
 
 _SUMMARY_WORDS = {
     "final_auroc": "final AUROC (mean over findings)",
@@ -23,36 +27,27 @@ _SUMMARY_WORDS = {
     "sequence_gap": "gap to joint-observed (price of learning in sequence)",
     "joint_gap": "gap to joint (all labels at once)",
 }
-_CELL = 8
-_MACRO = "mean"
+_S = (
+    "s+, s-: similarity to sentences that affirm or deny a finding; s+ alone is the "
+    "reference's score"
+)
+_JOINT_OBSERVED = (
+    "joint: trained at once on all labels; joint-observed: at once on just those that "
+    "the tasks showed"
+)
+_NAME, _HEAD = 26, 10
+#: Lowest and highest AUROC of a spark.
+_SPARK = (0.5, 1.0)
+_BARS = "▁▂▃▄▅▆▇█"
 
 
-def short_names(names: Sequence[str], width: int) -> list[str]:
-    """Names cut to a width, still told apart.
+@dataclass(frozen=True)
+class _Column:
+    """A column: its head, a cell per finding, and the cell of the mean."""
 
-    >>> short_names(["Pleural Effusion", "Pleural Other", "Edema"], 7)
-    ['Pl Effu', 'Pl Othe', 'Edema']
-    """
-    short = []
-    for name in names:
-        words = name.split()
-        if len(name) > width and len(words) > 1:
-            words = [*(word[:2] for word in words[:-1]), words[-1]]
-        short.append(" ".join(words)[:width])
-    return [
-        f"{one[: width - 2]}{place:>2}" if short.count(one) > 1 else one
-        for place, one in enumerate(short, start=1)
-    ]
-
-
-def _cell(value: float, mark: str = "") -> str:
-    text = "-" if np.isnan(value) else f"{value:.3f}"
-    return f"{text}{mark or ' '}".rjust(_CELL)
-
-
-def _mean(values: Floats) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    head: str
+    cells: Sequence[str]
+    mean: str = ""
 
 
 def format_matrix(
@@ -69,7 +64,10 @@ def format_matrix(
     task_names: Sequence[str],
     intervals: Mapping[str, tuple[float, float]] | None = None,
     score: str = "difference",
+    counted: Mask | None = None,
     width: int = 100,
+    tasks_saw: str = "",
+    sparks: bool = True,
 ) -> str:
     """Lay a run out for a terminal.
 
@@ -86,36 +84,204 @@ def format_matrix(
         task_names: T names.
         intervals: Ends of the 95 % intervals of `summary`; None: not printed.
         score: Whose AUROC it is, ``difference`` or ``positive``.
-        width: Columns of the terminal; findings that do not fit go to a next block.
+        counted: Findings that enter the mean, shape (K,); None: all with a figure.
+        width: Columns of the terminal; columns that do not fit go to a next block.
+        tasks_saw: What each task saw, in a sentence; empty if nobody knows.
+        sparks: Whether the course over tasks is drawn in block letters.
     """
-    labels = ["zero-shot", *(f"{t} {name}" for t, name in enumerate(task_names, 1))]
-    rows: list[_Row] = [
-        (label, auroc[t], introduced <= t if t else np.zeros(len(findings), dtype=bool))
-        for t, label in enumerate(labels)
-    ]
-    rows += [(name, row, None) for name, row in bounds.items()]
-    label_width = min(28, max(map(len, [*labels, *bounds, "positive test images"])))
-    per_block = max(1, (width - label_width - _CELL) // _CELL)
-    names = short_names(findings, _CELL - 1)
-    blocks = [
-        range(start, min(start + per_block, len(findings)))
-        for start in range(0, len(findings), per_block)
-    ]
+    names = [wrapped_name(name) for name in findings]
+    n_tasks = len(task_names)
     of_score = "s+" if score == "positive" else "s+ - s-"
-    lines = [f"test AUROC of {of_score}; * marks findings that were learned by then"]
-    for block in blocks:
-        lines += _block(
-            block, names, rows, label_width, final_low, final_high, n_positive, labels
-        )
+    every = np.ones(len(findings), dtype=bool) if counted is None else counted
+    before = "" if np.isnan(auroc[0]).all() else "zero-shot and "
+    when = f", {before}after task {n_tasks}" if n_tasks > 1 else ""
+    lines = [*textwrap.wrap(tasks_saw, width), ""] if tasks_saw else []
+    lines += textwrap.wrap(f"test AUROC of {of_score}{when}", width)
+    lead = _lead_columns(n_positive, introduced, findings, task_names)
+    final = _final_columns(auroc, final_low, final_high, n_tasks, every)
+    held = [_auroc_column(name, row, every) for name, row in bounds.items()]
+    course = []
+    if n_tasks > 1 and sparks:
+        bars = [spark(auroc[:, k].tolist()) for k in range(len(findings))]
+        course = [_Column("course", bars, spark([_mean(row[every]) for row in auroc]))]
+    lines += _blocks(names, [*lead, *final, *held, *course], width)
+    if n_tasks > 1:
+        words = "test AUROC after each task; * learned by then"
+        words += ", 0 is zero-shot" if before else ""
+        lines += textwrap.wrap(words, width)
+        lines += _blocks(names, _task_columns(auroc, introduced, every), width)
     lines += _summary_lines(summary, intervals or {})
-    lines += [f"no figure for {name}: {why}" for name, why in excluded.items()]
+    lines += [f"no figure for {escaped(name)}: {why}" for name, why in excluded.items()]
+    explained = [_S, *([_JOINT_OBSERVED] if "joint-observed" in bounds else [])]
+    lines += ["", *(line for text in explained for line in textwrap.wrap(text, width))]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def wrapped_name(name: str, width: int = _NAME) -> list[str]:
+    """A name in lines of at most so many columns, none of it left out.
+
+    >>> wrapped_name("Enlarged Cardiomediastinum", 18)
+    ['Enlarged', 'Cardiomediastinum']
+    """
+    lines = textwrap.wrap(escaped(name), width // 2 if _is_wide(name) else width)
+    return lines or [""]
+
+
+def _is_wide(text: str) -> bool:
+    return any(unicodedata.east_asian_width(letter) in "WF" for letter in text)
+
+
+def _columns_of(text: str) -> int:
+    """How many columns of a terminal a text takes.
+
+    >>> _columns_of("Edema"), _columns_of("肺炎")
+    (5, 4)
+    """
+    return sum(
+        0
+        if unicodedata.combining(letter)
+        else 2
+        if unicodedata.east_asian_width(letter) in "WF"
+        else 1
+        for letter in text
+    )
+
+
+def spark(values: Sequence[float]) -> str:
+    """A course as block letters, from an AUROC of 0.5 to 1; a dot where there is none.
+
+    >>> spark([0.5, 0.75, 1.0, float("nan")])
+    '▁▅█·'
+    """
+    low, high = _SPARK
+    places = [(value - low) / (high - low) * len(_BARS) for value in values]
+    return "".join(
+        "·" if np.isnan(place) else _BARS[int(np.clip(place, 0, len(_BARS) - 1))]
+        for place in places
+    )
+
+
+def _cell(value: float) -> str:
+    return "-" if np.isnan(value) else f"{value:.3f}"
+
+
+def _mean(values: Floats) -> float:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else float("nan")
+
+
+def _auroc_column(head: str, values: Floats, counted: Mask) -> _Column:
+    return _Column(
+        head, [_cell(value) for value in values.tolist()], _cell(_mean(values[counted]))
+    )
+
+
+def _lead_columns(
+    n_positive: npt.NDArray[np.int64],
+    introduced: npt.NDArray[np.int64],
+    findings: Sequence[str],
+    task_names: Sequence[str],
+) -> list[_Column]:
+    """Task of a finding, if tasks bring findings, and positive test images."""
+    columns = [_Column("positive", [f"{n:,}" for n in n_positive.tolist()])]
+    if len(task_names) > 1 and set(task_names) <= set(findings):
+        tasks = _Column("task", [str(task) for task in introduced.tolist()])
+        columns.insert(0, tasks)
+    return columns
+
+
+def _final_columns(
+    auroc: Floats, low: Floats, high: Floats, n_tasks: int, counted: Mask
+) -> list[_Column]:
+    ends = [
+        "-" if np.isnan([a, b]).any() else f"{a:.3f} to {b:.3f}"
+        for a, b in zip(low.tolist(), high.tolist(), strict=True)
+    ]
+    columns = [_auroc_column("zero-shot", auroc[0], counted)]
+    if n_tasks and np.isnan(auroc[0]).all():
+        columns = []  # an encoder without vectors of texts has no zero-shot
+    if n_tasks:
+        columns.append(_auroc_column("final", auroc[-1], counted))
+    return [*columns, _Column("95 % interval", ends)]
+
+
+def _task_columns(
+    auroc: Floats, introduced: npt.NDArray[np.int64], counted: Mask
+) -> list[_Column]:
+    columns = []
+    for task, values in enumerate(auroc):
+        if not task and np.isnan(values).all():
+            continue
+        learned = introduced <= task if task else np.zeros(len(introduced), dtype=bool)
+        cells = [
+            _cell(value) + ("*" if mark else " ")
+            for value, mark in zip(values.tolist(), learned.tolist(), strict=True)
+        ]
+        columns.append(_Column(f"{task} ", cells, _cell(_mean(values[counted])) + " "))
+    return columns
+
+
+def _blocks(
+    names: Sequence[Sequence[str]], columns: Sequence[_Column], width: int
+) -> list[str]:
+    """Columns side by side, as many as fit; each block has the names and the means."""
+    label = max(_columns_of(line) for name in [*names, ["finding"]] for line in name)
+    blocks: list[list[_Column]] = []
+    room = 0
+    for column in columns:
+        if not blocks or room + _width(column) + 2 > width:
+            blocks.append([])
+            room = label
+        blocks[-1].append(column)
+        room += _width(column) + 2
+    return [line for block in blocks for line in ["", *_block(names, block, label)]] + [
+        ""
+    ]
+
+
+def _head(column: _Column) -> list[str]:
+    """A head in lines, broken at blanks and after dashes."""
+    if len(column.head) <= _HEAD or column.head.startswith("95"):
+        return [column.head]
+    return textwrap.wrap(column.head, _HEAD)
+
+
+def _width(column: _Column) -> int:
+    return max(map(len, [*_head(column), *column.cells, column.mean]))
+
+
+def _block(
+    names: Sequence[Sequence[str]], columns: Sequence[_Column], label: int
+) -> list[str]:
+    widths = [_width(column) for column in columns]
+    heads = [_head(column) for column in columns]
+    height = max(map(len, heads))
+
+    def line(name: str, cells: Sequence[str]) -> str:
+        start = name + " " * (label - _columns_of(name))
+        return start + "".join(
+            f"  {cell.rjust(width)}" for cell, width in zip(cells, widths, strict=True)
+        )
+
+    lines = []
+    for place in range(height):
+        cells = [
+            head[place - height + len(head)] if place >= height - len(head) else ""
+            for head in heads
+        ]
+        lines.append(line("finding" if place == height - 1 else "", cells))
+    for row, name in enumerate(names):
+        lines.append(line(name[0], [column.cells[row] for column in columns]))
+        lines += [f"  {more}" for more in name[1:]]
+    if any(column.mean for column in columns):
+        lines.append(line("mean", [column.mean for column in columns]))
+    return lines
 
 
 def _summary_lines(
     summary: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
 ) -> list[str]:
-    """A line per figure that is defined, differences with their sign."""
+    """A line per figure that is defined, every difference with its sign."""
     wide = max(map(len, _SUMMARY_WORDS.values()))
     known = {key for key in intervals if not np.isnan(intervals[key]).any()}
     lines = []
@@ -124,42 +290,12 @@ def _summary_lines(
     for key, words in _SUMMARY_WORDS.items():
         if np.isnan(summary.get(key, np.nan)):
             continue
-        sign = "+" if "gap" in key or "transfer" in key else " "
+        sign = " " if "auroc" in key else "+"
         line = f"{words.ljust(wide)}  {round(summary[key], 3) + 0.0:{sign}.3f}"
         if key in known:
             low, high = (end + 0.0 for end in np.round(intervals[key], 3))
             line += f"  {low:{sign}.3f} to {high:{sign}.3f}"
         lines.append(line)
-    return lines
-
-
-def _block(
-    block: range,
-    names: Sequence[str],
-    rows: Sequence[_Row],
-    label_width: int,
-    low: Floats,
-    high: Floats,
-    n_positive: npt.NDArray[np.int64],
-    labels: Sequence[str],
-) -> list[str]:
-    """The columns of some findings, the mean of all beside the first ones."""
-    first = block.start == 0
-    head = "".join(names[k].rjust(_CELL - 1) + " " for k in block)
-    lines = ["", " " * label_width + head + (_MACRO.rjust(_CELL - 1) if first else "")]
-    for label, values, learned in rows:
-        cells = "".join(
-            _cell(values[k], "*" if learned is not None and learned[k] else "")
-            for k in block
-        )
-        macro = _cell(_mean(values)) if first else ""
-        lines.append(label[:label_width].ljust(label_width) + cells + macro)
-        if label == labels[-1]:
-            for name, ends in (("  95 % from", low), ("  95 % to", high)):
-                line = "".join(_cell(ends[k]) for k in block)
-                lines.append(name.ljust(label_width) + line)
-    counts = "".join(f"{n_positive[k]:>{_CELL - 1}} " for k in block)
-    lines += ["positive test images".ljust(label_width) + counts, ""]
     return lines
 
 

@@ -16,6 +16,7 @@ from . import page_tables
 from .charts.heat_map import heat_map
 from .charts.reliability import ReliabilityBin, reliability_diagram
 from .comparable import Comparison, Lone, compare_groups, differing_settings
+from .efficiency import ReportedCurve, draw_efficiency
 from .groups import (
     MENTIONED,
     RunGroup,
@@ -103,12 +104,14 @@ class PageExtras:
     Attributes:
         reliability: Of single runs.
         images: Of the test split of single runs.
+        curves: Of the stores, by the number of training patients.
     """
 
     reliability: Mapping[tuple[str, str], Reliability] = field(default_factory=dict)
     images: Mapping[tuple[str, str], Sequence[ExampleImage]] = field(
         default_factory=dict
     )
+    curves: Sequence[ReportedCurve] = ()
 
 
 @dataclass(frozen=True)
@@ -214,6 +217,7 @@ def build_page(
         differing=differing_settings,
         heat_map=heat_map,
         reliability_diagram=reliability_diagram,
+        draw_efficiency=draw_efficiency,
         settings=_settings,
         setting_text=setting_text,
         extras=extras or PageExtras(),

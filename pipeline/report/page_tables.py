@@ -174,7 +174,9 @@ def course(group: RunGroup, axis: Axis) -> str:
 
 def _mean_course(run: ReportedRun) -> np.ndarray:
     matrix = run.matrix()
-    matrix = matrix[:, ~np.isnan(matrix).any(axis=0)]
+    # An encoder without vectors of texts has no zero-shot: that row may be empty.
+    whole = ~np.isnan(matrix[min(1, run.n_tasks) :]).any(axis=0)
+    matrix = matrix[:, whole & run.counted()]
     return matrix.mean(axis=1) if matrix.size else np.full(len(matrix), np.nan)
 
 

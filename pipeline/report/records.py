@@ -12,6 +12,7 @@ from retune.store.errors import ConfigurationError
 
 from ..learn.runs.record import RunRecord
 from ..learn.stats.catalog_names import Bound, Metric
+from ..learn.stats.sufficiency import left_out_note, sufficient_findings
 
 __all__ = ["Figure", "ReportedRun", "read_runs"]
 
@@ -95,6 +96,20 @@ class ReportedRun:
     def matrix(self) -> Floats:
         """R: test AUROC before the first task and after each, shape (T+1, K)."""
         return np.stack([self.row(Metric.AUROC, t) for t in range(self.n_tasks + 1)])
+
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """Findings that enter means, shape (K,)."""
+        counted = sufficient_findings(*self._counts())
+        return counted if counted.any() else np.ones(len(self.findings), dtype=bool)
+
+    def left_out(self) -> str:
+        """How many findings means leave out, in words; empty if none."""
+        return left_out_note(*self._counts())
+
+    def _counts(self) -> tuple[Floats, Floats, int]:
+        found = (self.row(one) for one in (Metric.N_POSITIVE, Metric.N_OBSERVED))
+        positive, observed = (np.nan_to_num(one) for one in found)
+        return positive, observed, self.record.config.min_positives
 
     def task_names(self) -> list[str]:
         """What each task brought."""

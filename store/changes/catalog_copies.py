@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -40,6 +40,7 @@ __all__ = [
     "copied_commits",
     "rebuild_catalog",
     "refresh_copies",
+    "shred_unused_copies",
 ]
 
 COPIES_FOLDER = "copies"
@@ -85,6 +86,7 @@ def refresh_copies(
     tables: Collection[str] | None = None,
     run_id: str | None = None,
     renew: bool = False,
+    keep_unused: bool = False,
 ) -> None:
     """Copy the tables that differ from their copies.
 
@@ -94,6 +96,8 @@ def refresh_copies(
         tables: Look at these only; None for all.
         run_id: Look at the figures of this run only.
         renew: Read the copies, too, and write those anew that are damaged.
+        keep_unused: Leave files that are no longer part of the copies, for
+            `shred_unused_copies`.
 
     Raises:
         StoreWriteError: The disk refused; the copies are as they were.
@@ -121,7 +125,23 @@ def refresh_copies(
         # A transaction of somebody else in between is copied by whoever copies all.
         if whole or commits == index.commits + 1:
             index.commits = commits
-        _write_index(folder, index)
+        _write_index(folder, index, keep_unused=keep_unused)
+
+
+def shred_unused_copies(root: Path, shred: Callable[[Path], object]) -> None:
+    """Destroy files that are not part of the copies.
+
+    Args:
+        root: The store's folder.
+        shred: How a file is destroyed.
+
+    Raises:
+        StoreCorruptError: The index is damaged.
+    """
+    folder = root / COPIES_FOLDER
+    with _locked(folder):
+        for path in _unused(folder, _read_index(folder) or _Index()):
+            shred(path)
 
 
 def check_copies(root: Path) -> list[str]:
@@ -314,14 +334,17 @@ def _sound_index(folder: Path) -> _Index | None:
     return index
 
 
-def _write_index(folder: Path, index: _Index) -> None:
+def _write_index(folder: Path, index: _Index, *, keep_unused: bool = False) -> None:
     content = asdict(index) | {"digest": _digest(index)}
     write_atomically(folder / _INDEX_NAME, json.dumps(content).encode())
+    for path in () if keep_unused else _unused(folder, index):
+        with suppress(OSError):  # it stays until the copies change again
+            path.unlink()
+
+
+def _unused(folder: Path, index: _Index) -> list[Path]:
     used = {part.file for part in index.parts}
-    for path in folder.glob("*.parquet"):
-        if path.name not in used:
-            with suppress(OSError):  # it stays until the copies change again
-                path.unlink()
+    return [path for path in sorted(folder.glob("*.parquet")) if path.name not in used]
 
 
 def _digest(index: _Index) -> str:

@@ -19,6 +19,7 @@ __all__ = [
     "ItemFailure",
     "add_image_columns",
     "check_key",
+    "enter_stand_ins",
     "insert_failures",
     "refuse_other_sentences",
     "replace_images",
@@ -208,11 +209,62 @@ def update_files(
                 (SELECT content_digest FROM image_display)
             GROUP BY content_digest"""
         )
+    _move_vectors(connection)
     connection.execute(
         """UPDATE images SET content_digest = new.content_digest,
             size_bytes = new.size_bytes, mtime_ns = new.mtime_ns
         FROM incoming_files AS new WHERE images.image_id = new.image_id"""
     )
+
+
+def _move_vectors(connection: duckdb.DuckDBPyConnection) -> None:
+    """Vectors of images that had no file when they were imported follow the content.
+
+    Such an image has a stand-in for its content digest and no size. When its file is
+    read at last, the rows of its vectors get the digest of what the file holds.
+    """
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE moved AS
+        SELECT images.content_digest AS before, any_value(new.content_digest) AS after
+        FROM images JOIN incoming_files AS new USING (image_id)
+        WHERE images.content_digest IS NOT NULL AND images.size_bytes IS NULL
+            AND images.content_digest <> new.content_digest
+        GROUP BY ALL"""
+    )
+    if not scalar(connection, "SELECT count(*) FROM moved"):
+        return
+    connection.execute(
+        """CREATE OR REPLACE TEMP TABLE moved_features AS
+        SELECT fingerprint, modality, after AS item_id, shard_id, "row"
+        FROM features JOIN moved ON item_id = before
+        WHERE modality = 'image'
+        QUALIFY row_number() OVER (PARTITION BY fingerprint, after) = 1"""
+    )
+    connection.execute(
+        """DELETE FROM features WHERE modality = 'image'
+        AND item_id IN (SELECT before FROM moved)"""
+    )
+    connection.execute(
+        """INSERT INTO features SELECT * FROM moved_features AS new
+        WHERE NOT EXISTS (FROM features AS old WHERE old.item_id = new.item_id
+            AND old.fingerprint = new.fingerprint AND old.modality = new.modality)"""
+    )
+
+
+def enter_stand_ins(connection: duckdb.DuckDBPyConnection, digests: pa.Table) -> None:
+    """Give images that nobody has read something to key their vectors by.
+
+    Args:
+        connection: Within a transaction.
+        digests: Columns `image_id` and `content_digest`.
+    """
+    connection.register("incoming_digests", digests)
+    connection.execute(
+        """UPDATE images SET content_digest = new.content_digest
+        FROM incoming_digests AS new
+        WHERE images.image_id = new.image_id AND images.content_digest IS NULL"""
+    )
+    connection.unregister("incoming_digests")
 
 
 def insert_failures(

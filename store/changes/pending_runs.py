@@ -11,6 +11,7 @@ import pyarrow as pa
 from ..atomic_files import write_atomically
 from ..catalog import Catalog
 from ..errors import StoreCorruptError
+from ..schema import LATER_COLUMNS
 
 __all__ = ["enter_pending", "find_pending", "insert_run", "keep_run", "read_pending"]
 
@@ -29,6 +30,12 @@ def insert_run(
     """Enter the rows of one run, each table with the catalog's columns."""
     rows = {"runs": run, "metrics": metrics, "predictions": predictions}
     for table, incoming in rows.items():
+        if not len(incoming):
+            continue
+        for column, kind in LATER_COLUMNS.get(table, ()):
+            connection.execute(
+                f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {kind}"
+            )
         connection.register("incoming_rows", incoming)
         connection.execute(f"INSERT INTO {table} BY NAME FROM incoming_rows")
         connection.unregister("incoming_rows")

@@ -20,6 +20,7 @@ from .entering import (
     ItemFailure,
     add_image_columns,
     check_key,
+    enter_stand_ins,
     insert_failures,
     refuse_other_sentences,
     replace_images,
@@ -214,6 +215,16 @@ class StoreWriter:
                 "INSERT INTO encoder_sources VALUES (?, ?)",
                 [source_digest, spec.fingerprint],
             )
+
+    def identify_images(self, digests: pa.Table) -> None:
+        """Enter stand-ins for the content digests of images that have no file.
+
+        Args:
+            digests: Columns `image_id` and `content_digest`; what an image has already
+                stays.
+        """
+        with self._catalog.write() as connection:
+            enter_stand_ins(connection, digests)
 
     def add_trained_on(self, fingerprint: str, names: pa.Table) -> None:
         """Enter whom an encoder's backbone was trained on, instead of what was known.

@@ -35,7 +35,11 @@ _IMAGE_COLUMNS = """image_id, dataset, path, patient_id, study_id, view, sex, ag
 
 @dataclass(frozen=True)
 class EncoderRow:
-    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts."""
+    """An encoder of the store: `fingerprint`, `backbone`, `dim` (D) and counts.
+
+    `image_only` encoders have no text tower, or vectors of theirs were imported without
+    any of texts.
+    """
 
     fingerprint: str
     backbone: str
@@ -43,6 +47,7 @@ class EncoderRow:
     dim: int
     n_images: int
     n_descriptions: int
+    image_only: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,10 @@ def choose_encoder(
     with store.catalog.read() as connection:
         rows = connection.execute(
             """SELECT fingerprint, backbone, precision, dim,
-                coalesce(n_images, 0), coalesce(n_texts, 0)
+                coalesce(n_images, 0), coalesce(n_texts, 0),
+                coalesce(n_texts, 0) = 0 AND coalesce(
+                    json_extract_string(spec, '$.tokenizer.kind')
+                        IN ('none', 'external'), false)
             FROM encoders LEFT JOIN (
                 SELECT fingerprint, count(*) FILTER (modality = 'image') AS n_images,
                     count(*) FILTER (modality = 'text') AS n_texts

@@ -73,10 +73,12 @@ def test_the_table_shows_probability_threshold_and_decision(place: Path) -> None
     assert done.returncode == 0, done.stderr
     header, *lines = done.stdout.splitlines()[1:]
     assert header.split() == [
-        "finding", "probability", "threshold", "decision", "threshold", "from",
+        "finding", "probability", "uncertainty", "threshold", "decision", "threshold",
+        "from",
     ]  # fmt: skip
     assert {line.split()[0] for line in lines} == {"Edema", "Mass"}
-    assert all(line.split()[3] in ("positive", "negative") for line in lines)
+    assert all(line.split()[4] in ("positive", "negative") for line in lines)
+    assert all("f1 on validation of table, " in line for line in lines)
     assert "not a medical device" in done.stderr
 
 

@@ -88,7 +88,9 @@ def test_its_blocks_run(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_is_not_run_has_a_reason(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    assert text.count("```") % 2 == 0
+    fences = re.findall(r"^```.*$", text, re.MULTILINE)
+    assert len(fences) % 2 == 0
+    assert all(len(fence) > 3 for fence in fences[::2]), "a block without a language"
     for remark, language, _ in blocks(page):
         assert language in {*_RUN, *_SHOWN}, language
         if remark.startswith("<!-- not run"):

@@ -10,10 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retune.pipeline.findings import (
+    ALIASES,
     CHEXPERT_TOKENS,
     FINDINGS,
     NIH_TOKENS,
     NO_FINDING,
+    VOCABULARY,
+    alias_of,
     canonical_name,
     spelling_key,
 )
@@ -85,11 +88,32 @@ def test_a_spelling_that_may_mean_two_findings_is_refused() -> None:
 
 
 def test_part_of_a_name_is_never_enough() -> None:
-    with pytest.raises(ConfigurationError, match="'Effusion'") as caught:
-        canonical_name("Effusion", FINDINGS)
+    with pytest.raises(ConfigurationError, match="'Pleural Effus'") as caught:
+        canonical_name("Pleural Effus", FINDINGS)
     assert "'Pleural Effusion'" in caught.value.hint
     with pytest.raises(ConfigurationError):
         canonical_name("Pseudonodule", FINDINGS)
+
+
+@pytest.mark.parametrize(
+    "name", ["Effusion", "EFFUSION", "Pleuraerguss", "pleural_effusion"]
+)
+def test_names_elsewhere_are_understood(name: str) -> None:
+    assert canonical_name(name, FINDINGS) == "Pleural Effusion"
+    assert canonical_name(name, ["Edema", "Effusion"]) == "Effusion"
+
+
+def test_a_name_elsewhere_never_means_two() -> None:
+    known = ["Pleural Effusion", "Erguss"]
+    assert canonical_name("Erguss", known) == "Erguss"
+    with pytest.raises(ConfigurationError):
+        canonical_name("Effusion", known)
+
+
+def test_no_name_elsewhere_is_a_canonical_one() -> None:
+    canonical = {spelling_key(name) for name in VOCABULARY}
+    assert not {spelling_key(name) for name in ALIASES} & canonical
+    assert set(ALIASES.values()) <= set(VOCABULARY)
 
 
 def test_a_slip_is_answered_with_close_names() -> None:
@@ -119,6 +143,9 @@ def test_asking_for_no_finding_explains_that_it_is_derived() -> None:
 @given(st.text())
 def test_any_text_is_either_a_known_finding_or_a_named_error(name: str) -> None:
     if spelling_key(name) in {spelling_key(finding) for finding in FINDINGS}:
+        assert canonical_name(name, FINDINGS) in FINDINGS
+        return
+    if alias_of(name) in FINDINGS:
         assert canonical_name(name, FINDINGS) in FINDINGS
         return
     with pytest.raises(ConfigurationError) as caught:

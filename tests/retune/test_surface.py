@@ -10,6 +10,7 @@ import retune
 
 _NAMES = (
     "AnalyticClassifier", "BackboneError", "ConfigurationError", "DatasetError",
+    "ErasedDataError",
     "FingerprintMismatchError", "ImageError", "LanguageModelError", "LeakageError",
     "PipelineError", "QueryError", "RetuneError", "Run", "Store", "StoreBusyError",
     "StoreCorruptError", "StoreError", "StoreNotFoundError", "StoreVersionError",

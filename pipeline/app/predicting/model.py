@@ -4,12 +4,11 @@ Here encode and learn meet: neither room knows the other.
 """
 
 from collections.abc import Generator, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image
 
@@ -18,11 +17,15 @@ from retune.store.errors import ConfigurationError
 
 from ...encode.reopened import reopen_backbone
 from ...encode.vector_stream import VectorBatch, stream_vectors
-from ...learn.runs.reopened import load_run_model
+from ...learn.erasing.marks import refuse_erased
+from ...learn.problem.prediction import Prediction
+from ...learn.runs.decision import rule_of_validation
+from ...learn.runs.reopened import load_model_of, reopen_run
 from ...learn.runs.saved_model import SavedModel, predict
 from ...progress import Progress, ProgressCallback, silent
 from .image_sources import ImageSources, Source, find_images
 from .prediction import PREDICTION_SCHEMA, DecisionRule, ImagePrediction, to_table
+from .run_roots import RunRoots
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,6 +78,8 @@ class RunModel:
         run: The run.
         saved: Its adaptors.
         backbone: The backbone that it was trained on.
+        rule: Findings, thresholds, and where these come from.
+        roots: Where datasets lie, to tell images of the run's from those of others.
 
     Example:
         model = RunModel.open(FeatureStore("feature-store"), "latest")
@@ -84,6 +89,8 @@ class RunModel:
     run: Run
     saved: SavedModel
     backbone: "Backbone"
+    rule: DecisionRule
+    roots: RunRoots = field(default_factory=RunRoots)
 
     @classmethod
     def open(
@@ -93,6 +100,9 @@ class RunModel:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        allow_erased: bool = False,
+        operating_point: str | None = None,
+        coverage: float | None = None,
     ) -> Self:
         """Load a run and its backbone.
 
@@ -101,8 +111,15 @@ class RunModel:
             run_name: Run id, the beginning of one, or ``latest``.
             backbone: Where the run's backbone lies now; None: where it was at `embed`.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            allow_erased: Also a run that was trained on erased data.
+            operating_point: Choose thresholds anew on the run's validation images:
+                ``f1``, ``youden``, ``sensitivity=S`` or ``specificity=S``; None: the
+                run's own.
+            coverage: Also give answer sets that hold the right answer in this share of
+                positive and of negative images; None: none.
 
         Raises:
+            ErasedDataError: The run was trained on somebody who is erased.
             BackboneError: The backbone cannot be loaded.
             ConfigurationError: The run, the backbone's name or the device is unknown.
             FingerprintMismatchError: It is not the one that the run was trained on.
@@ -110,16 +127,26 @@ class RunModel:
             TrainingError: The run's folder is damaged.
         """
         run = find_run(store, run_name)
-        saved = load_run_model(store, run)
+        refuse_erased(store, run.run_id, allow_erased=allow_erased)
+        reopened = reopen_run(store, run)
+        saved = load_model_of(store, reopened)
+        thresholds, origins, sets = rule_of_validation(
+            store,
+            reopened,
+            saved,
+            operating_point=operating_point,
+            coverage=coverage,
+        )
+        rule = DecisionRule.of(saved.findings, thresholds, origins, sets)
+        limit = saved.model.state_dict().get("distance_limit")
+        if limit is not None and np.isfinite(float(limit)):
+            rate = float(saved.model.state_dict()["alarm_rate"])
+            rule = replace(rule, distance_limit=float(limit), alarm_rate=rate)
         loaded = reopen_backbone(
             store, run.fingerprint, backbone=backbone, device=device
         )
-        return cls(run, saved, loaded)
-
-    @cached_property
-    def rule(self) -> DecisionRule:
-        """Findings, thresholds, and where these come from."""
-        return DecisionRule.of(self.saved.findings, self.saved.thresholds)
+        datasets = reopened.record.provenance.selection.datasets
+        return cls(run, saved, loaded, rule, RunRoots.of(store, datasets))
 
     def predict(
         self,
@@ -191,20 +218,29 @@ class RunModel:
     def _score(
         self, batch: VectorBatch, sources: ImageSources
     ) -> list[ImagePrediction]:
-        scored: npt.NDArray[np.float32] = np.empty((0, 0), dtype=np.float32)
+        scored: list[Prediction] = []
         if len(batch.vectors):
-            scored = predict(self.saved.model, batch.vectors).probability
-        rows = iter(scored)
+            found = predict(self.saved.model, batch.vectors, detailed=True)
+            scored = [found.image(row) for row in range(len(batch.vectors))]
+        images = iter(scored)
         return [
             ImagePrediction.of(
                 sources.given_as(item),
                 sources.path_of(item),
                 error,
-                None if error else next(rows),
-                self.rule,
+                None if error else next(images),
+                self._rule_for(sources.path_of(item)),
             )
             for item, error in zip(batch.items, batch.errors, strict=True)
         ]
+
+    @cached_property
+    def _transferred(self) -> DecisionRule:
+        return self.rule.transferred()
+
+    def _rule_for(self, path: str | None) -> DecisionRule:
+        foreign = path is not None and self.roots.of_others(path)
+        return self._transferred if foreign else self.rule
 
     def __repr__(self) -> str:
         known: Sequence[Any] = self.saved.findings

@@ -1,119 +1,112 @@
-"""The layout `table`: any CSV or Parquet file with paths and label columns.
+"""The layout `table`: any table with image paths and label columns.
 
-The way in for a hospital's own data. Columns are found by the catalog's names (`path`,
-`patient_id`, `study_id`, `view`, `sex`, `age`, `split`, in any case) or by the option
-that names them; every other column of 1, 0, -1 and blanks is a finding.
+The way in for a hospital's own data, as its systems export it: CSV with any delimiter
+and encoding, Parquet or Excel, in several languages. What was understood is said, and
+what was not is counted and listed; a map (`table_map`) settles what is unclear.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from retune.store.errors import DatasetError
 
-from ...findings import NO_FINDING, known_spelling, spelling_key
 from ..contract import LabelTable, TableOptions, image_columns
-from ..tables.cells import (
-    ages,
-    are_labels,
-    count_values,
-    label_states,
-    required_ids,
-    sexes,
-    text_or_null,
-    translate,
-)
-from ..tables.columnar import parquet_columns, read_parquet
-from ..tables.delimited import TextTable, read_csv, read_header
-from ..tables.image_paths import check_paths, tidy_paths
+from ..table_map import TableMap
+from ..tables.any_table import any_columns, read_any_table, tables_in
+from ..tables.cells import required_ids
+from ..tables.delimited import TextTable
+from .table_cells import StudyDates, detail_columns, person_columns
+from .table_findings import TableFindings, read_findings
+from .table_notes import TableNotes
+from .table_paths import relative_paths
+from .table_roles import Roles, find_roles
 
 __all__ = ["find_single_table", "read_hospital_table", "table_columns"]
 
-_SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
-
-#: Option of `TableOptions` -> column name where the option is not given.
-_ROLES: Final[Mapping[str, str]] = {
-    "path_column": "path",
-    "patient_column": "patient_id",
-    "study_column": "study_id",
-    "view_column": "view",
-    "sex_column": "sex",
-    "age_column": "age",
-    "split_column": "split",
-}
-
-#: How hospitals and public data sets write the three splits, in lower case.
-_SPLITS: Final[Mapping[str, str]] = {
-    "train": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "dev": "validation",
-    "test": "test",
-}
-
-
-@dataclass(frozen=True)
-class _Roles:
-    """Which column of a table plays which part; None where none does."""
-
-    path: str
-    patient: str | None
-    study: str | None
-    view: str | None
-    sex: str | None
-    age: str | None
-    split: str | None
-
-    def columns(self) -> set[str]:
-        """The columns that have a part."""
-        return {name for name in vars(self).values() if name is not None}
-
 
 def find_single_table(root: Path) -> Path | None:
-    """The one CSV or Parquet file in `root`; None where there is none or several."""
-    files = _tables_in(root)
+    """The one table in `root`; None where there is none or several."""
+    files = tables_in(root)
     return files[0] if len(files) == 1 else None
 
 
 def table_columns(file: Path) -> list[str]:
-    """The column names of a CSV or Parquet file, without reading its rows.
+    """The column names of a table, without reading its rows.
 
     Raises:
+        ConfigurationError: It is a workbook, and openpyxl is not installed.
         DatasetError: The file cannot be read.
     """
-    return parquet_columns(file) if _is_parquet(file) else read_header(file)
+    return any_columns(file)
 
 
 def read_hospital_table(root: Path, options: TableOptions) -> LabelTable:
     """Read a table of images, whatever its columns are called.
 
     Raises:
+        ConfigurationError: A map says of a column what cannot be, or openpyxl is
+            needed.
         DatasetError: No table, or several and no option; a column that is not there; no
-            patients and no `patient_is_image`; no findings; a cell that cannot be read.
+            patients and no `patient_is_image`; no findings; a path that is none.
     """
+    mapping = options.mapping or TableMap()
     file = _file(root, options)
-    table = read_parquet(file) if _is_parquet(file) else read_csv(file)
-    roles = _roles(table, options)
-    paths = tidy_paths(table.column(roles.path))
-    check_paths(paths, table.places)
-    columns, warnings = _finding_columns(table, roles, options)
-    images, image_warnings = _images(table, paths, roles)
+    table, written, said = read_any_table(
+        file, encoding=mapping.encoding, sheet=mapping.sheet
+    )
+    notes = TableNotes(table, said)
+    roles = find_roles(table, options, mapping)
+    understood = {"table": f"{file.name}: {written}", **roles.columns}
+    prefixes = (*options.path_prefix, *mapping.path_prefix.items())
+    path_column = roles.columns["path"]
+    paths = relative_paths(root, table, path_column, prefixes, notes)
+    patients = _patients(table, roles["patient_id"], paths)
+    details, dates = detail_columns(table, roles, mapping, options.keep, notes)
+    people, meanings = person_columns(table, roles, mapping, dates, notes)
+    findings = read_findings(table, roles, options, mapping, notes)
     return LabelTable(
         layout="table",
-        images=images,
-        findings=_canonical(table, columns),
-        states=label_states(table, columns),
-        warnings=(*warnings, *image_warnings),
+        images=image_columns(paths, patients, **people),
+        findings=findings.names,
+        states=findings.states,
+        warnings=notes.told(),
+        details=details,
+        understood=understood | meanings | findings.understood,
+        proposal=_proposal(roles, mapping, options, findings, dates),
     )
 
 
-def _tables_in(root: Path) -> list[Path]:
-    return sorted(p for p in root.iterdir() if p.name.lower().endswith(_SUFFIXES))
+def _proposal(
+    roles: Roles,
+    mapping: TableMap,
+    options: TableOptions,
+    findings: TableFindings,
+    dates: StudyDates,
+) -> TableMap:
+    """A map that says all that was found."""
+    pairs = zip(findings.columns, findings.names, strict=True)
+    return replace(
+        mapping,
+        columns=roles.columns,
+        findings=findings.columns,
+        aliases={column: name for column, name in pairs if column != name},
+        values={
+            **{name: words for name, words in findings.words.items() if words},
+            **mapping.values,
+        },
+        units=mapping.units or ({"age": "years"} if roles["age"] else {}),
+        dates=dates.order,
+        path_prefix={**mapping.path_prefix, **dict(options.path_prefix)},
+        keep=tuple(dict.fromkeys((*mapping.keep, *options.keep))),
+    )
+
+
+def _patients(
+    table: TextTable, column: str | None, paths: pa.StringArray
+) -> pa.StringArray:
+    return required_ids(table, column) if column else paths
 
 
 def _file(root: Path, options: TableOptions) -> Path:
@@ -121,133 +114,9 @@ def _file(root: Path, options: TableOptions) -> Path:
         return root / options.file
     file = find_single_table(root)
     if file is None:
-        names = ", ".join(path.name for path in _tables_in(root)) or "none"
+        names = ", ".join(path.name for path in tables_in(root)) or "none"
         raise DatasetError(
-            f"{root} must hold one CSV or Parquet file, but holds: {names}",
+            f"{root} must hold one CSV, Excel or Parquet file, but holds: {names}",
             "Name the one to read with `file`.",
         )
     return file
-
-
-def _is_parquet(file: Path) -> bool:
-    return file.suffix.lower() == ".parquet"
-
-
-def _roles(table: TextTable, options: TableOptions) -> _Roles:
-    """Match columns to roles: by the option's name, else by the catalog's."""
-    found: dict[str, str | None] = {}
-    for option, default in _ROLES.items():
-        named = getattr(options, option)
-        if named is not None:
-            table.require([named])
-        found[option] = named or _column_called(table.cells.column_names, default)
-    path = found["path_column"]
-    if path is None:
-        names = ", ".join(map(repr, table.cells.column_names))
-        raise DatasetError(
-            f"{table.file} has no column 'path'; the columns are {names}",
-            "Name the column with the image paths with `path_column`.",
-        )
-    roles = _Roles(path, *(found[option] for option in list(_ROLES)[1:]))
-    if roles.patient is None and not options.patient_is_image:
-        raise DatasetError(
-            f"{table.file} has no column 'patient_id', and splits keep patients apart",
-            "Name the column with the patients with `patient_column`; only if every"
-            " image is of another patient, say `patient_is_image`.",
-        )
-    if roles.patient is not None and options.patient_is_image:
-        raise DatasetError(
-            f"{table.file} has patients in column {roles.patient!r}, so its images are"
-            " not patients of their own",
-            "Leave out `patient_is_image`.",
-        )
-    return roles
-
-
-def _column_called(columns: list[str], name: str) -> str | None:
-    """The column of this name, in any case if only one is spelled so."""
-    if name in columns:
-        return name
-    alike = [column for column in columns if column.casefold() == name]
-    return alike[0] if len(alike) == 1 else None
-
-
-def _images(
-    table: TextTable, paths: pa.StringArray, roles: _Roles
-) -> tuple[pa.Table, list[str]]:
-    """The image columns that the table has, and warnings about odd values in them."""
-    columns: dict[str, pa.Array] = {}
-    warnings: list[str] = []
-    if roles.study:
-        columns["study_id"] = text_or_null(table.column(roles.study))
-    if roles.view:
-        columns["view"] = pc.utf8_upper(text_or_null(table.column(roles.view)))
-    if roles.sex:
-        columns["sex"], odd = sexes(table.column(roles.sex), roles.sex)
-        warnings += odd
-    if roles.age:
-        columns["age"], odd = ages(table.column(roles.age), roles.age)
-        warnings += odd
-    if roles.split:
-        columns["official_split"] = _splits(table, roles.split)
-    patients = required_ids(table, roles.patient) if roles.patient else paths
-    return image_columns(paths, patients, **columns), warnings
-
-
-def _splits(table: TextTable, column: str) -> pa.StringArray:
-    """Official splits; blank becomes null, and any other word is an error."""
-    words = text_or_null(table.column(column))
-    found = translate(pc.utf8_lower(words), _SPLITS)
-    unknown = pc.and_(pc.is_null(found), pc.is_valid(words))
-    if pc.any(unknown).as_py():
-        row = pc.index(unknown, True).as_py()
-        raise DatasetError(
-            f"{table.places([row])[0]}, column {column!r}: not a split:"
-            f" {count_values(words.filter(unknown))}",
-            f"A split is one of {', '.join(_SPLITS)}, or blank.",
-        )
-    return found
-
-
-def _finding_columns(
-    table: TextTable, roles: _Roles, options: TableOptions
-) -> tuple[list[str], list[str]]:
-    """The columns that are findings, and a warning that names those left out."""
-    derived = spelling_key(NO_FINDING)
-    if options.finding_columns is not None:
-        table.require(options.finding_columns)
-        candidates = list(options.finding_columns)
-    else:
-        used = roles.columns()
-        candidates = [name for name in table.cells.column_names if name not in used]
-    columns, ignored, warnings = [], [], []
-    for name in candidates:
-        if spelling_key(name) == derived:
-            warnings.append(f"column {name!r} not read: it follows from the findings")
-        elif options.finding_columns is not None or are_labels(table.column(name)):
-            columns.append(name)
-        else:
-            ignored.append(name)
-    if not columns:
-        raise DatasetError(
-            f"{table.file} has no column of labels; looked at:"
-            f" {', '.join(map(repr, candidates)) or 'none'}",
-            "A finding's column holds only 1, 0, -1 (uncertain) and blanks.",
-        )
-    if ignored:
-        names = ", ".join(map(repr, ignored))
-        warnings.append(f"{len(ignored):,} columns not read, not all labels: {names}")
-    return columns, warnings
-
-
-def _canonical(table: TextTable, columns: list[str]) -> tuple[str, ...]:
-    """The vocabulary's names for findings that it has, the table's own for the rest."""
-    names = [known_spelling(column) or column for column in columns]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        same = [c for c, name in zip(columns, names, strict=True) if name in twice]
-        raise DatasetError(
-            f"{table.file}: columns {', '.join(map(repr, same))} are the same finding",
-            "Keep one column per finding.",
-        )
-    return tuple(names)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import pyarrow as pa
 import pyarrow.csv as pa_csv
@@ -24,9 +24,13 @@ from retune.store.errors import DatasetError
 
 from .packed import read_file
 
+if TYPE_CHECKING:
+    from _csv import Reader as _CsvReader
+
 __all__ = [
     "CONTROLS",
     "STEERING",
+    "Dialect",
     "Places",
     "TextTable",
     "check_encoding",
@@ -48,6 +52,53 @@ Places = Callable[[Sequence[int]], list[str]]
 
 _UTF8_HINT = "Save the table as UTF-8."
 _PIECE_BYTES: Final = 1 << 20
+#: Smaller files gain nothing by threads.
+_THREADED_BYTES: Final = 1 << 23
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """How a file of delimited columns is written.
+
+    Attributes:
+        delimiter: Between the cells of a row.
+        quote: Around a cell that has a delimiter in it; doubled within such a cell.
+        escape: Before a quote that is part of a cell, where it is not doubled.
+        encoding: Of the file's bytes, a codec of Python.
+    """
+
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str | None = None
+    encoding: str = "utf-8"
+
+    def decoded(self, content: bytes) -> bytes:
+        r"""The bytes as UTF-8, without the line ``sep=;`` that Excel puts first.
+
+        >>> Dialect(encoding="cp1252").decoded(b"\xe4") == "ä".encode()
+        True
+        """
+        if self.encoding != "utf-8":
+            content = content.decode(self.encoding).encode()
+        return _SEPARATOR_LINE.sub(rb"", content, count=1)
+
+    def rows(self, content: bytes, *, strict: bool = True) -> "_CsvReader":
+        """A reader of the rows of UTF-8 bytes."""
+        return csv.reader(
+            _lines(content),
+            delimiter=self.delimiter,
+            quotechar=self.quote,
+            escapechar=self.escape,
+            doublequote=self.escape is None,
+            strict=strict,
+        )
+
+
+_COMMAS: Final = Dialect()
+#: Excel's first line; its line end stays, so that lines keep their numbers.
+_SEPARATOR_LINE: Final = re.compile(
+    rb"\A(?:\xef\xbb\xbf)?sep=.(?=[\r\n])", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
@@ -86,29 +137,46 @@ class TextTable:
             )
 
 
-def read_csv(file: Path) -> TextTable:
+def read_csv(file: Path, dialect: Dialect = _COMMAS) -> TextTable:
     """Read a comma-separated file: UTF-8 with or without BOM, any line ends, quotes.
 
     A name that ends in ``.gz`` is unpacked, up to a limit.
+
+    Args:
+        file: What to read.
+        dialect: How it is written, if otherwise.
 
     Raises:
         DatasetError: The file cannot be opened, is empty, has no rows, is not UTF-8, or
             a row cannot be read: a field too many or too few, an unclosed quote.
     """
     content = read_file(file)
-    check_encoding(file, content)
-    line, header = _header(file, content)
-    if b'"' in content:
-        _check_quotes(file, content)
+    if dialect.encoding == "utf-8":
+        check_encoding(file, content)
+    content = dialect.decoded(content)
+    line, header = _header(file, content, dialect)
+    quoted = dialect.quote.encode() in content
+    if quoted:
+        _check_quotes(file, content, dialect)
     # pyarrow needs a name for every column; unnamed ones get a placeholder.
     names = [name or f"\0{i}" for i, name in enumerate(header)]
     try:
         cells = pa_csv.read_csv(
             pa.BufferReader(content),
             read_options=pa_csv.ReadOptions(
-                column_names=names, skip_rows=line - 1, skip_rows_after_names=1
+                column_names=names,
+                skip_rows=line - 1,
+                skip_rows_after_names=1,
+                # Arrow's threads may abort a program that ends while they start.
+                use_threads=len(content) > _THREADED_BYTES,
             ),
-            parse_options=pa_csv.ParseOptions(newlines_in_values=b'"' in content),
+            parse_options=pa_csv.ParseOptions(
+                delimiter=dialect.delimiter,
+                quote_char=dialect.quote,
+                double_quote=dialect.escape is None,
+                escape_char=dialect.escape or False,
+                newlines_in_values=quoted,
+            ),
             convert_options=pa_csv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 include_columns=[name for name in header if name],
@@ -116,10 +184,10 @@ def read_csv(file: Path) -> TextTable:
             ),
         )
     except pa.ArrowInvalid as error:
-        _explain(file, content, error)
+        _explain(file, content, error, dialect)
     if cells.num_rows == 0:
         raise _no_rows(file)
-    return TextTable(file, cells, partial(_csv_places, file))
+    return TextTable(file, cells, partial(_csv_places, file, dialect))
 
 
 def read_header(file: Path) -> list[str]:
@@ -131,7 +199,7 @@ def read_header(file: Path) -> list[str]:
     start = read_file(file, 1 << 16)
     first_lines = b"".join(start.splitlines(keepends=True)[:-1]) or start
     check_encoding(file, first_lines)
-    return _header(file, first_lines)[1]
+    return _header(file, first_lines, _COMMAS)[1]
 
 
 def join_places(tables: Sequence[TextTable]) -> Places:
@@ -197,9 +265,9 @@ def check_encoding(file: Path, content: bytes) -> None:
         raise DatasetError(f"{file} is empty", "Download or export the table again.")
 
 
-def _header(file: Path, content: bytes) -> tuple[int, list[str]]:
+def _header(file: Path, content: bytes, dialect: Dialect) -> tuple[int, list[str]]:
     """The line on which the header stands, and its names without outer blanks."""
-    line, record = next(_records(file, content))
+    line, record = next(_records(file, content, dialect))
     names = [name.strip() for name in record]
     if not any(names):
         raise DatasetError(
@@ -207,7 +275,7 @@ def _header(file: Path, content: bytes) -> tuple[int, list[str]]:
             "The first line must name the columns.",
         )
     separator = next((mark for mark in ";\t|" if mark in names[0]), None)
-    if len(names) == 1 and separator:
+    if len(names) == 1 and separator and dialect == _COMMAS:
         raise DatasetError(
             f"{file}, line {line}: the columns are separated by {separator!r}",
             "Save the table with commas between the columns.",
@@ -223,9 +291,11 @@ def _header(file: Path, content: bytes) -> tuple[int, list[str]]:
     return line, names
 
 
-def _records(file: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    file: Path, content: bytes, dialect: Dialect
+) -> Iterator[tuple[int, list[str]]]:
     """Every record that is not a blank line, with the line on which it begins."""
-    reader = csv.reader(_lines(content), strict=True)
+    reader = dialect.rows(content)
     while True:
         line = reader.line_num + 1
         try:
@@ -250,30 +320,35 @@ def _lines(content: bytes) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
 
 
-def _check_quotes(file: Path, content: bytes) -> None:
+def _check_quotes(file: Path, content: bytes, dialect: Dialect) -> None:
     """Raise where quotes do not pair up.
 
     A lenient parser reads an unclosed quote to the end of the file and so loses every
     row below it without a word.
     """
     try:
-        deque(csv.reader(_lines(content), strict=True), maxlen=0)
+        deque(dialect.rows(content), maxlen=0)
     except csv.Error:
         # Again, slowly, for the line on which the bad record begins.
-        deque(_records(file, content), maxlen=0)
+        deque(_records(file, content, dialect), maxlen=0)
         raise
 
 
-def _explain(file: Path, content: bytes, error: pa.ArrowInvalid) -> NoReturn:
+def _explain(
+    file: Path, content: bytes, error: pa.ArrowInvalid, dialect: Dialect
+) -> NoReturn:
     """Turn pyarrow's complaint into one that names the line."""
-    records = _records(file, content)
+    records = _records(file, content, dialect)
     width = len(next(records)[1])
     line = 0
     for line, record in records:
         if len(record) != width:
             raise DatasetError(
                 f"{file}, line {line}: {len(record)} fields, not {width} as the header",
-                "Quote fields that contain commas, and complete cut-off rows.",
+                "Quote fields that contain commas, and complete cut-off rows."
+                if dialect == _COMMAS
+                else f"Quote fields that contain {dialect.delimiter!r}, and complete "
+                "cut-off rows.",
             ) from error
     if line == 0:
         raise _no_rows(file) from error
@@ -283,9 +358,9 @@ def _explain(file: Path, content: bytes, error: pa.ArrowInvalid) -> NoReturn:
     ) from error
 
 
-def _csv_places(file: Path, rows: Sequence[int]) -> list[str]:
+def _csv_places(file: Path, dialect: Dialect, rows: Sequence[int]) -> list[str]:
     """Where rows stand in a CSV file; reads it again, so for messages only."""
-    records = _records(file, read_file(file))
+    records = _records(file, dialect.decoded(read_file(file)), dialect)
     next(records)  # the header
     wanted, lines = set(rows), {}
     for row, (line, _) in enumerate(records):

@@ -46,6 +46,7 @@ class Listing:
         self._home = os.path.realpath(root)
         self._entries = lru_cache(_KEPT)(self._read)
         self._composed = lru_cache(64)(self._compose)
+        self._folded = lru_cache(64)(self._fold_names)
         self._place = lru_cache(_KEPT)(self._find_folder)
 
     def find(self, path: str) -> str | None:
@@ -69,6 +70,30 @@ class Listing:
         name, kind = found
         full = f"{place}/{name}" if place else name
         return full if self._leads_to(full, kind) == _FILE else None
+
+    def find_in_any_case(self, path: str) -> str | None:
+        """The one file whose path differs in the case of letters only, if there is one.
+
+        Args:
+            path: Relative to the root, with ``/``.
+
+        Raises:
+            DatasetError: As `find`.
+        """
+        place = ""
+        parts = path.split("/")
+        if len(parts) > _DEEP:
+            return None
+        for n, name in enumerate(parts, start=1):
+            spelled = self._folded(place).get(_fold(name))
+            if spelled is None:
+                return None
+            full = f"{place}/{spelled}" if place else spelled
+            kind = self._leads_to(full, (self._entries(place) or {})[spelled])
+            if kind != (_FILE if n == len(parts) else _FOLDER):
+                return None
+            place = full
+        return place
 
     def names(self, folder: str) -> list[str]:
         """What a folder lists, unordered; nothing if it is not there."""
@@ -116,6 +141,16 @@ class Listing:
             if not name.isascii()
         }
 
+    def _fold_names(self, place: str) -> dict[str, str]:
+        """Names by what is left without case, but for those that are then alike."""
+        found: dict[str, str] = {}
+        alike = set()
+        for name in self._entries(place) or {}:
+            key = _fold(name)
+            if found.setdefault(key, name) != name:
+                alike.add(key)
+        return {key: name for key, name in found.items() if key not in alike}
+
     def _ask(self, place: str, name: str) -> tuple[str, str] | None:
         if name in ("", ".", ".."):
             return None
@@ -138,6 +173,10 @@ class Listing:
                 f"{self.root / path} is a link that leaves {self.root}", _LINK_HINT
             )
         return _kind_of(mode)
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 _CURRENT: ContextVar[Listing | None] = ContextVar("listing", default=None)

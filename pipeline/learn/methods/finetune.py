@@ -13,18 +13,13 @@ from ..problem.config import TrainConfig
 from ..problem.contract import Problem, read_options
 from ..problem.features import Prompts
 from ..problem.scenarios import Task
-from ..stats.calibration import Line, platt
 from ..training.hook import Hook
 from ..training.model import AdaptedModel
 from ..training.threads import few_threads
 from ..training.trainer import Trainer, build_model
+from .calibrating import calibrate_model
 
 __all__ = ["Finetune"]
-
-#: Rows that are turned into float32 at a time.
-_BLOCK = 16_384
-#: The logit as it was trained, which a fit to few labels stays near.
-_AS_TRAINED = Line(1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -45,6 +40,8 @@ class Finetune:
         self._problem = problem
         self._trainer = Trainer(self.model, problem, self._hook(problem.config))
         self._shown = np.zeros(len(problem.features.findings), dtype=bool)
+        #: Positive labels and labels that tasks showed, shape (2, K).
+        self._labels = np.zeros((2, len(problem.features.findings)))
 
     @staticmethod
     def build_model(
@@ -68,26 +65,21 @@ class Finetune:
         with few_threads(batch_size, self._problem.features.embedding.shape):
             self._trainer.learn(task)
             self._shown |= task.mask.any(axis=0)
-            self._calibrate()
+            self._count(task)
+            calibrate_model(self.model, self._problem, self._shown, self._labels)
 
-    def _calibrate(self) -> None:
-        """Probabilities by validation labels of the findings that were shown so far."""
-        features, targets = self._problem.features, self._problem.targets
-        rows, model = features.rows("validation"), self.model
-        x = torch.from_numpy(features.embedding[rows]).to(self._problem.device)
-        model.eval()
-        with torch.inference_mode():
-            parts = [model.logits(part.float()) for part in torch.split(x, _BLOCK)]
-        logits = torch.cat(parts).double().cpu().numpy()
-        for k in np.flatnonzero(self._shown):
-            seen = targets.observed[rows, k]
-            positive = targets.value[rows[seen], k] > 0
-            line = platt(logits[seen, k], positive, _AS_TRAINED)
-            model.slope[k], model.offset[k] = line.slope, line.offset
+    def _count(self, task: Task) -> None:
+        """How frequent findings are in tasks that show both classes of them."""
+        value = np.where(task.mask, self._problem.targets.value[task.rows], 0)
+        counts = np.stack([value.sum(axis=0), task.mask.sum(axis=0)])
+        self._labels += np.where((counts[0] > 0) & (counts[0] < counts[1]), counts, 0)
 
     def state(self) -> dict[str, Tensor]:
         """Weights, moments, the random generator, and what the hook keeps."""
-        return self._trainer.state() | {"shown": torch.from_numpy(self._shown.copy())}
+        return self._trainer.state() | {
+            "shown": torch.from_numpy(self._shown.copy()),
+            "labels": torch.from_numpy(self._labels.copy()),
+        }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state.
@@ -100,6 +92,8 @@ class Finetune:
             # States of before probabilities were calibrated have none.
             shown = state.get("shown", torch.zeros(len(self._shown), dtype=torch.bool))
             self._shown = shown.cpu().numpy().copy()
+            labels = state.get("labels", torch.zeros(self._labels.shape))
+            self._labels = labels.cpu().double().numpy().reshape(2, -1)
         except (KeyError, RuntimeError, ValueError, IndexError) as error:
             raise TrainingError(
                 f"the state does not fit these adaptors: {error}",

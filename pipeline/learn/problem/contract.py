@@ -7,7 +7,7 @@ in tests/pipeline/learn/methods/test_method_contract.py says what it must hold.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -19,7 +19,14 @@ from .features import Features, Prompts
 from .scenarios import Task
 from .targets import Targets
 
-__all__ = ["Method", "Model", "Problem", "Scores", "read_options"]
+__all__ = [
+    "FamiliarModel",
+    "Method",
+    "Model",
+    "Problem",
+    "Scores",
+    "read_options",
+]
 
 #: Difference, positive and probability, each of shape (B, K).
 Scores = tuple[Tensor, Tensor, Tensor]
@@ -60,6 +67,20 @@ class Model(Protocol):
 
     def eval(self) -> object:
         """Be ready to score."""
+
+
+@runtime_checkable
+class FamiliarModel(Protocol):
+    """A model that also knows how far to trust itself."""
+
+    def uncertainty(self, x: Tensor) -> Tensor:
+        """Standard deviation of the difference, shape (B, K), for x of (B, D)."""
+
+    def distance(self, x: Tensor) -> Tensor:
+        """From the images trained on, shape (B,); NaN if nothing was trained on."""
+
+    def unlike_seen(self, distance: Tensor) -> Tensor:
+        """Whether such distances are unlike those seen, shape (B,), bool."""
 
 
 class Method(Protocol):

@@ -144,6 +144,20 @@ class Prompts:
     finding: npt.NDArray[np.int64]
     positive: npt.NDArray[np.bool_]
 
+    @classmethod
+    def none(cls, dim: int) -> "Prompts":
+        """No descriptions: the encoder knows images only.
+
+        >>> bool(Prompts.none(4))
+        False
+        """
+        return cls(
+            np.empty((0, dim), np.float32), np.empty(0, np.int64), np.empty(0, bool)
+        )
+
+    def __bool__(self) -> bool:
+        return len(self.finding) > 0
+
     def check(self, findings: tuple[str, ...]) -> None:
         """Each finding needs a description of each polarity.
 

@@ -14,6 +14,7 @@ from retune.store.errors import TrainingError
 from ...platform.memory import keep_freed_memory
 from ...progress import Progress, ProgressCallback, silent
 from ..methods.analytic.counted import check_new_images
+from ..methods.calibrating import calibrate_model
 from ..methods.registry import method_named
 from ..problem.chosen_findings import (
     choose_findings,
@@ -40,7 +41,13 @@ from ..stats.catalog_names import Bound, Metric
 from ..stats.evaluation import EvaluatedRows, Evaluation, evaluate_predictions
 from ..stats.incremental import summarise, summary_intervals
 from ..stats.intervals import PatientInfluence, mean_auroc_interval
+from ..stats.operating_point import (
+    OperatingPoint,
+    ThresholdOrigin,
+    choose_thresholds,
+)
 from ..stats.subgroups import Groups
+from ..training.model import AdaptedModel
 from ..training.threads import few_threads
 from ..training.trainer import build_model
 from .checkpoints import Checkpoints
@@ -78,7 +85,10 @@ class Experiment:
         metrics: All figures as rows for the catalog.
         dropped: Finding -> why it was not trained.
         excluded: Finding -> why it has no figure.
-        thresholds: Tuned on validation, shape (K,).
+        thresholds: Chosen on validation, shape (K,).
+        origins: Where each threshold comes from.
+        prevalence: Share of positives among training and validation labels, shape (K,);
+            NaN where there are none.
         model: After the last task.
         prediction: Of the final model; rows of training images are not scored and 0.
         prompts: The descriptions of the K findings.
@@ -101,6 +111,8 @@ class Experiment:
     model: Model
     prediction: Prediction
     prompts: Prompts
+    origins: tuple[ThresholdOrigin, ...] = ()
+    prevalence: Floats | None = None
     state: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -192,6 +204,7 @@ def _prepare(
     """The images and descriptions of the findings of a run; the findings left out."""
     keep_freed_memory()
     check_score(config.score)
+    OperatingPoint.parse(config.operating_point)
     _check_splits(features, config.scenario)
     dropped = _unusable(features, config)
     if start is None:
@@ -203,9 +216,33 @@ def _prepare(
         names = list(start.findings)
         features, prompts = with_findings(features, names), start.prompts
         dropped = {name: why for name, why in dropped.items() if name not in names}
-    prompts.check(features.findings)
+    if prompts:
+        prompts.check(features.findings)
+    else:
+        _refuse_without_text(config)
     targets = _targets(features, config)
     return _Run(features, prompts, targets, config, start, checkpoints), dropped
+
+
+def _refuse_without_text(config: ExperimentConfig) -> None:
+    """What an encoder that knows images only cannot do.
+
+    Raises:
+        TrainingError: The scenario or the method compares images with sentences.
+    """
+    hint = (
+        "Use `method` analytic, which learns from images alone, or import vectors of "
+        "texts with `retune-cli import-vectors --texts`."
+    )
+    if config.scenario == "zero-shot":
+        raise TrainingError(
+            "scenario zero-shot needs vectors of texts, and this encoder has none", hint
+        )
+    if getattr(method_named(config.method), "needs_text", True):
+        raise TrainingError(
+            f"method {config.method} needs vectors of texts, and this encoder has none",
+            hint,
+        )
 
 
 def _carry_out(
@@ -280,10 +317,13 @@ class _Run:
         self, tasks: Sequence[Task], progress: ProgressCallback = silent
     ) -> tuple[Model, list[Prediction], Method | None]:
         """Learn tasks in order; predictions before the first and after each."""
-        zero_shot = self._zero_shot()
-        predictions = [self._predict(zero_shot)]
-        if not tasks:
-            return zero_shot, predictions, None
+        if self.prompts:
+            zero_shot = self._zero_shot()
+            predictions = [self._predict(zero_shot)]
+            if not tasks:
+                return self._calibrated(zero_shot)
+        else:
+            predictions = [Prediction.none(self.targets.value.shape)]
         method = method_named(self.config.method)(self._problem())
         if self.start is not None:
             method.restore(self.start.tensors)
@@ -292,6 +332,15 @@ class _Run:
             predictions.append(self._predict(method.model))
             progress(Progress("tasks", place, len(tasks), task.name))
         return method.model, predictions, method
+
+    def _calibrated(
+        self, model: Model
+    ) -> tuple[Model, list[Prediction], Method | None]:
+        """Zero-shot as a run of its own, which validation labels may calibrate."""
+        assert isinstance(model, AdaptedModel)
+        every = np.ones(len(self.features.findings), dtype=bool)
+        calibrate_model(model, self._problem(), every)
+        return model, [self._predict(model)], None
 
     @cached_property
     def _held(self) -> npt.NDArray[np.int64]:
@@ -318,7 +367,18 @@ class _Run:
 
     def rows(self, split: str) -> EvaluatedRows:
         """The images of a split."""
-        return EvaluatedRows.of(self.features, self.targets, self.features.rows(split))
+        rows, least = self.features.rows(split), self.config.min_positives
+        return EvaluatedRows.of(self.features, self.targets, rows, least)
+
+    def prevalence(self) -> Floats:
+        """Share of positives among training and validation labels, shape (K,)."""
+        held = np.isin(self.features.split.astype(str), ("train", "validation"))
+        observed = self.targets.observed & held[:, None]
+        n = observed.sum(axis=0)
+        share: Floats = np.full(len(n), np.nan)
+        positive = np.where(observed, self.targets.value, 0).sum(axis=0)
+        np.divide(positive, n, out=share, where=n > 0)
+        return share
 
     def bounds(self, scenario: Scenario) -> dict[str, PatientInfluence]:
         """Test AUROC of what the scenario is held against."""
@@ -375,11 +435,25 @@ def _evaluate(
     groups: Groups | None,
 ) -> Experiment:
     findings, images = run.features.findings, run.rows("test")
-    test, validation, thresholds = evaluate_predictions(
-        images, run.rows("validation"), predictions, run.config.train.seed
+    held_out, point = (
+        run.rows("validation"),
+        OperatingPoint.parse(run.config.operating_point),
     )
-    tasks = [one.influence for one in test]
-    held = bounds.get(Bound.JOINT), bounds.get(Bound.JOINT_OBSERVED)
+    prevalence = run.prevalence()
+    test, validation, thresholds = evaluate_predictions(
+        images,
+        held_out,
+        predictions,
+        run.config.train.seed,
+        point=point,
+        constant=prevalence,
+    )
+    counted = images.counted
+    tasks = [one.influence.only(counted) for one in test]
+    held = [
+        bounds[name].only(counted) if name in bounds else None
+        for name in (Bound.JOINT, Bound.JOINT_OBSERVED)
+    ]
     summary = summarise(
         np.stack([one.auroc for one in tasks]),
         scenario.introduced,
@@ -388,8 +462,7 @@ def _evaluate(
     intervals = summary_intervals(tasks, scenario.introduced, *held)
     # Wherever the reference is compared, its own score is told too.
     positive = images.influence(predictions[-1].positive)
-    every = ~np.isnan(positive.auroc)
-    summary[Metric.FINAL_AUROC_POSITIVE], *ends = mean_auroc_interval(positive, every)
+    summary[Metric.FINAL_AUROC_POSITIVE], *ends = mean_auroc_interval(positive, counted)
     intervals[Metric.FINAL_AUROC_POSITIVE] = (ends[0], ends[1])
     evaluated = EvaluatedRun(
         findings,
@@ -417,6 +490,13 @@ def _evaluate(
             if np.isnan(value)
         },
         thresholds=thresholds,
+        origins=choose_thresholds(
+            point,
+            predictions[-1].probability[held_out.rows],
+            held_out.value,
+            held_out.observed,
+        )[1],
+        prevalence=prevalence,
         model=model,
         prediction=predictions[-1],
         prompts=run.prompts,

@@ -1,17 +1,22 @@
 """A finished run on other images: another dataset, another hospital."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
-from retune.store import FeatureStore, add_metrics, find_run
+from retune.store import FeatureStore, MetricValue, add_metrics, find_run
 from retune.store.errors import ConfigurationError, LeakageError, TrainingError
 
 from ..problem.features import SPLITS, Features
+from ..problem.prediction import Prediction
 from ..problem.targets import BlankPolicy, Targets, UncertainPolicy, make_targets
+from ..stats.catalog_names import Metric
 from ..stats.evaluation import EvaluatedRows, Evaluation, evaluate_scores
+from ..stats.operating_point import ThresholdOrigin
+from .decision import rule_of_validation
 from .learning_set import ImageSet
 from .metric_rows import evaluation_values
 from .reopened import (
@@ -43,6 +48,14 @@ class ExternalEvaluation:
         findings: Findings that both the run and the images' labels know.
         evaluation: Their figures.
         not_evaluated: Finding of the run -> why it has no figure.
+        origins: Where the threshold of each of `findings` comes from; transferred where
+            images are of other datasets than it was chosen on.
+        coverage: That was asked for; None: no answer sets.
+        covered: Share of images whose answer set holds the right answer, shape (K,);
+            None without a coverage.
+        single: Share of images whose set has one answer, shape (K,).
+        n_out_of_distribution: Images unlike all that the run was trained on; None where
+            the method does not know.
     """
 
     run_id: str
@@ -53,6 +66,11 @@ class ExternalEvaluation:
     findings: tuple[str, ...]
     evaluation: Evaluation
     not_evaluated: dict[str, str]
+    origins: tuple[ThresholdOrigin, ...] = ()
+    coverage: float | None = None
+    covered: npt.NDArray[np.float64] | None = None
+    single: npt.NDArray[np.float64] | None = None
+    n_out_of_distribution: int | None = None
 
     def __repr__(self) -> str:
         value, low, high = self.evaluation.macro
@@ -74,6 +92,9 @@ def evaluate_run(
     blank: BlankPolicy | None = None,
     allow_leakage: bool = False,
     allow_contaminated: bool = False,
+    operating_point: str | None = None,
+    coverage: float | None = None,
+    min_positives: int | None = None,
 ) -> ExternalEvaluation:
     """Evaluate a run and enter the figures into `metrics`.
 
@@ -91,6 +112,11 @@ def evaluate_run(
         allow_leakage: Also on patients and pictures that the run was trained on, as
             with `split` ``train`` in any case.
         allow_contaminated: Also on images of patients that the backbone was trained on.
+        operating_point: Choose thresholds anew on the run's validation images; None:
+            the run's own.
+        coverage: Also measure answer sets of this coverage, from validation.
+        min_positives: Positives, and negatives, from which a finding enters means;
+            None: the run's.
 
     Raises:
         ConfigurationError: Run, dataset or split is unknown, or no image fits.
@@ -128,22 +154,37 @@ def evaluate_run(
         findings=features.findings,
     )
     targets = Targets(all_targets.value[:, columns], all_targets.observed[:, columns])
-    scores = predict(saved.model, features.embedding)
-    prediction = scores.ranking_by(config.score, run.method).columns(outputs)
-    evaluation = evaluate_scores(
-        EvaluatedRows.of(features, targets, rows),
-        prediction,
-        saved.thresholds[outputs],
-        seed=run.seed,
+    thresholds, origins, sets = rule_of_validation(
+        store, reopened, saved, operating_point=operating_point, coverage=coverage
     )
+    if not _of_these(found, rows) <= set(_datasets_of(reopened)):
+        origins = tuple(replace(one, transferred=True) for one in origins)
+    scores = predict(saved.model, features.embedding, rows=rows, detailed=True)
+    prediction = scores.ranking_by(config.score, run.method).columns(outputs)
+    least = config.min_positives if min_positives is None else min_positives
+    images = EvaluatedRows.of(features, targets, rows, least)
+    evaluation = evaluate_scores(
+        images,
+        prediction,
+        thresholds[outputs],
+        seed=run.seed,
+        constant=saved.constant[outputs],
+    )
+    covered = single = None
+    if sets is not None:
+        known_sets, chance = sets.columns(outputs), prediction.probability[rows]
+        covered = known_sets.covered(chance, images.value, images.observed)
+        single = known_sets.single(chance, images.observed)
     label = f"{'+'.join(datasets) if datasets else 'store'}/{split}"
     label += f" where {where}" if where else ""
+    task = _last_task(store, run.run_id)
     add_metrics(
         store,
         run.run_id,
-        list(
-            evaluation_values(known, evaluation, _last_task(store, run.run_id), label)
-        ),
+        [
+            *evaluation_values(known, evaluation, task, label),
+            *_set_values(known, covered, single, task, label),
+        ],
     )
     reasons = {
         name: "these images are not labelled for it"
@@ -164,7 +205,47 @@ def evaluate_run(
         tuple(known),
         evaluation,
         reasons,
+        tuple(origins[place] for place in outputs),
+        coverage,
+        covered,
+        single,
+        _n_unlike(prediction, rows),
     )
+
+
+def _datasets_of(reopened: ReopenedRun) -> tuple[str, ...]:
+    """The datasets that a run chose its thresholds on."""
+    return tuple(reopened.record.provenance.selection.datasets or ())
+
+
+def _of_these(found: ImageSet, rows: npt.NDArray[np.int64]) -> set[str]:
+    """The datasets of some images."""
+    return set(found.images["dataset"].take(pa.array(rows)).to_pylist())
+
+
+def _n_unlike(prediction: Prediction, rows: npt.NDArray[np.int64]) -> int | None:
+    flag, distance = prediction.out_of_distribution, prediction.distance
+    if flag is None or distance is None or np.isnan(distance[rows]).all():
+        return None
+    return int(flag[rows].sum())
+
+
+def _set_values(
+    findings: Sequence[str],
+    covered: npt.NDArray[np.float64] | None,
+    single: npt.NDArray[np.float64] | None,
+    task: int,
+    split: str,
+) -> Iterator[MetricValue]:
+    """What answer sets reach as rows of `metrics`."""
+    for metric, values in (
+        (Metric.CONFORMAL_COVERAGE, covered),
+        (Metric.CONFORMAL_SINGLE, single),
+    ):
+        for name, value in zip(
+            findings, () if values is None else values, strict=False
+        ):
+            yield MetricValue(task, split, name, metric, float(value))
 
 
 def _images(

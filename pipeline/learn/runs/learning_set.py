@@ -136,6 +136,8 @@ def load_learning_set(
 ) -> LearningSet:
     """Read images and descriptions of one encoder; see `load_images`.
 
+    An encoder that knows images only has no descriptions.
+
     Raises:
         ConfigurationError: The encoder, a dataset or the set is not there.
         LeakageError: Splits share patients or pictures.
@@ -144,6 +146,8 @@ def load_learning_set(
     found = load_images(
         store, selection, backbone=backbone, fingerprint=fingerprint, stream=stream
     )
+    if found.encoder.image_only:
+        return LearningSet(**vars(found), prompts=Prompts.none(found.encoder.dim))
     findings = found.features.findings
     read = read_descriptions(
         store, found.encoder.fingerprint, selection.description_set, findings

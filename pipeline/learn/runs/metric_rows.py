@@ -60,13 +60,28 @@ def evaluation_values(
             drawn = (area, low, high)
             yield MetricValue(task, split, name, Metric.AUROC_BOOTSTRAP, *drawn)
         for metric, values in evaluation.others.items():
-            yield MetricValue(task, split, name, metric, float(values[place]))
+            bounds = evaluation.intervals.get(Metric(metric))
+            interval = (None, None) if bounds is None else bounds[:, place].tolist()
+            value = float(values[place])
+            yield MetricValue(task, split, name, metric, value, *interval)
+        if len(evaluation.thresholds):
+            value = float(evaluation.thresholds[place])
+            yield MetricValue(task, split, name, Metric.THRESHOLD, value)
         for metric, counts in (
             (Metric.N_POSITIVE, evaluation.n_positive),
             (Metric.N_OBSERVED, evaluation.n_observed),
         ):
             yield MetricValue(task, split, name, metric, float(counts[place]))
     yield MetricValue(task, split, None, Metric.MACRO_AUROC, *evaluation.macro)
+    for metric, mean in evaluation.means.items():
+        yield MetricValue(task, split, None, metric.macro, *mean)
+    n_counted = int(evaluation.counted.sum())
+    n_defined = int((~np.isnan(found.auroc)).sum())
+    for metric, n in (
+        (Metric.N_FINDINGS, n_counted),
+        (Metric.N_FINDINGS_LEFT_OUT, n_defined - n_counted),
+    ):
+        yield MetricValue(task, split, None, metric, float(n))
 
 
 def run_values(
@@ -87,14 +102,14 @@ def run_values(
         for task, evaluation in enumerate(evaluations):
             yield from evaluation_values(run.findings, evaluation, task, split)
     for task in range(1, run.last + 1):
-        seen = seen_findings(run.introduced, task)
+        seen = seen_findings(run.introduced, task) & images.counted
         mean = mean_auroc_interval(run.test[task].influence, seen)
         yield MetricValue(task, "test", None, Metric.INCREMENTAL_AUROC, *mean)
     for name, task in zip(run.findings, run.introduced.tolist(), strict=True):
         row = (run.last, "test", name, Metric.TASK_INTRODUCED, float(task))
         yield MetricValue(*row)
     for bound, found in run.bounds.items():
-        yield from _bound_values(run, bound, found)
+        yield from _bound_values(run, bound, found, images.counted)
     for metric, (value, low, high) in run.summary.items():
         yield MetricValue(run.last, "test", None, metric, value, low, high)
     if groups is not None:
@@ -104,11 +119,14 @@ def run_values(
 
 
 def _bound_values(
-    run: EvaluatedRun, bound: str, found: PatientInfluence
+    run: EvaluatedRun,
+    bound: str,
+    found: PatientInfluence,
+    counted: npt.NDArray[np.bool_],
 ) -> Iterator[MetricValue]:
     for place, name in enumerate(run.findings):
         figures = (found.auroc, found.delong.low, found.delong.high)
         ends = (float(one[place]) for one in figures)
         yield MetricValue(run.last, "test", name, Bound(bound).auroc, *ends)
-    macro = mean_auroc_interval(found, ~np.isnan(found.auroc))
+    macro = mean_auroc_interval(found, counted)
     yield MetricValue(run.last, "test", None, Bound(bound).macro_auroc, *macro)

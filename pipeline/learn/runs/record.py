@@ -15,6 +15,7 @@ from ..problem.config import TrainConfig
 from ..problem.prediction import Score
 from ..problem.scenarios import Visible
 from ..problem.targets import BlankPolicy, UncertainPolicy
+from ..stats.sufficiency import MIN_POSITIVES
 from .selection import Contribution, Provenance, Selection, SplitImages
 
 __all__ = ["ExperimentConfig", "Lineage", "RunRecord", "read_record"]
@@ -39,6 +40,8 @@ class ExperimentConfig:
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
         score: What AUROC ranks images by, one of `SCORES`.
+        operating_point: How thresholds are chosen on validation; see `OperatingPoint`.
+        min_positives: Test positives, and negatives, from which a finding enters means.
         with_bounds: Also train ``joint``, ``joint-observed`` and logistic regression.
         device: ``cpu`` or ``cuda``.
     """
@@ -54,6 +57,8 @@ class ExperimentConfig:
     uncertain: UncertainPolicy = "ignore"
     blank: BlankPolicy = "negative"
     score: Score = "difference"
+    operating_point: str = "f1"
+    min_positives: int = MIN_POSITIVES
     with_bounds: bool = True
     device: str = "cpu"
 
@@ -157,7 +162,8 @@ def _known(kind: type[_T], content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _experiment(content: Mapping[str, Any]) -> ExperimentConfig:
-    given = _known(ExperimentConfig, content)
+    # Means of runs from before findings could be left out are over all of them.
+    given = {"min_positives": 0} | _known(ExperimentConfig, content)
     # Runs from before there was caution had none.
     train = {"caution": 0.0} | _known(TrainConfig, content["train"])
     given["train"] = TrainConfig(**train)

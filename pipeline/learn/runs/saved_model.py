@@ -1,7 +1,7 @@
 """Trained adaptors on disk: safetensors and JSON, never pickles."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from retune.store.vectors.shards import write_atomically
 
 from ..methods.registry import method_named
 from ..problem.config import TrainConfig
-from ..problem.contract import Model
+from ..problem.contract import FamiliarModel, Model
 from ..problem.features import Prompts
 from ..problem.prediction import Prediction
+from ..stats.operating_point import ThresholdOrigin
 
 __all__ = ["SavedModel", "load_model", "predict", "save_model"]
 
-#: 2 names the method; what is of 1 was fine-tuned.
-_FORMAT_VERSION = 2
+#: 2 names the method; what is of 1 was fine-tuned. 3 says where thresholds come from.
+_FORMAT_VERSION = 3
 _WEIGHTS, _CONFIG = "adaptors.safetensors", "adaptors.json"
 
 
@@ -36,11 +37,14 @@ class SavedModel:
         config: How it was trained.
         findings: K names, in the order of the model's outputs.
         thresholds: Probability from which each finding is called positive, shape (K,),
-            tuned on validation.
+            chosen on validation.
         fingerprint: Of the encoder whose embeddings it takes.
         dim: D of these embeddings.
         prompts: The descriptions.
         method: Name of the method that learned it.
+        origins: Where each threshold comes from; empty: as before this was kept.
+        prevalence: Share of positives among training and validation labels, shape (K,),
+            which a constant would answer; NaN: not known.
     """
 
     model: Model
@@ -51,6 +55,22 @@ class SavedModel:
     dim: int
     prompts: Prompts
     method: str = "finetune"
+    origins: tuple[ThresholdOrigin, ...] = ()
+    prevalence: npt.NDArray[np.float64] | None = None
+
+    @property
+    def threshold_origins(self) -> tuple[ThresholdOrigin, ...]:
+        """One for each finding, whatever version of retune saved the model."""
+        if self.origins:
+            return self.origins
+        return tuple(map(ThresholdOrigin.before, self.thresholds.tolist()))
+
+    @property
+    def constant(self) -> npt.NDArray[np.float64]:
+        """`prevalence`, or NaN for each finding."""
+        if self.prevalence is not None:
+            return self.prevalence
+        return np.full(len(self.findings), np.nan)
 
 
 def predict(
@@ -58,6 +78,8 @@ def predict(
     embedding: npt.NDArray[np.floating],
     batch_size: int = 16_384,
     rows: npt.NDArray[np.int64] | None = None,
+    *,
+    detailed: bool = False,
 ) -> Prediction:
     """Score images.
 
@@ -67,6 +89,8 @@ def predict(
         batch_size: Images at a time.
         rows: Score only these; the other rows of the result are 0, and take no memory
             until they are written to. None: all.
+        detailed: Also uncertainty, distance and whether an image is unlike those that
+            were trained on, where the model knows them.
     """
     device = next(iter(model.state_dict().values())).device
     model.eval()
@@ -88,7 +112,37 @@ def predict(
                 column[part] = values.cpu().numpy()
     assert columns is not None
     difference, positive, probability = columns
-    return Prediction(difference, positive, probability)
+    plain = Prediction(difference, positive, probability)
+    if detailed and isinstance(model, FamiliarModel):
+        return _with_familiarity(plain, model, embedding, batch_size, rows)
+    return plain
+
+
+def _with_familiarity(
+    found: Prediction,
+    model: FamiliarModel,
+    embedding: npt.NDArray[np.floating],
+    batch_size: int,
+    rows: npt.NDArray[np.int64] | None,
+) -> Prediction:
+    """The same with uncertainty, distance and flag; NaN and False in other rows."""
+    assert isinstance(model, torch.nn.Module)
+    device = next(iter(model.state_dict().values())).device
+    chosen = np.arange(len(embedding)) if rows is None else rows
+    spread = np.full(found.difference.shape, np.nan, dtype=np.float32)
+    distance = np.full(len(embedding), np.nan, dtype=np.float32)
+    flag = np.zeros(len(embedding), dtype=bool)
+    with torch.inference_mode():
+        for start in range(0, len(chosen), batch_size):
+            part = chosen[start : start + batch_size]
+            x = torch.from_numpy(embedding[part]).to(device).float()
+            away = model.distance(x)
+            spread[part] = model.uncertainty(x).cpu().numpy()
+            distance[part] = away.cpu().numpy()
+            flag[part] = model.unlike_seen(away).cpu().numpy()
+    return replace(
+        found, uncertainty=spread, distance=distance, out_of_distribution=flag
+    )
 
 
 def save_model(folder: Path, saved: SavedModel) -> None:
@@ -112,10 +166,19 @@ def save_model(folder: Path, saved: SavedModel) -> None:
         "dim": saved.dim,
         "method": saved.method,
         "config": asdict(saved.config),
+        "threshold_origins": [asdict(one) for one in saved.origins],
+        "prevalence": _numbers(saved.prevalence),
         "prompt_finding": _prompt_rows(saved.prompts, len(saved.findings)),
     }
     write_atomically(folder / _WEIGHTS, save(weights))
     write_atomically(folder / _CONFIG, json.dumps(described, indent=2).encode())
+
+
+def _numbers(values: npt.NDArray[np.float64] | None) -> list[float | None] | None:
+    """As JSON has them: no NaN."""
+    if values is None:
+        return None
+    return [None if np.isnan(one) else one for one in values.tolist()]
 
 
 def _prompt_rows(prompts: Prompts, n_findings: int) -> list[int]:
@@ -126,11 +189,24 @@ def _prompt_rows(prompts: Prompts, n_findings: int) -> list[int]:
     return rows
 
 
+def _read_numbers(
+    values: list[float | None] | None,
+) -> npt.NDArray[np.float64] | None:
+    if values is None:
+        return None
+    return np.array([np.nan if one is None else one for one in values], dtype=float)
+
+
 def _check_version(folder: Path, version: int) -> None:
     if version < 1:
         raise ValueError(f"format_version is {version}")
     if version > _FORMAT_VERSION:
         raise TrainingError(f"{folder} was written by a newer retune", "Update retune.")
+
+
+def _is_new(described: dict[str, Any]) -> bool:
+    """Whether the file says where thresholds come from."""
+    return bool(described["format_version"] > 2)
 
 
 def _check_parts(described: dict[str, Any], prompts: torch.Tensor) -> None:
@@ -147,6 +223,10 @@ def _check_parts(described: dict[str, Any], prompts: torch.Tensor) -> None:
     thresholds = np.array(described["thresholds"], dtype=np.float64)
     if thresholds.shape != (len(findings),) or not np.isfinite(thresholds).all():
         raise ValueError(f"thresholds are not {len(findings)} numbers")
+    for name in ("threshold_origins", "prevalence") if _is_new(described) else ():
+        kept = described[name]
+        if kept and len(kept) != len(findings):
+            raise ValueError(f"{name} has {len(kept)} values, not {len(findings)}")
     rows = np.array(described["prompt_finding"])
     if rows.shape != prompts.shape[:1] or rows.dtype.kind != "i":
         raise ValueError(f"prompt_finding is not {len(prompts)} whole numbers")
@@ -197,6 +277,14 @@ def load_model(folder: Path) -> SavedModel:
             dim=described["dim"],
             prompts=prompts,
             method=method,
+            origins=tuple(
+                map(ThresholdOrigin.from_json, described["threshold_origins"])
+                if _is_new(described)
+                else ()
+            ),
+            prevalence=_read_numbers(
+                described["prevalence"] if _is_new(described) else None
+            ),
         )
     except RetuneError:
         raise

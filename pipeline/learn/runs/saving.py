@@ -2,8 +2,10 @@
 
 import hashlib
 import secrets
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +21,19 @@ from .experiment import Experiment
 from .image_list import write_image_list
 from .learning_set import LearningSet
 from .record import ExperimentConfig, Lineage, RunRecord
-from .saved_model import SavedModel, save_model
+from .saved_model import SavedModel, predict, save_model
 from .selection import Contribution
 from .state import STATE_FILE, RunState, save_state
 
-__all__ = ["checkpoints_of", "new_run_id", "run_folder", "run_state", "save_run"]
+__all__ = [
+    "checkpoints_of",
+    "new_run_id",
+    "prediction_rows",
+    "run_folder",
+    "run_state",
+    "save_run",
+    "write_run_files",
+]
 
 
 def run_folder(store: FeatureStore, run_id: str) -> Path:
@@ -74,18 +84,28 @@ def save_run(
         seconds=seconds,
         status="finished",
     )
-    folder = run_folder(store, run.run_id)
     # Files first: a run that is in the catalog has its files.
+    write_run_files(run_folder(store, run.run_id), learning_set, experiment, lineage)
+    predictions = None
+    if with_predictions:
+        predictions = prediction_rows(learning_set.features, experiment)
+    record_run(store, run, experiment.metrics, predictions)
+    return run
+
+
+def write_run_files(
+    folder: Path, learning_set: LearningSet, experiment: Experiment, lineage: Lineage
+) -> None:
+    """Write a run's files: its images, its model, its state and their checksums.
+
+    Raises:
+        StoreWriteError: The disk refused.
+    """
     write_image_list(folder, learning_set.listed)
     save_model(folder, _saved_model(learning_set, experiment))
     if experiment.state:
         save_state(folder / STATE_FILE, run_state(learning_set, experiment, lineage))
     write_manifest(folder)
-    predictions = None
-    if with_predictions:
-        predictions = _prediction_rows(learning_set.features, experiment)
-    record_run(store, run, experiment.metrics, predictions)
-    return run
 
 
 def _saved_model(learning_set: LearningSet, experiment: Experiment) -> SavedModel:
@@ -100,6 +120,11 @@ def _saved_model(learning_set: LearningSet, experiment: Experiment) -> SavedMode
         dim=learning_set.encoder.dim,
         prompts=experiment.prompts,
         method=experiment.config.method if trained else "finetune",
+        origins=tuple(
+            replace(one, datasets=learning_set.provenance.selection.datasets or ())
+            for one in experiment.origins
+        ),
+        prevalence=experiment.prevalence,
     )
 
 
@@ -154,14 +179,26 @@ def checkpoints_of(
     return Checkpoints(folder, blank)
 
 
-def _prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
+def prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
     """One row per test image and finding."""
     rows = features.rows("test")
     n_findings = len(experiment.findings)
+    x = features.embedding
+    details = predict(experiment.model, x[rows], detailed=True)
 
     def flat(values: npt.NDArray[np.float32]) -> pa.Array:
         return pa.array(values[rows].reshape(-1))
 
+    def known(values: npt.NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+        """NULL where the model does not know; one value per image is repeated."""
+        if values is None:
+            return pa.nulls(len(rows) * n_findings, kind)
+        each = values if values.ndim == 2 else np.repeat(values, n_findings)
+        return pa.array(each.reshape(-1), kind, from_pandas=True)
+
+    distance, flag = details.distance, details.out_of_distribution
+    if distance is not None and np.isnan(distance).all():
+        flag = None  # nothing was trained on that an image could be unlike
     return pa.table(
         {
             "task": pa.array(
@@ -172,5 +209,8 @@ def _prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
             "finding": pa.array(list(experiment.findings) * len(rows)),
             "score": flat(experiment.prediction.score),
             "probability": flat(experiment.prediction.probability),
+            "uncertainty": known(details.uncertainty, pa.float32()),
+            "distance": known(distance, pa.float32()),
+            "out_of_distribution": known(flag, pa.bool_()),
         }
     )

@@ -13,6 +13,7 @@ __all__ = [
     "bootstrap_auroc",
     "bootstrap_macro_auroc",
     "draw_patients",
+    "draw_with_classes",
     "mean_of_draws",
     "percentile_interval",
 ]
@@ -20,6 +21,8 @@ __all__ = [
 #: Draws are made until this many images were weighed, but within the two bounds.
 _WEIGHED_IMAGES = 5_000_000
 _FEWEST, _MOST = 200, 1000
+#: A draw that lacks a class of a finding is made anew, so often at most.
+_MOST_ATTEMPTS = 200
 #: Sums of so many weights are exact in float32.
 _EXACT_IN_FLOAT32 = 1 << 22
 
@@ -55,18 +58,63 @@ def draw_patients(
     ([0, 1, 0], (2, 1000), {2.0})
     """
     number = number_patients(patient_id)
+    return _drawn(
+        number, np.zeros((int(number.max(initial=-1)) + 1, 0)), seed, n_bootstrap
+    )
+
+
+def draw_with_classes(
+    patient_id: PatientIds,
+    targets: Array,
+    observed: Mask,
+    *,
+    seed: int,
+    n_bootstrap: int | None = None,
+) -> PatientDraws:
+    """Draws in which every finding has both of its classes.
+
+    A draw that lacks one is made anew. So a mean over findings is over the same ones in
+    each draw: leaving a finding out of some would make them means of something else,
+    and those of rare findings would count in the most favourable draws only. Where all
+    draws have both classes, they are those of `draw_patients`.
+
+    Args:
+        patient_id: Of N images.
+        targets: Shape (N, K), 0 or 1; of findings with both classes.
+        observed: Shape (N, K), bool.
+        seed: Of the draws.
+        n_bootstrap: B; None: as for `draw_patients`.
+    """
+    number = number_patients(patient_id)
     n_patients = int(number.max(initial=-1)) + 1
+    classes = np.concatenate([observed & (targets > 0), observed & (targets <= 0)], 1)
+    present = np.zeros((n_patients, classes.shape[1]))
+    np.maximum.at(present, number, classes)
+    return _drawn(number, present[:, present.any(axis=0)], seed, n_bootstrap)
+
+
+def _drawn(
+    number: npt.NDArray[np.int64],
+    needed: Floats,
+    seed: int,
+    n_bootstrap: int | None,
+) -> PatientDraws:
+    """Draws with at least one patient of each column of `needed`, (patients, F)."""
+    n_patients = len(needed)
     if n_bootstrap is None:
-        n_bootstrap = _WEIGHED_IMAGES // max(1, len(patient_id))
+        n_bootstrap = _WEIGHED_IMAGES // max(1, len(number))
         n_bootstrap = min(_MOST, max(_FEWEST, n_bootstrap))
     random = np.random.default_rng(seed)
-    exact = len(patient_id) < _EXACT_IN_FLOAT32
+    exact = len(number) < _EXACT_IN_FLOAT32
     times = np.zeros(
         (n_patients, n_bootstrap), dtype=np.float32 if exact else np.float64
     )
     for draw in range(n_bootstrap):
-        drawn = random.integers(n_patients, size=n_patients)
-        times[:, draw] = np.bincount(drawn, minlength=n_patients)
+        for _ in range(_MOST_ATTEMPTS):
+            drawn = random.integers(n_patients, size=n_patients)
+            times[:, draw] = np.bincount(drawn, minlength=n_patients)
+            if (times[:, draw] @ needed > 0).all():
+                break
     return PatientDraws(number, times)
 
 
@@ -183,6 +231,8 @@ def bootstrap_macro_auroc(
 ) -> tuple[float, float]:
     """95 % percentile interval of the mean AUROC, resampling patients.
 
+    Every draw has both classes of every finding that has both; see `draw_with_classes`.
+
     Args:
         scores: Shape (N, K).
         targets: Shape (N, K), 0 or 1.
@@ -195,8 +245,7 @@ def bootstrap_macro_auroc(
     Returns:
         Lower and upper end; NaN if no draw has a figure.
     """
-    draws = draw_patients(patient_id, seed=seed, n_bootstrap=n_bootstrap)
-    table = bootstrap_auroc(
-        scores[:, findings], targets[:, findings], observed[:, findings], draws
-    )
+    cells = targets[:, findings], observed[:, findings]
+    draws = draw_with_classes(patient_id, *cells, seed=seed, n_bootstrap=n_bootstrap)
+    table = bootstrap_auroc(scores[:, findings], *cells, draws)
     return percentile_interval(mean_of_draws(table))

@@ -5,11 +5,19 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Line", "platt"]
+__all__ = ["Line", "calibrate", "platt", "smoothed_share"]
 
 #: How far the fitted slope may be from the expected one, as a factor, and how far the
 #: middle of the logits may move: standard deviations of a normal prior.
 _FACTOR_SPREAD, _SHIFT_SPREAD = 0.5, 2.0
+#: For `calibrate`: the slope per standard deviation of the scores, which is about 0.5
+#: at an AUROC of 0.64 and 1.2 at 0.8;
+_SLOPE, _SLOPE_SPREAD = 0.5, 0.5
+#: the same where the scores estimate probabilities, as a factor of the expected slope;
+_TRUSTED_SPREAD = 1.0
+#: and the scale of the Cauchy prior of the height: near the share of positives, unless
+#: many validation labels contradict it.
+_HEIGHT_SCALE = 0.1
 #: No line is flatter than this share of the expected slope.
 _LEAST_FACTOR = 0.05
 _STEPS = 50
@@ -83,6 +91,92 @@ def platt(
     if not np.isfinite(line).all() or slope <= 0:
         return _PLAIN
     return Line(slope, float(line[1] - slope * middle))
+
+
+def smoothed_share(n_positive: float, n: float) -> float:
+    """Share of positives, never 0 or 1.
+
+    >>> smoothed_share(0, 8)
+    0.1
+    """
+    return (n_positive + 1) / (n + 2)
+
+
+def calibrate(
+    scores: npt.NDArray[np.float64],
+    positive: npt.NDArray[np.bool_],
+    prevalence: float,
+    expected: Line,
+    *,
+    trusted: bool = False,
+) -> Line:
+    """The line from score to logit, near what is known without validation labels.
+
+    The most probable line given the labels and a prior. The prior of its height, at the
+    mean of the scores, lies about the logit of the share of positives, which training
+    labels know better than few validation labels do; it has heavy tails, so that it
+    gives way where many of these contradict it. The slope's lies about the expected one
+    if scores estimate probabilities; else about what a finding of middling difficulty
+    has. docs/method.md says what else was tried.
+
+    Args:
+        scores: Of validation images, shape (n,).
+        positive: Shape (n,).
+        prevalence: Share of positives among training and validation labels, within
+            (0, 1).
+        expected: The line if there were no validation images.
+        trusted: Whether scores estimate probabilities to which it leads.
+
+    >>> few = calibrate(np.array([0.0, 1.0]), np.array([False, True]), 0.1, Line(1, 0))
+    >>> bool(few.slope > 0), round(1 / (1 + np.exp(-0.5 * few.slope - few.offset)), 2)
+    (True, 0.1)
+    """
+    middle = float(scores.mean()) if len(scores) else 0.0
+    spread = float(scores.std()) if len(scores) else 0.0
+    if spread <= 1e-12:
+        return expected
+    design = np.column_stack([(scores - middle) / spread, np.ones(len(scores))])
+    height = float(np.log(prevalence / (1 - prevalence)))
+    about = np.array([_SLOPE, height])
+    least, width = _LEAST_FACTOR * _SLOPE, _SLOPE_SPREAD
+    if trusted:
+        about[0] = expected.slope * spread
+        least, width = _LEAST_FACTOR * about[0], _TRUSTED_SPREAD * about[0]
+    line = _heavy_tailed(design, positive.astype(float), about, width)
+    if not np.isfinite(line).all():
+        return expected
+    slope = max(float(line[0]), least) / spread
+    return Line(slope, float(line[1]) - slope * middle)
+
+
+def _heavy_tailed(
+    design: npt.NDArray[np.float64],
+    target: npt.NDArray[np.float64],
+    about: npt.NDArray[np.float64],
+    width: float,
+) -> npt.NDArray[np.float64]:
+    """The most probable line, the prior of its height being a Cauchy distribution's.
+
+    That prior is a normal one whose width is fitted along. From two starts, because
+    there may be two maxima: the expected height, and that of the labels alone.
+    """
+    own = smoothed_share(float(target.sum()), len(target))
+    found, least = about, np.inf
+    for height in (about[1], float(np.log(own / (1 - own)))):
+        line = np.array([about[0], height])
+        for _ in range(_STEPS):
+            off = line[1] - about[1]
+            pull = np.array([width**-2.0, 2 / (_HEIGHT_SCALE**2 + off**2)])
+            moved = _newton(design, target, line, pull, about)
+            settled = np.abs(moved - line).max() < 1e-7
+            line = moved
+            if settled:
+                break
+        loss = _loss(line, design, target, np.array([width**-2.0, 0.0]), about)
+        loss += float(np.log1p(((line[1] - about[1]) / _HEIGHT_SCALE) ** 2))
+        if loss < least:
+            found, least = line, loss
+    return found
 
 
 def _near(

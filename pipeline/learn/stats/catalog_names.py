@@ -16,10 +16,25 @@ class Metric(StrEnum):
     SENSITIVITY_AT_90_SPECIFICITY = "sensitivity_at_90_specificity"
     BRIER = "brier"
     CALIBRATION_ERROR = "calibration_error"
+    BRIER_CONSTANT = "brier_constant"
+    CALIBRATION_ERROR_CONSTANT = "calibration_error_constant"
+    PREVALENCE_CONSTANT = "prevalence_constant"
+    THRESHOLD = "threshold"
+    CONFORMAL_COVERAGE = "conformal_coverage"
+    CONFORMAL_SINGLE = "conformal_single"
+    OUT_OF_DISTRIBUTION = "out_of_distribution"
     N_POSITIVE = "n_positive"
     N_OBSERVED = "n_observed"
     N_IMAGES = "n_images"
     MACRO_AUROC = "macro_auroc"
+    MACRO_AVERAGE_PRECISION = "macro_average_precision"
+    MACRO_F1 = "macro_f1"
+    MACRO_BRIER = "macro_brier"
+    MACRO_BRIER_CONSTANT = "macro_brier_constant"
+    MACRO_CALIBRATION_ERROR = "macro_calibration_error"
+    MACRO_CALIBRATION_ERROR_CONSTANT = "macro_calibration_error_constant"
+    N_FINDINGS = "n_findings"
+    N_FINDINGS_LEFT_OUT = "n_findings_left_out"
     INCREMENTAL_AUROC = "incremental_auroc"
     TASK_INTRODUCED = "task_introduced"
     ZERO_SHOT_AUROC = "zero_shot_auroc"
@@ -41,6 +56,15 @@ class Metric(StrEnum):
     MACRO_AUROC_JOINT_OBSERVED = "macro_auroc_joint_observed"
     MACRO_AUROC_ANALYTIC = "macro_auroc_analytic"
     MACRO_AUROC_LOGISTIC_REGRESSION = "macro_auroc_logistic_regression"
+
+    @property
+    def macro(self) -> "Metric":
+        """The mean over findings of a figure that has one.
+
+        >>> Metric.BRIER.macro.value
+        'macro_brier'
+        """
+        return Metric[f"MACRO_{self.name}"]
 
 
 class Bound(StrEnum):

@@ -1,7 +1,7 @@
 """Scores become figures with intervals."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,9 @@ import numpy.typing as npt
 from ..problem.features import Features, number_patients
 from ..problem.prediction import Prediction
 from ..problem.targets import Targets
-from .bootstrap import (
-    bootstrap_auroc,
-    draw_patients,
-    mean_of_draws,
-    percentile_interval,
-)
+from .bootstrap import bootstrap_auroc, draw_with_classes, percentile_interval
 from .catalog_names import Metric
+from .drawn_figures import draw_figures
 from .intervals import (
     DeLong,
     PatientInfluence,
@@ -30,9 +26,10 @@ from .metrics import (
     calibration_error,
     f1_score,
     of_rankings,
-    tune_thresholds,
 )
+from .operating_point import OperatingPoint, choose_thresholds
 from .ranking import rank_findings
+from .sufficiency import MIN_POSITIVES, left_out_note, sufficient_findings
 
 __all__ = ["EvaluatedRows", "Evaluation", "evaluate_predictions", "evaluate_scores"]
 
@@ -48,20 +45,49 @@ class EvaluatedRows:
         value: 0 or 1, shape (n, K).
         observed: Shape (n, K), bool.
         patient: Number of each image's patient, shape (n,), from 0.
+        min_positives: Positives, and negatives, from which a finding enters a mean.
     """
 
     rows: npt.NDArray[np.int64]
     value: npt.NDArray[np.float32]
     observed: npt.NDArray[np.bool_]
     patient: npt.NDArray[np.int64]
+    min_positives: int = MIN_POSITIVES
 
     @classmethod
     def of(
-        cls, features: Features, targets: Targets, rows: npt.NDArray[np.int64]
+        cls,
+        features: Features,
+        targets: Targets,
+        rows: npt.NDArray[np.int64],
+        min_positives: int = MIN_POSITIVES,
     ) -> "EvaluatedRows":
         """Some rows of a learning problem."""
         patient = number_patients(features.patient[rows])
-        return cls(rows, targets.value[rows], targets.observed[rows], patient)
+        cells = targets.value[rows], targets.observed[rows]
+        return cls(rows, *cells, patient, min_positives)
+
+    @property
+    def n_positive(self) -> npt.NDArray[np.int64]:
+        """Positive images, shape (K,)."""
+        found: npt.NDArray[np.int64] = ((self.value > 0) & self.observed).sum(axis=0)
+        return found
+
+    @property
+    def n_observed(self) -> npt.NDArray[np.int64]:
+        """Images with a known label, shape (K,)."""
+        found: npt.NDArray[np.int64] = self.observed.sum(axis=0)
+        return found
+
+    @property
+    def counted(self) -> npt.NDArray[np.bool_]:
+        """Findings that enter means, shape (K,); see `sufficient_findings`."""
+        return sufficient_findings(self.n_positive, self.n_observed, self.min_positives)
+
+    @property
+    def note(self) -> str:
+        """How many findings means leave out; empty if none."""
+        return left_out_note(self.n_positive, self.n_observed, self.min_positives)
 
     def influence(self, scores: npt.NDArray[np.floating]) -> PatientInfluence:
         """AUROC of the scores of all N images, shape (N, K), on these rows."""
@@ -79,10 +105,16 @@ class Evaluation:
         others: Further figures by metric name.
         n_positive: Positive images.
         n_observed: Images with a known label.
-        macro: Mean AUROC of the findings that have one, with its 95 % interval over
-            patients: by bootstrap where there is one, else from their influences.
+        macro: Mean AUROC of the counted findings, with its 95 % interval over patients,
+            from what each of them moves it by.
         bootstrap: Ends of each finding's 95 % interval by bootstrap over patients,
             shape (2, K); None if none was drawn.
+        counted: Findings that enter means, shape (K,), bool.
+        note: How many findings means leave out; empty if none.
+        intervals: Ends of 95 % intervals of some of `others`, shape (2, K), by
+            bootstrap over patients; empty if none was drawn.
+        means: Of some of `others` over the counted findings, with intervals.
+        thresholds: From which a finding is called positive, shape (K,).
     """
 
     influence: PatientInfluence
@@ -91,6 +123,11 @@ class Evaluation:
     n_observed: npt.NDArray[np.int64]
     macro: tuple[float, float, float]
     bootstrap: Floats | None = None
+    counted: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, bool))
+    note: str = ""
+    intervals: Mapping[Metric, Floats] = field(default_factory=dict)
+    means: Mapping[Metric, tuple[float, float, float]] = field(default_factory=dict)
+    thresholds: Floats = field(default_factory=lambda: np.zeros(0))
 
     @property
     def auroc(self) -> Floats:
@@ -114,16 +151,19 @@ def evaluate_scores(
     thresholds: Floats,
     *,
     seed: int | None = None,
+    constant: Floats | None = None,
 ) -> Evaluation:
     """Evaluate predictions on some rows.
 
     Args:
         images: The rows to evaluate on.
         prediction: For all N images.
-        thresholds: Tuned on validation, shape (K,).
+        thresholds: Chosen on validation, shape (K,).
         seed: Of the bootstrap; None: draw none.
+        constant: What a constant would answer, shape (K,): the share of positives among
+            labels of training and validation; None: not known.
     """
-    return _Evaluator(images).evaluate(prediction, thresholds, seed)
+    return _Evaluator(images, constant).evaluate(prediction, thresholds, seed)
 
 
 @dataclass(frozen=True)
@@ -167,8 +207,10 @@ class _Evaluator:
     as they are is evaluated that much sooner.
     """
 
-    def __init__(self, images: EvaluatedRows) -> None:
+    def __init__(self, images: EvaluatedRows, constant: Floats | None = None) -> None:
         self._images = images
+        nothing = np.full(images.value.shape[1], np.nan)
+        self._constant = nothing if constant is None else constant
         #: Scores, thresholds and figures of the prediction before.
         self._last: tuple[npt.NDArray[np.float32], Floats, _Figures] | None = None
 
@@ -189,7 +231,7 @@ class _Evaluator:
                 new = self._figures(scores, thresholds, changed)
                 figures = figures.with_columns(new, changed)
         self._last = scores, thresholds, figures
-        return self._evaluation(scores[0], figures, seed)
+        return self._evaluation(scores, thresholds, figures, seed)
 
     def _figures(
         self,
@@ -203,6 +245,7 @@ class _Evaluator:
         observed = self._images.observed[:, columns]
         rankings = rank_findings(score, value, observed)
         precision, sensitivity = of_rankings(rankings, 0.9)
+        constant = np.broadcast_to(self._constant[columns], probability.shape)
         return _Figures(
             patient_influence_of(rankings, value, observed, self._images.patient),
             {
@@ -213,33 +256,58 @@ class _Evaluator:
                 Metric.CALIBRATION_ERROR: calibration_error(
                     probability, value, observed
                 ),
+                Metric.BRIER_CONSTANT: brier_score(constant, value, observed),
+                Metric.CALIBRATION_ERROR_CONSTANT: _gap(constant, value, observed),
                 Metric.AUROC_POSITIVE: auroc(positive, value, observed),
             },
         )
 
     def _evaluation(
         self,
-        score: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        thresholds: Floats,
         figures: _Figures,
         seed: int | None,
     ) -> Evaluation:
-        value, observed = self._images.value, self._images.observed
-        found = figures.influence
-        defined = ~np.isnan(found.auroc)
-        macro, ends = mean_auroc_interval(found, defined), None
-        if seed is not None and defined.any():
-            draws = draw_patients(self._images.patient, seed=seed)
-            table = bootstrap_auroc(score, value, observed, draws)
+        """With the means; scores of shape (3, n, K)."""
+        images, found = self._images, figures.influence
+        counted = images.counted & ~np.isnan(found.auroc)
+        ends, intervals, means = None, {}, {}
+        if seed is not None and (~np.isnan(found.auroc)).any():
+            value, observed = images.value, images.observed
+            cells = value[:, counted], observed[:, counted]
+            draws = draw_with_classes(images.patient, *cells, seed=seed)
+            table = bootstrap_auroc(scores[0], value, observed, draws)
             ends = np.array([percentile_interval(column) for column in table.T]).T
-            macro = (macro[0], *percentile_interval(mean_of_draws(table[:, defined])))
+            drawn = draw_figures(
+                scores[2], scores[0], value, observed, thresholds, self._constant, draws
+            )
+            intervals = drawn.intervals(figures.others)
+            for metric in drawn.tables if counted.any() else ():
+                mean = float(figures.others[metric][counted].mean())
+                means[metric] = (mean, *drawn.mean_interval(metric, mean, counted))
         return Evaluation(
             influence=found,
             others=figures.others,
-            n_positive=((value > 0) & observed).sum(axis=0),
-            n_observed=observed.sum(axis=0),
-            macro=macro,
+            n_positive=images.n_positive,
+            n_observed=images.n_observed,
+            macro=mean_auroc_interval(found, counted),
             bootstrap=ends,
+            counted=counted,
+            note=images.note,
+            intervals=intervals,
+            means=means,
+            thresholds=thresholds,
         )
+
+
+def _gap(constant: Floats, value: npt.NDArray[Any], observed: Any) -> Floats:
+    """Calibration error of an answer that is the same for all images, shape (K,)."""
+    n = observed.sum(axis=0)
+    gap = np.where(observed, constant - (value > 0), 0).sum(axis=0)
+    found: Floats = np.full(len(n), np.nan)
+    np.divide(np.abs(gap), n, out=found, where=n > 0)
+    return found
 
 
 def _differs(
@@ -259,21 +327,35 @@ def evaluate_predictions(
     validation: EvaluatedRows,
     predictions: Sequence[Prediction],
     seed: int,
+    *,
+    point: OperatingPoint | None = None,
+    constant: Floats | None = None,
 ) -> tuple[list[Evaluation], list[Evaluation], Floats]:
     """Evaluate each of T+1 predictions on both splits.
 
-    Thresholds are tuned on validation, for each task anew. Only the last evaluation on
+    Thresholds are chosen on validation, for each task anew. Only the last evaluation on
     test draws a bootstrap.
+
+    Args:
+        test: The test images.
+        validation: The validation images.
+        predictions: For all N images.
+        seed: Of the bootstrap.
+        point: How thresholds are chosen; None: by the best F1.
+        constant: As for `evaluate_scores`.
 
     Returns:
         Evaluations on test, on validation, and the last thresholds, shape (K,).
     """
     last = len(predictions) - 1
     thresholds = np.full(test.value.shape[1], 0.5)
-    on_test, on_validation = _Evaluator(test), _Evaluator(validation)
+    on_test, on_validation = (
+        _Evaluator(images, constant) for images in (test, validation)
+    )
     of_test, of_validation = [], []
     for task, prediction in enumerate(predictions):
-        thresholds = tune_thresholds(
+        thresholds, _ = choose_thresholds(
+            point or OperatingPoint(),
             prediction.probability[validation.rows],
             validation.value,
             validation.observed,

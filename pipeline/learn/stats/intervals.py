@@ -6,7 +6,7 @@ how much they scatter says how sure it is.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -173,6 +173,11 @@ class PatientInfluence:
     def auroc(self) -> Floats:
         """Shape (K,), NaN if one class was observed."""
         return self.delong.auroc
+
+    def only(self, findings: Mask) -> "PatientInfluence":
+        """The same without the AUROC of all other findings, for means over some."""
+        area = np.where(findings, self.delong.auroc, np.nan)
+        return replace(self, delong=replace(self.delong, auroc=area))
 
 
 def patient_influence(

@@ -13,8 +13,10 @@ import numpy.typing as npt
 from .ranking import Ranking, rank, rank_findings
 
 __all__ = [
+    "N_BINS",
     "auroc",
     "average_precision",
+    "bins_of",
     "brier_score",
     "calibration_error",
     "f1_score",
@@ -27,7 +29,8 @@ __all__ = [
 Array = npt.NDArray[np.floating]
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-_N_BINS = 15
+#: Of equal width, for the calibration error.
+N_BINS = 15
 
 
 def _per_finding(
@@ -36,16 +39,17 @@ def _per_finding(
     targets: Array,
     observed: Mask,
 ) -> Floats:
-    """Apply a figure to the observed scores and labels of each finding."""
-    values = [
-        figure(
-            scores[observed[:, k], k].astype(np.float64),
-            targets[observed[:, k], k] > 0,
-            k,
-        )
-        for k in range(targets.shape[1])
-    ]
-    return np.array(values, dtype=np.float64)
+    """Apply a figure to the observed scores and labels of each finding.
+
+    NaN for a finding that has no scores, as before its first labels where there are no
+    descriptions of it.
+    """
+    values = np.full(targets.shape[1], np.nan)
+    for k in range(targets.shape[1]):
+        score = scores[observed[:, k], k].astype(np.float64)
+        if not np.isnan(score).any():
+            values[k] = figure(score, targets[observed[:, k], k] > 0, k)
+    return values
 
 
 def auroc(scores: Array, targets: Array, observed: Mask) -> Floats:
@@ -138,7 +142,7 @@ def tune_thresholds(probability: Array, targets: Array, observed: Mask) -> Float
     """The threshold with the best F1 for each finding; to be run on validation.
 
     Of equally good thresholds the highest is taken. 0.5 where validation has no
-    positive and nothing can be tuned.
+    positive, or there are no scores, and nothing can be tuned.
     """
 
     def figure(score: Floats, positive: Mask, _k: int) -> float:
@@ -148,7 +152,8 @@ def tune_thresholds(probability: Array, targets: Array, observed: Mask) -> Float
         f1 = 2 * true / (true + false + positive.sum())
         return float(threshold[int(np.argmax(f1))])
 
-    return _per_finding(figure, probability, targets, observed)
+    found = _per_finding(figure, probability, targets, observed)
+    return np.where(np.isnan(found), 0.5, found)
 
 
 def brier_score(probability: Array, targets: Array, observed: Mask) -> Floats:
@@ -162,6 +167,15 @@ def brier_score(probability: Array, targets: Array, observed: Mask) -> Floats:
     return _per_finding(figure, probability, targets, observed)
 
 
+def bins_of(probability: Floats) -> npt.NDArray[np.int64]:
+    """Number of the bin of each probability, from 0.
+
+    >>> bins_of(np.array([0.0, 0.07, 1.0])).tolist()
+    [0, 1, 14]
+    """
+    return np.minimum((probability * N_BINS).astype(np.int64), N_BINS - 1)
+
+
 def calibration_error(probability: Array, targets: Array, observed: Mask) -> Floats:
     """Expected calibration error over 15 equal-width bins; NaN if nothing was observed.
 
@@ -171,8 +185,7 @@ def calibration_error(probability: Array, targets: Array, observed: Mask) -> Flo
     def figure(score: Floats, positive: Mask, _k: int) -> float:
         if not len(score):
             return float("nan")
-        bins = np.minimum((score * _N_BINS).astype(int), _N_BINS - 1)
-        gaps = np.bincount(bins, weights=score - positive, minlength=_N_BINS)
+        gaps = np.bincount(bins_of(score), weights=score - positive, minlength=N_BINS)
         return float(np.abs(gaps).sum() / len(score))
 
     return _per_finding(figure, probability, targets, observed)

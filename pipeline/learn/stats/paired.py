@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .bootstrap import bootstrap_auroc, draw_patients, mean_of_draws
+from .bootstrap import bootstrap_auroc, draw_with_classes, mean_of_draws
 from .intervals import Z95, influence
 from .metrics import Array, Floats, Mask
 
@@ -189,11 +189,13 @@ def macro_difference(
     observed: Mask,
     patient_id: npt.NDArray[np.object_],
     *,
+    findings: Mask | None = None,
     seed: int = 0,
 ) -> MacroDifference:
     """Difference of mean AUROC by a paired bootstrap over patients.
 
-    The same patients are drawn for both; interval and p are `weigh_draws`'.
+    The same patients are drawn for both, and every draw has both classes of every
+    finding of the mean; interval and p are `weigh_draws`'.
 
     Args:
         first: Scores, shape (N, K).
@@ -201,11 +203,16 @@ def macro_difference(
         targets: Shape (N, K), 0 or 1.
         observed: Shape (N, K), bool.
         patient_id: Shape (N,).
+        findings: Which the mean is over, shape (K,); None for all that have an AUROC.
         seed: Of the draws.
     """
-    draws = draw_patients(patient_id, seed=seed)
     areas = [influence(scores, targets, observed)[0] for scores in (first, second)]
     both = ~np.isnan(areas[0]) & ~np.isnan(areas[1])
+    if findings is not None:
+        both &= findings
+    draws = draw_with_classes(
+        patient_id, targets[:, both], observed[:, both], seed=seed
+    )
     n_draws = draws.times.shape[1]
     if not both.any():
         return MacroDifference(*(float("nan"),) * 6, 0, n_draws)

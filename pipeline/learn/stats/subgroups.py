@@ -91,7 +91,7 @@ def subgroup_values(
                 for metric, cells in counts.items():
                     number = float(cells[:, place].sum())
                     yield MetricValue(task, name, finding, metric, number)
-            macro = mean_auroc_interval(found, ~np.isnan(found.auroc))
+            macro = mean_auroc_interval(found, part.counted)
             yield MetricValue(task, name, None, Metric.MACRO_AUROC, *macro)
             yield MetricValue(task, name, None, Metric.N_IMAGES, float(len(rows)))
 

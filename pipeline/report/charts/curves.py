@@ -8,13 +8,15 @@ import numpy.typing as npt
 
 from .axis import Axis, Level, number, svg_text, text_width
 
-__all__ = ["CurveLine", "curve_plot"]
+__all__ = ["CurveLine", "EfficiencyLine", "curve_plot", "efficiency_plot"]
 
 Floats = npt.NDArray[np.float64]
 _FONT, _LINE = 11, 13
 _LEFT = 26
 #: Room above and below the axis, of which a plot has 100.
 _ROOM = 6
+#: The right edge of a plot, and the least room of a number below it, in parts of it.
+_ALL, _APART = 99.9, 18
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,18 @@ def curve_plot(
             at = 100 - axis.at(float(known[-1]))
             said = _said(float(known[-1]), with_values and line.kind == "run")
             labels.append((at, line.label + said, line.kind))
+    below = _below(n_tasks, 8 if with_values else 4)
+    return _framed(axis, plot, labels, below, height)
+
+
+def _framed(
+    axis: Axis,
+    plot: Sequence[str],
+    labels: Sequence[tuple[float, str, str]],
+    below: str,
+    height: int,
+) -> str:
+    """A plot with ticks to the left and below, and labels to the right."""
     width = 8 + max([text_width(text, _FONT) for _, text, _ in labels], default=0)
     height = max(height, _LINE * len(labels) + 4)
     return (
@@ -79,9 +93,80 @@ def curve_plot(
         f'viewBox="0 -{_ROOM} 100 {100 + 2 * _ROOM}" '
         f'preserveAspectRatio="none">{"".join(plot)}</svg>'
         + f'<svg width="{width:.0f}" height="{height}">{_right(labels, height)}</svg>'
-        + f'<svg class="below" height="{_LINE + 2}">'
-        f"{_below(n_tasks, 8 if with_values else 4)}</svg></div>"
+        + f'<svg class="below" height="{_LINE + 2}">{below}</svg></div>'
     )
+
+
+@dataclass(frozen=True)
+class EfficiencyLine:
+    """A method's AUROC by the number of training patients.
+
+    Attributes:
+        label: Its name.
+        kind: Its class in the style sheet.
+        points: Patients, AUROC, lower and upper end; a line across for 0 patients.
+    """
+
+    label: str
+    kind: str
+    points: tuple[tuple[int, float, float, float], ...]
+
+
+def efficiency_plot(
+    axis: Axis, lines: Sequence[EfficiencyLine], height: int = 200
+) -> str:
+    """AUROC over the logarithm of the number of patients; labels to the right.
+
+    Args:
+        axis: Of AUROC.
+        lines: At least one.
+        height: Of the plot, in pixels.
+    """
+    counts = sorted({n for line in lines for n, *_ in line.points if n})
+    spread = np.log(max(counts, default=1)) - np.log(min(counts, default=1))
+
+    def across(n: int) -> float:
+        return 100 * float(np.log(n) - np.log(counts[0])) / spread if spread else 0.0
+
+    plot = [f'<path class="grid" d="{_grid(axis)}"/>']
+    labels: list[tuple[float, str, str]] = []
+    for line in lines:
+        known = [point for point in line.points if not np.isnan(point[1])]
+        if not known:
+            continue
+        spots = [
+            f"{number(across(n))} {number(100 - axis.at(value))}"
+            for n, value, *_ in known
+            if n
+        ]
+        ends = "".join(
+            f"M{number(across(n))} {number(100 - axis.at(low))}"
+            f"V{number(100 - axis.at(high))}"
+            for n, _, low, high in known
+            if n and not np.isnan(low)
+        )
+        last = 100 - axis.at(known[-1][1])
+        path = _path(spots) if spots else f"M0 {number(last)}H100"
+        dots = "".join(f"M{spot}h0" for spot in spots)
+        plot.append(f'<path class="level {line.kind}" d="{path}"/>')
+        plot.append(f'<path class="{line.kind} thin whole" d="{ends}"/>')
+        plot.append(f'<path class="{line.kind} spots" d="{dots}"/>')
+        labels.append((last, line.label + _said(known[-1][1], True), line.kind))
+    texts = _spread_texts([(across(n), f"{n:,}") for n in counts])
+    return _framed(axis, plot, labels, texts, height)
+
+
+def _spread_texts(wanted: Sequence[tuple[float, str]]) -> str:
+    """Numbers below a plot; those that would lie on the next one are left out."""
+    shown: list[tuple[float, str]] = []
+    for at, text in reversed(wanted):
+        if not shown or shown[-1][0] - at >= _APART:
+            shown.append((at, text))
+    texts = []
+    for at, text in shown:
+        anchor = "start" if at <= 0 else "end" if at >= _ALL else "middle"
+        texts.append(svg_text(f"{number(at)}%", _LINE - 2, text, anchor))
+    return "".join(texts)
 
 
 def _said(value: float, wanted: bool) -> str:

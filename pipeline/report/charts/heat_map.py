@@ -53,7 +53,8 @@ def heat_map(run: ReportedRun) -> HeatMap:
             for column, value in enumerate(values[:, place].tolist())
         ]
         rows.append((name, task, tuple(cells)))
-    known = values[:, ~np.isnan(values).any(axis=0)]
+    rows_with_any = values[~np.isnan(values).all(axis=1)]
+    known = values[:, ~np.isnan(rows_with_any).any(axis=0) & run.counted()]
     means = known.mean(axis=1) if known.size else np.full(len(values), np.nan)
     mean = tuple(_cell(value, None, 0) for value in means.tolist())
     columns = ("zero-shot", *map(str, range(1, n_tasks + 1)), *bounds)

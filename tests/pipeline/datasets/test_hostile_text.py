@@ -47,9 +47,9 @@ def test_findings_are_refused_and_shown_escaped(tmp_path, text) -> None:
 
 
 def test_letters_of_any_language_are_welcome(tmp_path, write_table) -> None:
-    write_table("t.csv", "path,patient_id,Ödem", ["肺.png,Müller 1,1"])
+    write_table("t.csv", "path,patient_id,Überblähung", ["肺.png,Müller 1,1"])
     plan = read_dataset(tmp_path)
-    assert plan.findings == ("Ödem",)
+    assert plan.findings == ("Überblähung",)
     assert plan.images["patient_id"].to_pylist() == ["Müller 1"]
 
 

@@ -1,23 +1,42 @@
 """How far an image is from those that were trained on, from their sums."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from .sums import Floats, Sums
 
-__all__ = ["alarm_limit", "seen_images"]
+__all__ = ["Seen", "alarm_limit", "seen_images"]
 
 #: Share of the mean variance that every direction has at least.
 _FLOOR = 0.1
+#: Share of the mean in an image's squared length, whitened, from which the mean gives
+#: a direction. Embeddings of one backbone lie in a cone: mini's share is 0.4.
+_LEAST_SHARE = 0.1
 
 
-def seen_images(train: Sums) -> tuple[Floats, Floats] | None:
-    """Mean of the images trained on, and what whitens them.
+class Seen(NamedTuple):
+    """The images trained on, as a distance needs them.
+
+    Attributes:
+        mean: Of φ, shape (F,).
+        whitening: W, shape (F, F): (x − mean)W has covariance about 1.
+        typical: Cosine in the whitened space between a typical image and the mean; 0
+            where the mean is too short to give a direction.
+    """
+
+    mean: Floats
+    whitening: Floats
+    typical: float
+
+
+def seen_images(train: Sums) -> Seen | None:
+    """What the sums know of the images trained on.
 
     An image counts once for each finding that was observed on it.
 
     Returns:
-        Mean, shape (F,), and a matrix W of shape (F, F): (x − mean)W has covariance
-        about 1; None if fewer than two images, or only equal ones, were seen.
+        None if fewer than two images, or only equal ones, were seen.
     """
     often = np.bincount(train.group, minlength=len(train.grams)).astype(np.float64)
     gram = np.tensordot(often, train.grams, axes=1)
@@ -29,8 +48,12 @@ def seen_images(train: Sums) -> tuple[Floats, Floats] | None:
     middle = np.trace(covariance) / len(mean)
     if middle <= 1e-12 * np.trace(gram[:-1, :-1]) / count:
         return None
-    covariance[np.diag_indices(len(mean))] += _FLOOR * middle
-    return mean, np.linalg.inv(np.linalg.cholesky(covariance)).T
+    whole = covariance + _FLOOR * middle * np.eye(len(mean))
+    whitening = np.linalg.inv(np.linalg.cholesky(whole)).T
+    along = float(((mean @ whitening) ** 2).sum())
+    scatter = float(np.trace(whitening.T @ covariance @ whitening))
+    share = along / (along + scatter)
+    return Seen(mean, whitening, np.sqrt(share) if share > _LEAST_SHARE else 0.0)
 
 
 def alarm_limit(distances: Floats, rate: float) -> tuple[float, float]:

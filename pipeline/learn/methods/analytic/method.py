@@ -21,7 +21,7 @@ from ...problem.config import TrainConfig
 from ...problem.contract import Problem, read_options
 from ...problem.features import Prompts
 from ...problem.scenarios import Task
-from ...stats.calibration import Line, platt
+from ...stats.calibration import Line, calibrate, smoothed_share
 from ...training.threads import one_thread
 from .counted import images_digest
 from .familiarity import alarm_limit, seen_images
@@ -51,10 +51,12 @@ class Analytic:
 
     #: An image that is added twice counts twice.
     counts_images = True
+    #: Without descriptions its prior is 0: it learns from labels alone.
+    needs_text = False
     #: Parts of `TrainConfig` that the sums do not depend on.
     ignored_options = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
-        "patience", "learn_scale", "precision",
+        "patience", "learn_scale", "caution", "precision",
     )  # fmt: skip
 
     def __init__(self, problem: Problem) -> None:
@@ -196,8 +198,9 @@ class Analytic:
         seen = seen_images(self._train)
         if seen is None:
             return
-        for name, values in zip(("centre", "whitening"), seen, strict=True):
+        for name, values in (("centre", seen.mean), ("whitening", seen.whitening)):
             self._take(name, values.astype(np.float32))
+        self.model.typical.fill_(seen.typical)
         with torch.inference_mode():
             distances = self.model.distance(self._validation_x()).double().cpu().numpy()
         limit, rate = alarm_limit(distances, self._alarm_rate)
@@ -214,12 +217,20 @@ class Analytic:
         with torch.inference_mode():
             scores = self.model.scores(self._validation_x())[0]
         values = scores.double().cpu().numpy()
-        for k in np.flatnonzero(due):
-            line = Line(self._problem.config.scale, 0.0)
-            if found.learned[k]:  # the score already estimates the probability
-                line = Line.tangent(float(found.prevalence[k]))
+        totals = self._train.grams[self._train.group, -1, -1]
+        for k in np.flatnonzero(due & ~np.isnan(values).any(axis=0)):
             seen = targets.observed[rows, k]
-            fitted = platt(values[seen, k], targets.value[rows[seen], k] > 0, line)
+            positive = targets.value[rows[seen], k] > 0
+            learned = bool(found.learned[k])
+            n_positive, n = float(positive.sum()), float(len(positive))
+            if learned:  # labels of one class say nothing of how frequent it is
+                n_positive, n = n_positive + self._train.moments[k, -1], n + totals[k]
+            # The score of what was learned already estimates the probability.
+            line = Line(self._problem.config.scale, 0.0)
+            if learned:
+                line = Line.tangent(float(found.prevalence[k]))
+            share = smoothed_share(n_positive, n)
+            fitted = calibrate(values[seen, k], positive, share, line, trusted=learned)
             self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset
 
     def state(self) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ class AnalyticModel(nn.Module):
             # Of the images trained on.
             "centre": nothing,
             "whitening": nothing,
+            "typical": torch.zeros(()),
             "distance_limit": torch.tensor(torch.inf),
             "alarm_rate": torch.zeros(()),
         }
@@ -69,6 +70,7 @@ class AnalyticModel(nn.Module):
     directions: Tensor
     centre: Tensor
     whitening: Tensor
+    typical: Tensor
     distance_limit: Tensor
     alarm_rate: Tensor
     projection: Tensor
@@ -87,10 +89,13 @@ class AnalyticModel(nn.Module):
         """The ridge's answer, NaN for s⁺ which it has not, and the probability.
 
         The answer estimates P(finding) where there were labels, and is s⁺ − s⁻ of
-        zero-shot where there were none.
+        zero-shot where there were none; NaN where there are no descriptions either.
         """
         phi = self.features(x).double()
         difference = phi @ self.weight.T + self.intercept
+        # No sentence and no label has said anything of such a finding.
+        unknown = ~self.learned & ~self.weight.any(dim=1)
+        difference = difference.masked_fill(unknown, torch.nan)
         probability = (difference * self.slope + self.offset).sigmoid()
         return difference, torch.full_like(difference, torch.nan), probability
 
@@ -116,9 +121,14 @@ class AnalyticModel(nn.Module):
     def distance(self, x: Tensor) -> Tensor:
         """Distance from the images trained on, shape (B,); about 1 for one of them.
 
-        Mahalanobis' distance divided by √F. Images beyond `distance_limit` are unlike
-        them: of validation images a share of `alarm_rate` is expected there. NaN if
-        nothing was trained on.
+        How far an image is turned away from their mean, in the space in which their
+        covariance is 1: 1 − cosine, divided by that of a typical image. What
+        radiographs have in common lies along the mean, and other pictures lack it.
+        Mahalanobis' distance is used where the mean gives no direction, and in models
+        of before; docs/uncertainty.md compares the two.
+
+        Images beyond `distance_limit` are unlike those seen: of validation images a
+        share of `alarm_rate` is expected there. NaN if nothing was trained on.
 
         Args:
             x: Embeddings, shape (B, D).
@@ -126,8 +136,16 @@ class AnalyticModel(nn.Module):
         phi = self.features(x)
         if not self.centre.numel():
             return torch.full((len(phi),), torch.nan, device=phi.device)
-        white = (phi - self.centre) @ self.whitening
-        return white.square().mean(dim=1).sqrt()
+        if not self.typical > 0:
+            white = (phi - self.centre) @ self.whitening
+            return white.square().mean(dim=1).sqrt()
+        white = functional.normalize(phi @ self.whitening, dim=1)
+        towards = functional.normalize(self.centre @ self.whitening, dim=0)
+        return (1 - white @ towards) / (1 - self.typical)
+
+    def unlike_seen(self, distance: Tensor) -> Tensor:
+        """Whether images are beyond `distance_limit`, shape (B,), bool."""
+        return distance > self.distance_limit
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -146,7 +164,12 @@ class AnalyticModel(nn.Module):
 
 
 def zero_shot_directions(prompts: Prompts, n_findings: int) -> Tensor:
-    """t⁺ − t⁻ with mean pooling, shape (K, D): the zero-shot score is its product."""
+    """t⁺ − t⁻ with mean pooling, shape (K, D): the zero-shot score is its product.
+
+    0 where there are no descriptions.
+    """
+    if not prompts:
+        return torch.zeros(n_findings, prompts.embedding.shape[1])
     vectors = torch.from_numpy(prompts.embedding).double()
     finding = torch.from_numpy(prompts.finding)
     positive = torch.from_numpy(prompts.positive)

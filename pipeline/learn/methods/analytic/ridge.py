@@ -224,7 +224,7 @@ def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Po
     ratio = RATIOS[:, None] * base.count / base.values.sum()
     shrunk = 1 / (1 + base.values * ratio)
     squares = _squares(base.values, data, towards, ratio, shrunk, spread, shares)
-    chance = _posterior(squares, shrunk, base.count)
+    chance = _posterior(squares, shrunk, base.count, has_prior=along > 0)
     # w = fitted + α·kept; its mean is over h and α.
     fitted, kept = data * ratio * shrunk, towards * shrunk
     mean = chance.sum(axis=1) @ fitted + (chance @ shares) @ kept
@@ -276,7 +276,9 @@ def _squares(
     return np.maximum(found, 1e-9 * spread)
 
 
-def _posterior(squares: Floats, shrunk: Floats, count: float) -> Floats:
+def _posterior(
+    squares: Floats, shrunk: Floats, count: float, *, has_prior: bool
+) -> Floats:
     """Probability of each candidate, shape (H, R); they sum to 1."""
     evidence: Floats = -0.5 * (count - 1) * np.log(squares)
     evidence += 0.5 * np.log(shrunk).sum(axis=1)[:, None]
@@ -286,6 +288,8 @@ def _posterior(squares: Floats, shrunk: Floats, count: float) -> Floats:
     of_ratio *= (1 - _ZERO_SHOT) / of_ratio.sum()
     evidence += np.log(np.r_[_ZERO_SHOT, of_ratio])[:, None]
     evidence[0, 0] = -np.inf  # no deviation from nothing: no scores at all
+    if not has_prior:  # without descriptions w0 is 0, and so is any share of it
+        evidence[0] = -np.inf
     chance = np.exp(evidence - evidence.max())
     return np.asarray(chance / chance.sum())
 

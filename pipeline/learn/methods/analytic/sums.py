@@ -17,7 +17,7 @@ from torch import Tensor
 
 from retune.store.errors import TrainingError
 
-__all__ = ["Sums", "add_sums", "sum_rows"]
+__all__ = ["Sums", "add_sums", "subtract_sums", "sum_rows"]
 
 Floats = npt.NDArray[np.float64]
 #: Values that are turned into float64 at a time: 8 MB, which stay in the cache between
@@ -152,6 +152,48 @@ def add_sums(one: Sums, other: Sums) -> Sums:
         group.reshape(-1),
         one.moments + other.moments,
         one.squares + other.squares,
+    )
+
+
+def subtract_sums(one: Sums, other: Sums) -> Sums:
+    """The sums of the images of one that are not in the other.
+
+    Args:
+        one: Of some images.
+        other: Of a part of them.
+
+    Raises:
+        TrainingError: More is taken away than is there, or so much that what is left
+            would be rounding.
+
+    >>> group = np.zeros(1, dtype=np.int64)
+    >>> part = Sums(np.ones((1, 2, 2)), group, np.ones((1, 2)), np.ones(1))
+    >>> subtract_sums(add_sums(part, part), part).grams.tolist()
+    [[[1.0, 1.0], [1.0, 1.0]]]
+    """
+    less = add_sums(
+        one, Sums(-other.grams, other.group, -other.moments, -other.squares)
+    )
+    before = one.grams[one.group, -1, -1]
+    counts = less.grams[less.group, -1, -1]
+    if (counts < -1e-9 * before).any():
+        raise TrainingError(
+            "the state counts fewer images than are to be subtracted",
+            "Was the contribution subtracted already, or is it another run's?",
+        )
+    empty = less.grams[:, -1, -1] <= 1e-9 * max(1.0, float(before.max(initial=0)))
+    if (~empty & (less.grams[:, -1, -1] < 1e-6 * before.max(initial=0))).any():
+        raise TrainingError(
+            "so few images are left that their sums would be rounding",
+            "Train again on what is left.",
+        )
+    # Of no images the sums are exactly nothing, whatever rounding has left.
+    kept = ~empty[less.group]
+    return Sums(
+        np.where(empty[:, None, None], 0.0, less.grams),
+        less.group,
+        np.where(kept[:, None], less.moments, 0.0),
+        np.where(kept, np.maximum(less.squares, 0.0), 0.0),
     )
 
 

@@ -1,6 +1,7 @@
 """A run's model in memory: the same answer for a picture, however it is given."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from retune.pipeline.app.predicting.image_sources import find_images
 from retune.pipeline.app.predicting.model import Predictions, RunModel
 from retune.pipeline.app.predicting.prediction import PREDICTION_SCHEMA
+from retune.pipeline.app.predicting.run_roots import RunRoots
 from retune.pipeline.progress import Progress
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
@@ -107,6 +109,77 @@ def test_rows_say_threshold_decision_and_where_it_is_from(
     assert list(frame.columns) == PREDICTION_SCHEMA.names
     assert "120 rows" in repr(found)
     assert model.run.run_id in repr(model)
+
+
+def test_rows_say_how_far_to_trust_them_and_so_does_the_catalog(
+    place: Path, model: RunModel
+) -> None:
+    found = model.predictions(place / "data").table.to_pylist()
+    limit = model.rule.distance_limit
+    assert limit is not None
+    assert 0 < model.rule.alarm_rate < 0.5
+    for row in found:
+        assert row["uncertainty"] > 0
+        assert row["out_of_distribution"] == (row["distance"] > limit)
+        assert row["operating_point"] in ("f1", None)
+        assert row["answers"] is None
+    kept = FeatureStore(place / "feature-store").sql(
+        "SELECT path, finding, uncertainty, distance, out_of_distribution "
+        "FROM predictions JOIN images USING (image_id)"
+    )
+    by_key = {(row["path"], row["finding"]): row for row in found}
+    rows = kept.fetchall()
+    assert rows
+    for path, finding, uncertainty, distance, flag in rows:
+        row = by_key[str(place / "data" / path), finding]
+        assert uncertainty == pytest.approx(row["uncertainty"], rel=0.05)
+        assert distance == pytest.approx(row["distance"], rel=0.05, abs=0.02)
+        assert isinstance(flag, bool)
+
+
+def test_a_picture_of_another_kind_is_flagged(model: RunModel) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    checks = np.kron(np.indices((8, 8)).sum(axis=0) % 2 * 255, np.ones((8, 8)))
+    found = model.predictions([noise, checks.astype(np.uint8)]).table.to_pylist()
+    assert max(row["distance"] for row in found) > 1
+
+
+def test_thresholds_and_answer_sets_are_made_anew_from_validation(
+    place: Path, model: RunModel
+) -> None:
+    store = FeatureStore(place / "feature-store")
+    sure = RunModel.open(
+        store, "latest", device="cpu", operating_point="sensitivity=1", coverage=0.8
+    )
+    assert sure.rule.sets is not None
+    for name, origin in sure.rule.origins.items():
+        assert origin.operating_point == "sensitivity=1"
+        assert origin.datasets == ("table",)
+        assert origin.n_images > 0
+        assert sure.rule.thresholds[name] <= model.rule.thresholds[name]
+    rows = sure.predictions(place / "data").table.to_pylist()
+    assert {row["answers"] for row in rows} <= {
+        "positive", "negative", "either", "neither",
+    }  # fmt: skip
+    with pytest.raises(ConfigurationError, match="`operating_point` best"):
+        RunModel.open(store, "latest", operating_point="best")
+    with pytest.raises(ConfigurationError, match="`coverage` 1"):
+        RunModel.open(store, "latest", coverage=1.0)
+
+
+def test_a_threshold_on_another_datasets_image_is_marked(
+    place: Path, model: RunModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "elsewhere.png"
+    path.write_bytes((place / "data" / "000.png").read_bytes())
+    unknown = model.predictions(path).table.to_pylist()
+    assert {row["threshold_from"] for row in unknown} <= {"validation", "default"}
+    roots = RunRoots((str(place / "data"),), (str(tmp_path),))
+    aware = replace(model, roots=roots)
+    found = aware.predictions([path, place / "data" / "000.png"]).table.to_pylist()
+    assert [row["threshold_from"] for row in found] == [
+        "transferred", "transferred", "validation", "validation",
+    ]  # fmt: skip
 
 
 def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:

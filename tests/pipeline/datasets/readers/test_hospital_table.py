@@ -113,7 +113,11 @@ def test_columns_that_are_not_labels_are_left_out_and_named(tmp_path, write_tabl
 def test_names_are_canonical_only_where_the_whole_name_matches(tmp_path, write_table):
     header = "path,patient_id,lung_OPACITY,Effusion,Pseudonodule"
     write_table("t.csv", header, ["a.png,1,1,0,0"])
-    assert read(tmp_path).findings == ("Lung Opacity", "Effusion", "Pseudonodule")
+    assert read(tmp_path).findings == (
+        "Lung Opacity",
+        "Pleural Effusion",  # which NIH calls so
+        "Pseudonodule",
+    )
 
 
 def test_two_columns_of_one_finding_are_an_error(tmp_path, write_table):
@@ -153,16 +157,17 @@ def test_patients_that_are_there_are_not_thrown_away(tmp_path, write_table):
 @pytest.mark.parametrize(
     ("header", "rows", "message"),
     [
-        ("image,patient_id,Edema", ["a.png,1,1"], "no column 'path'; the columns are"),
+        ("number,patient_id,Edema", ["17,1,1"], "no column 'path'; the columns are"),
         ("path,patient_id,Edema", ["a.png,,1"], "line 2, column 'patient_id'"),
         ("path,patient_id,Edema", ["/a.png,1,1"], "line 2: .*is absolute"),
-        ("path,patient_id,Edema", ["a\\b.png,1,1"], "line 2: .*backslash"),
+        ("path,patient_id,Edema", ["C:\\a.png,1,1"], "line 2: .*is absolute"),
+        ("path,patient_id,Edema", ["..\\a.png,1,1"], "line 2: .*leaves the root"),
         ("path,patient_id,Edema", ["../a.png,1,1"], "line 2: .*leaves the root"),
         ("path,patient_id,Edema", ["a,1,1", "b,1,1", "a,1,0"], "line 2 and .*line 4"),
         ("path,patient_id,split,Edema", ["a,1,,1", "b,1,x,1"], "line 3, .*split: 'x'"),
         (
             "path,patient_id,note",
-            ["a.png,1,x"],
+            ["a.png,1,fine"],
             "no column of labels; looked at: 'note'",
         ),
         ("path,patient_id", ["a.png,1"], "no column of labels; looked at: none"),

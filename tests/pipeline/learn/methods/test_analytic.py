@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from learning_samples import FINDINGS, problem
 
 from retune.pipeline.learn.methods.analytic import ridge
+from retune.pipeline.learn.methods.analytic.familiarity import seen_images
 from retune.pipeline.learn.methods.analytic.method import Analytic, merge_states
 from retune.pipeline.learn.methods.analytic.ridge import (
     CORRELATIONS,
@@ -253,7 +254,7 @@ def test_the_error_bar_shrinks_with_images_and_grows_with_distance() -> None:
     assert bool((narrow.mean(dim=0) < away.mean(dim=0)).all())
 
 
-def test_distance_is_mahalanobis_and_the_limit_holds_back_validation_images() -> None:
+def test_distance_is_of_the_direction_and_the_limit_holds_back_validation() -> None:
     features, prompts = problem()
     method = _analytic(features, prompts, alarm_rate=0.1)
     x = torch.from_numpy(features.embedding).float()
@@ -261,18 +262,54 @@ def test_distance_is_mahalanobis_and_the_limit_holds_back_validation_images() ->
     assert bool(method.model.uncertainty(x).isnan().all())
     method.learn(_joint(features))
     rows, held = features.rows("train"), features.rows("validation")
-    phi = x / x.norm(dim=1, keepdim=True)
-    seen = phi[rows].double().numpy()
-    covariance = np.cov(seen.T, bias=True)
-    covariance += 0.1 * np.trace(covariance) / 12 * np.eye(12)
-    about = phi.double().numpy() - seen.mean(axis=0)
-    expected = np.einsum("ij,jk,ik->i", about, np.linalg.inv(covariance), about) / 12
+    phi = (x / x.norm(dim=1, keepdim=True)).double().numpy()
+    mean = phi[rows].mean(axis=0)
+    seen = np.cov(phi[rows].T, bias=True)
+    covariance = seen + 0.1 * np.trace(seen) / 12 * np.eye(12)
+    # Any whitening gives these products: they are of the inverse covariance.
+    inverse = np.linalg.inv(covariance)
+    along = mean @ inverse @ mean
+    typical = np.sqrt(along / (along + np.trace(inverse @ seen)))
+    length = np.sqrt(np.einsum("ij,jk,ik->i", phi, inverse, phi))
+    expected = (1 - phi @ inverse @ mean / np.sqrt(along) / length) / (1 - typical)
     with torch.inference_mode():
         found = method.model.distance(x)
-    np.testing.assert_allclose(found, np.sqrt(expected), rtol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
     limit = float(method.model.distance_limit)
-    assert int((found[held] > limit).sum()) == int(0.1 * (len(held) + 1)) - 1
+    beyond = method.model.unlike_seen(found)[held]
+    assert int(beyond.sum()) == int(0.1 * (len(held) + 1)) - 1
+    assert bool((beyond == (found[held] > limit)).all())
     assert float(method.model.alarm_rate) == pytest.approx(0.1)
+
+
+def test_models_of_before_measure_distance_as_they_did() -> None:
+    features, prompts = problem()
+    method = _analytic(features, prompts)
+    method.learn(_joint(features))
+    before = {k: v for k, v in method.model.state_dict().items() if k != "typical"}
+    model = Analytic.build_model(TrainConfig(), prompts, 3, 12)
+    model.load_state_dict(before)
+    x = torch.from_numpy(features.embedding).float()
+    phi = (x / x.norm(dim=1, keepdim=True)).double().numpy()
+    seen = phi[features.rows("train")]
+    covariance = np.cov(seen.T, bias=True)
+    covariance += 0.1 * np.trace(covariance) / 12 * np.eye(12)
+    about = phi - seen.mean(axis=0)
+    expected = np.einsum("ij,jk,ik->i", about, np.linalg.inv(covariance), about) / 12
+    with torch.inference_mode():
+        found = model.distance(x)
+    np.testing.assert_allclose(found, np.sqrt(expected), rtol=1e-4)
+
+
+def test_where_embeddings_lie_about_zero_their_mean_gives_no_direction() -> None:
+    random = np.random.default_rng(0)
+    phi = random.normal(size=(500, 6))
+    every = np.ones((500, 1), dtype=bool)
+    sums = sum_rows(lambda rows: phi[rows], 6, np.arange(500), np.ones((500, 1)), every)
+    seen = seen_images(sums)
+    assert seen is not None
+    assert seen.typical == 0
+    assert seen_images(Sums.none(1, 6)) is None
 
 
 _SCENARIOS = [

@@ -332,3 +332,122 @@ def test_a_description_without_one_of_its_parts_is_refused(tmp_path: Path) -> No
         path.write_text(json.dumps({k: v for k, v in whole.items() if k != part}))
         with pytest.raises(TrainingError, match=str(tmp_path)):
             load_model(tmp_path)
+
+
+def test_means_are_over_findings_with_enough_test_images() -> None:
+    features, _ = problem()
+    states = features.states.copy()
+    rare = features.rows("test")
+    states[rare, 2] = 0
+    states[rare[:3], 2] = 1  # three positives
+    given = _changed(states=states)
+    few, every = (_run("label", problem=given, min_positives=n) for n in (5, 1))
+    assert few.final.counted.tolist() == [True, True, False]
+    assert "over 2 of 3 findings" in few.final.note
+    assert every.final.note == ""
+    # The finding keeps its own figure; means are without it.
+    np.testing.assert_array_equal(few.auroc, every.auroc)
+    assert few.final.macro[0] == pytest.approx(few.auroc[-1, :2].mean())
+    assert few.summary["final_auroc_all"] == pytest.approx(few.auroc[-1, :2].mean())
+    assert every.summary["final_auroc_all"] == pytest.approx(every.auroc[-1].mean())
+    rows = {(one.metric, one.finding): one.value for one in few.metrics if
+            one.split == "test" and one.task == 3}  # fmt: skip
+    assert rows["n_findings", None] == 2
+    assert rows["n_findings_left_out", None] == 1
+    joint = few.bounds["joint"]
+    assert rows["macro_auroc_joint", None] == pytest.approx(joint[:2].mean())
+    assert rows["auroc", "Hernia"] == pytest.approx(few.auroc[-1, 2])
+
+
+def test_figures_of_probabilities_have_intervals_and_stand_beside_a_constant() -> None:
+    found = _run("joint")
+    rows = {(one.metric, one.finding): one for one in found.metrics if
+            one.split == "test" and one.task == 1}  # fmt: skip
+    for metric in ("average_precision", "f1", "brier", "calibration_error"):
+        for finding in FINDINGS:
+            one = rows[metric, finding]
+            assert one.ci_low is not None
+            assert one.ci_high is not None
+            assert one.ci_low <= one.value <= one.ci_high
+        mean = rows[f"macro_{metric}", None]
+        each = [rows[metric, finding].value for finding in FINDINGS]
+        assert mean.value == pytest.approx(np.mean(each))
+    features, _ = problem()
+    known = features.split != "test"
+    share = (features.states[known] == 1).mean(axis=0)
+    np.testing.assert_allclose(found.prevalence, share, atol=1e-6)
+    value = (features.states[features.rows("test"), 0] == 1).astype(float)
+    constant = rows["brier_constant", FINDINGS[0]].value
+    assert constant == pytest.approx(((share[0] - value) ** 2).mean())
+    assert rows["brier", FINDINGS[0]].value < constant
+
+
+def test_thresholds_follow_the_operating_point_and_keep_their_origin(
+    tmp_path: Path,
+) -> None:
+    found = _run("joint", operating_point="sensitivity=0.95")
+    features, _ = problem()
+    rows = features.rows("validation")
+    positive = features.states[rows] == 1
+    called = found.prediction.probability[rows] >= found.thresholds
+    sensitivity = (called & positive).sum(axis=0) / positive.sum(axis=0)
+    assert (sensitivity >= 0.95).all()
+    for k, origin in enumerate(found.origins):
+        assert origin.operating_point == "sensitivity=0.95"
+        assert origin.n_positive == positive[:, k].sum()
+    train, prompts = found.config.train, found.prompts
+    saved = SavedModel(
+        found.model, train, found.findings, found.thresholds, "01", 12, prompts,
+        origins=found.origins, prevalence=found.prevalence,
+    )  # fmt: skip
+    save_model(tmp_path, saved)
+    again = load_model(tmp_path)
+    assert again.origins == found.origins
+    np.testing.assert_allclose(again.constant, found.prevalence)
+    with pytest.raises(ConfigurationError, match="`operating_point`"):
+        _run("joint", operating_point="accuracy")
+
+
+def test_models_of_before_say_no_more_of_thresholds_than_is_known(
+    tmp_path: Path,
+) -> None:
+    _, prompts = problem()
+    model = build_model(_QUICK, prompts, len(FINDINGS), 12)
+    thresholds = np.array([0.5, 0.3, 0.2])
+    save_model(
+        tmp_path, SavedModel(model, _QUICK, FINDINGS, thresholds, "01", 12, prompts)
+    )
+    path = tmp_path / "adaptors.json"
+    content = json.loads(path.read_text())
+    content["format_version"] = 2
+    del content["threshold_origins"], content["prevalence"]
+    path.write_text(json.dumps(content))
+    again = load_model(tmp_path)
+    sources = [one.source for one in again.threshold_origins]
+    assert sources == ["default", "validation", "validation"]
+    assert again.threshold_origins[1].n_positive == -1
+    assert np.isnan(again.constant).all()
+
+
+@pytest.mark.parametrize("method", ["finetune", "replay", "lwf", "ewc", "mask"])
+def test_every_method_is_calibrated_on_validation(method: str) -> None:
+    found = _run("joint", method=method, with_bounds=False)
+    slope = found.model.state_dict()["slope"]
+    assert bool((slope > 0).all())
+    assert not bool((slope == 1).any())
+    assert found.final.means["brier"][0] < found.final.means["brier_constant"][0]
+
+
+def test_zero_shot_is_calibrated_and_needs_no_training_images() -> None:
+    features, _ = problem()
+    without = np.where(features.split == "train", "validation", features.split)
+    for split in (features.split, without.astype(object)):
+        found = _run("zero-shot", problem=_changed(split=split))
+        rows = found.prediction.probability[features.rows("test")]
+        share = (features.states[features.rows("test")] == 1).mean(axis=0)
+        np.testing.assert_allclose(rows.mean(axis=0), share, atol=0.15)
+        assert {one.source for one in found.origins} == {"validation"}
+    only = np.full(len(features.split), "test", dtype=object)
+    found = _run("zero-shot", problem=_changed(split=only))
+    assert {one.source for one in found.origins} == {"default"}
+    assert found.thresholds.tolist() == [0.5] * 3

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from retune.pipeline.learn.stats.calibration import Line, platt
+from retune.pipeline.learn.stats.calibration import Line, calibrate, platt
 
 
 @settings(max_examples=60, deadline=None)
@@ -50,3 +50,42 @@ def test_few_labels_move_it_little_and_many_decide() -> None:
     assert few.slope == pytest.approx(1, abs=0.2)
     assert many == pytest.approx((0.5, -2), abs=0.15)
     assert platt(scores[:0], positive[:0], Line(1.0, 0.0)) == (1.0, 0.0)
+
+
+def _drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of which the logit is 2s - 3 (a prevalence of about one in five)."""
+    random = np.random.default_rng(seed)
+    scores = random.normal(0.5, 1, n)
+    return scores, random.random(n) < 1 / (1 + np.exp(3 - 2 * scores))
+
+
+def test_many_labels_decide_whatever_was_believed() -> None:
+    scores, positive = _drawn(50_000)
+    for prevalence, expected in ((0.2, Line(2, -3)), (0.9, Line(0.1, 5))):
+        for trusted in (False, True):
+            found = calibrate(scores, positive, prevalence, expected, trusted=trusted)
+            assert found.slope == pytest.approx(2, abs=0.1)
+            assert found.offset == pytest.approx(-3, abs=0.1)
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_few_labels_leave_the_height_at_the_share_of_positives(trusted: bool) -> None:
+    scores, positive = _drawn(12)
+    for labels in (positive, np.zeros(12, dtype=bool)):
+        line = calibrate(scores, labels, 0.1, Line(2, -3), trusted=trusted)
+        middle = line.slope * scores.mean() + line.offset
+        assert 1 / (1 + np.exp(-middle)) == pytest.approx(0.1, abs=0.05)
+        assert line.slope > 0
+
+
+def test_scores_that_mislead_give_an_almost_flat_line_that_still_rises() -> None:
+    scores, positive = _drawn(2000)
+    line = calibrate(-scores, positive, 0.2, Line(1, 0))
+    assert 0 < line.slope < 0.1
+
+
+def test_without_scores_or_their_spread_the_line_is_the_expected_one() -> None:
+    expected = Line(30.0, 0.0)
+    nothing = np.array([])
+    assert calibrate(nothing, nothing > 0, 0.2, expected) == expected
+    assert calibrate(np.ones(3), np.ones(3) > 0, 0.2, expected) == expected

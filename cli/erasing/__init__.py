@@ -1,0 +1,1 @@
+"""Erasing patients, and what they put into states."""

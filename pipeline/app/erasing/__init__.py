@@ -1,0 +1,1 @@
+"""Erasing patients, proving it, and what they put into learning."""

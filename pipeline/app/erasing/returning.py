@@ -1,0 +1,71 @@
+"""Erased patients do not come back by the next ingest, unless somebody says so."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from retune.store import FeatureStore
+from retune.store.erasure.tombstones import erased_among, remove_tombstones
+
+from ...datasets.ingest import IngestPlan
+from ...datasets.leakage import population_of, read_populations
+
+__all__ = ["Returning", "keep_erased_out"]
+
+
+@dataclass(frozen=True)
+class Returning:
+    """A plan, and which erased patients its table has.
+
+    Attributes:
+        plan: What may be stored.
+        note: What to say of it; empty if nobody was erased.
+    """
+
+    plan: IngestPlan
+    note: str = ""
+
+
+def keep_erased_out(
+    store: FeatureStore, plan: IngestPlan, population: str | None, *, un_forget: bool
+) -> Returning:
+    """Leave erased patients out of a plan, or allow them back.
+
+    Args:
+        store: Where the plan goes; the caller holds it for writing.
+        plan: What a label table has.
+        population: Whose patients the layout says these are; None: not known.
+        un_forget: Allow those back whom the table has.
+
+    Raises:
+        StoreCorruptError: The store's key is damaged.
+    """
+    known = read_populations(store).get(plan.dataset)
+    owner = known or population_of(plan.dataset, plan.layout, population)
+    ids = plan.images.column("patient_id").to_pylist()
+    erased = {
+        patient
+        for _, patient in erased_among(
+            store.path, store.catalog, {(owner, one) for one in ids}
+        )
+    }
+    if not erased:
+        return Returning(plan)
+    if un_forget:
+        back = [(owner, one) for one in sorted(erased)]
+        remove_tombstones(store.path, store.catalog, back)
+        return Returning(plan, f"{len(erased):,} patients who were erased come back")
+    kept = np.array([one not in erased for one in ids], dtype=bool)
+    mask = pa.array(kept)
+    less = replace(
+        plan,
+        images=plan.images.filter(mask),
+        states=plan.states[kept],
+        details=None if plan.details is None else plan.details.filter(mask),
+    )
+    return Returning(
+        less,
+        f"{int((~kept).sum()):,} images of {len(erased):,} patients who were erased "
+        "are left out (`un_forget` brings them back)",
+    )

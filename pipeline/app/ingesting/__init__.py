@@ -1,0 +1,1 @@
+"""What `ingest` remembers of a table, tells of changes, and proposes."""

@@ -1,0 +1,1 @@
+"""Files with vectors, one module per kind of file."""

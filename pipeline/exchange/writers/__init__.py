@@ -1,0 +1,1 @@
+"""Files that a store's vectors go out to, one module per kind of file."""

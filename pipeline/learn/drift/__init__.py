@@ -1,0 +1,1 @@
+"""Whether groups of images differ from a reference; patients are the unit."""

@@ -1,0 +1,175 @@
+"""Permutation tests between two groups of patients.
+
+Under the null hypothesis it does not matter which patients are in which group. All
+statistics of a pair of groups are computed on the same permutations of patients, so
+that the largest of several can be held against the largest by chance (Westfall and
+Young 1993).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "PermutedGroups",
+    "RateTest",
+    "largest_p",
+    "mmd_p_value",
+    "permute_groups",
+    "rate_test",
+]
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+#: Permutations that are multiplied at a time.
+_BLOCK = 512
+
+
+@dataclass(frozen=True)
+class PermutedGroups:
+    """Who is in the group, as observed and as permuted.
+
+    Attributes:
+        observed: Which of P patients, shape (P,).
+        permuted: The same in each of B permutations, shape (B, P); as many patients as
+            observed.
+    """
+
+    observed: Mask
+    permuted: Mask
+
+
+@dataclass(frozen=True)
+class RateTest:
+    """How M quantities differ between the groups.
+
+    Attributes:
+        group: Mean over the group's images, shape (M,); NaN without any.
+        reference: Mean over the others', shape (M,).
+        p_value: Of each by itself, two-sided, shape (M,); NaN where undefined.
+        p_family: Of each, corrected for there being M, shape (M,).
+    """
+
+    group: Floats
+    reference: Floats
+    p_value: Floats
+    p_family: Floats
+
+
+def permute_groups(in_group: Mask, n_permutations: int, seed: int) -> PermutedGroups:
+    """Draw which patients are in the group by chance.
+
+    Args:
+        in_group: Which of P patients, shape (P,).
+        n_permutations: B.
+        seed: Of the draws.
+
+    >>> permute_groups(np.array([True, False, False]), 2, 0).permuted.sum(axis=1)
+    array([1, 1])
+    """
+    random = np.random.default_rng(seed)
+    order = random.random((n_permutations, len(in_group))).argsort(axis=1)
+    return PermutedGroups(in_group, in_group[order])
+
+
+def mmd_p_value(x: Floats, groups: PermutedGroups) -> tuple[float, float]:
+    """Maximum mean discrepancy of two groups of patients (Gretton et al. 2012).
+
+    The kernel is a Gaussian as wide as the median distance.
+
+    Args:
+        x: A vector for each patient, shape (P, D).
+        groups: P patients.
+
+    Returns:
+        MMD² (biased) and the share of permutations in which it is as large, with the
+        observed one among them.
+    """
+    kernel = _kernel(x)
+    observed = _mmd(kernel, groups.observed[None, :])[0]
+    permuted = np.concatenate(
+        [
+            _mmd(kernel, groups.permuted[start : start + _BLOCK])
+            for start in range(0, len(groups.permuted), _BLOCK)
+        ]
+    )
+    as_large = int((permuted >= observed * (1 - 1e-12)).sum())
+    return float(observed), (1 + as_large) / (1 + len(permuted))
+
+
+def _kernel(x: Floats) -> npt.NDArray[np.float32]:
+    squares = (x**2).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares[None, :] - 2 * x @ x.T, 0)
+    above = distances[np.triu_indices(len(x), 1)]
+    width = float(np.median(above)) if len(above) else 1.0
+    return np.asarray(np.exp(-distances / max(width, 1e-30)), dtype=np.float32)
+
+
+def _mmd(kernel: npt.NDArray[np.float32], chosen: Mask) -> Floats:
+    """MMD² for each row of chosen patients."""
+    a = chosen.astype(np.float32)
+    m, n = a.sum(axis=1), (1 - a).sum(axis=1)
+    ones = kernel.sum(axis=1)
+    product = a @ kernel
+    within = (product * a).sum(axis=1)
+    to_all = a @ ones
+    total = float(ones.sum())
+    others = total - 2 * to_all + within
+    found: Floats = (
+        within / m**2 + others / n**2 - 2 * (to_all - within) / (m * n)
+    ).astype(np.float64)
+    return found
+
+
+def rate_test(sums: Floats, counts: Floats, groups: PermutedGroups) -> RateTest:
+    """Whether means over images differ between the groups.
+
+    Args:
+        sums: Sum of each quantity over each patient's images, shape (P, M).
+        counts: Images of each patient on which it was observed, shape (P, M).
+        groups: P patients.
+    """
+    chosen = np.concatenate([groups.observed[None, :], groups.permuted])
+    weights = chosen.astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        group = (weights @ sums) / (weights @ counts)
+        reference = ((1 - weights) @ sums) / ((1 - weights) @ counts)
+        differences = np.abs(group - reference)
+    observed, permuted = differences[0], differences[1:]
+    undefined = np.isnan(observed)
+    # A permutation without a single observed image says nothing against chance.
+    permuted = np.where(np.isnan(permuted), np.inf, permuted)
+    return RateTest(
+        group[0],
+        reference[0],
+        np.where(undefined, np.nan, _p_values(observed, permuted)),
+        np.where(undefined, np.nan, largest_p(observed, permuted)),
+    )
+
+
+def _p_values(observed: Floats, permuted: Floats) -> Floats:
+    as_large = (permuted >= observed * (1 - 1e-12)).sum(axis=0)
+    return np.asarray((1 + as_large) / (1 + len(permuted)))
+
+
+def largest_p(observed: Floats, permuted: Floats) -> Floats:
+    """P of each of M quantities, corrected by the largest of all in each permutation.
+
+    Args:
+        observed: Absolute differences, shape (M,); NaN where undefined.
+        permuted: Of B permutations, shape (B, M).
+    """
+    finite = np.where(np.isfinite(permuted), permuted, np.nan)
+    with np.errstate(invalid="ignore"):
+        known = ~np.isnan(observed) & np.isfinite(finite).any(axis=0)
+    found = np.ones(len(observed))
+    if not known.any():
+        return found
+    scale = np.nanstd(finite[:, known], axis=0)
+    scale = np.where(scale > 0, scale, np.inf)  # what never varies never alarms
+    z = observed[known] / scale
+    by_chance = np.nan_to_num(finite[:, known] / scale, nan=np.inf).max(axis=1)
+    as_large = (by_chance[:, None] >= z[None, :] * (1 - 1e-12)).sum(axis=0)
+    found[known] = (1 + as_large) / (1 + len(permuted))
+    return found
