@@ -7,22 +7,22 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
-from .auditing.group import audit_app
 from .care import repair_command, verify_command
-from .compare import compare_command
-from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
-from .drift import drift_command
 from .embed import embed_command
 from .erasing.forget import forget_command
 from .erasing.state import state_command
-from .evaluate import evaluate_command
 from .explain import explain_command
 from .export import export_command
 from .findings import findings_command
 from .import_vectors import import_vectors_command
 from .ingest import ingest_command
+from .measuring.compare import compare_command
+from .measuring.curve import curve_command
+from .measuring.drift import drift_command
+from .measuring.evaluate import evaluate_command
+from .measuring.group import audit_app
 from .merge import merge_command
 from .predict import predict_command
 from .query import sql_command, status_command
@@ -31,6 +31,7 @@ from .run_entries import runs_app
 from .search import search_command
 from .terminal.boundary import run_guarded
 from .train import train_command
+from .view import view_command
 
 __all__ = ["app", "main"]
 
@@ -97,6 +98,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "drift": drift_command,
     "search": search_command,
     "audit": audit_app,
+    "view": view_command,
     "sql": sql_command,
     "report": report_command,
     "runs": runs_app,

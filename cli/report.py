@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .terminal.options import QuietOption, StoreOption
-from .terminal.printing import print_line, remark
+from .terminal.printing import print_line, progress_bar, remark
 
 __all__ = ["report_command"]
 
@@ -60,6 +60,7 @@ def report_command(
     if markdown:
         print_line(report_markdown(request))
         return
-    n_runs = write_report(request, out)
+    with progress_bar(quiet=quiet) as show:
+        n_runs = write_report(request, out, show)
     remark(f"{n_runs} runs read", quiet=quiet)
     print_line(str(out))

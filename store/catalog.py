@@ -31,6 +31,9 @@ _LONGEST_WAIT_SECONDS = 0.1
 #: Another thread's transaction is over by then; a connection that somebody keeps open
 #: is not, and waiting for it would be waiting for oneself.
 _OWN_PATIENCE_SECONDS = 1.0
+#: A second connection to a file that another thread is just opening would miss what
+#: DuckDB's module for Python adds to it.
+_connecting = threading.Lock()
 #: No extension is fetched behind one's back.
 _OFFLINE = {"autoinstall_known_extensions": "false"}
 
@@ -203,9 +206,10 @@ class Catalog:
         wait_seconds = _FIRST_WAIT_SECONDS
         while True:
             try:
-                return duckdb.connect(
-                    str(self.path), read_only=read_only, config=dict(config)
-                )
+                with _connecting:
+                    return duckdb.connect(
+                        str(self.path), read_only=read_only, config=dict(config)
+                    )
             except duckdb.Error as error:
                 late = time.monotonic() >= deadline
                 own = is_held_by_us(error) and time.monotonic() < own_deadline

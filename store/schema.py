@@ -32,6 +32,12 @@ _TABLES = {
     "old_labels": """
         dataset VARCHAR, version INTEGER, image_id VARCHAR, finding VARCHAR,
         state VARCHAR""",
+    "label_edits": """
+        dataset VARCHAR, version INTEGER, image_id VARCHAR, finding VARCHAR,
+        state_before VARCHAR, state_after VARCHAR, author VARCHAR, made_at TIMESTAMP""",
+    "image_notes": """
+        image_id VARCHAR, finding VARCHAR, text VARCHAR, author VARCHAR,
+        made_at TIMESTAMP""",
     "pseudonym_keys": "dataset VARCHAR, key_check VARCHAR",
     "descriptions": """
         description_id VARCHAR, set_name VARCHAR, finding VARCHAR, polarity VARCHAR,

@@ -1,5 +1,6 @@
 """A store with learnable vectors and no picture, from which people are erased."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,11 @@ def image_rows(patients: npt.NDArray[np.int64], dataset: str = "ward") -> pa.Tab
 
 
 def learnable_store(
-    root: Path, n_patients: int = 60, *, without: frozenset[int] = frozenset()
+    root: Path,
+    n_patients: int = 60,
+    *,
+    without: frozenset[int] = frozenset(),
+    shifted: float = 0.0,
 ) -> FeatureStore:
     """Two images of each patient, findings that are directions of the vectors.
 
@@ -49,11 +54,15 @@ def learnable_store(
         root: Where the store goes.
         n_patients: How many patients.
         without: Numbers of patients who never were in it.
+        shifted: How far images of patients with odd numbers lie elsewhere, along a
+            direction that no finding has.
     """
     random = np.random.default_rng(0)
     directions = np.linalg.qr(random.normal(size=(DIM, DIM)))[0][: len(FINDINGS)]
     patients = np.repeat(np.arange(n_patients), 2)
     x = random.normal(size=(len(patients), DIM)) + 0.3
+    aside = np.linalg.svd(directions)[2][-1]
+    x += shifted * (patients % 2)[:, None] * aside
     noise = 0.4 * random.normal(size=(len(patients), len(FINDINGS)))
     states = np.where((x @ directions.T + noise) > 0.3, POSITIVE, NEGATIVE)
     rows = image_rows(patients)
@@ -74,16 +83,19 @@ def learnable_store(
             [FileState(name, key, 1, 1) for name, key in zip(names, keys, strict=True)],
             [ItemFailure(names[4], rows["path"][4].as_py(), "decode", "was cut", None)],
         )
-        _describe(writer, directions)
+        add_descriptions(writer, FINDINGS, directions)
     return store
 
 
-def _describe(writer: object, directions: npt.NDArray[np.float64]) -> None:
+def add_descriptions(
+    writer: object, findings: Sequence[str], directions: npt.NDArray[np.float64]
+) -> None:
+    """A sentence of each polarity for each finding, along its direction."""
     from retune.store import StoreWriter
 
     assert isinstance(writer, StoreWriter)
     texts, vectors = [], []
-    for finding, direction in zip(FINDINGS, directions, strict=True):
+    for finding, direction in zip(findings, directions, strict=True):
         for polarity, sign in (("positive", 1), ("negative", -1)):
             texts.append((finding, polarity, f"{polarity} {finding}"))
             vectors.append(sign * direction)
@@ -101,7 +113,7 @@ def _describe(writer: object, directions: npt.NDArray[np.float64]) -> None:
             }
         )
     )
-    writer.publish(encoder(DIM), "text", digests, np.array(vectors))
+    writer.publish(encoder(directions.shape[1]), "text", digests, np.array(vectors))
     writer.commit()
 
 

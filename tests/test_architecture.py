@@ -104,7 +104,8 @@ _FLOORS = (
     "store/catalog",
     "store/fingerprint", "store/vectors", "store/changes", "store/erasure",
     "store/feature_store",
-    "store/runs", "store/results", "store/description_sets", "store/queries", "store",
+    "store/runs", "store/results", "store/relabelling", "store/description_sets",
+    "store/queries", "store",
     "pipeline/progress", "pipeline/platform", "pipeline/finding_aliases",
     "pipeline/findings",
     "pipeline/datasets/tables", "pipeline/datasets/table_map",
@@ -134,7 +135,7 @@ _FLOORS = (
     "pipeline/learn/estimator",
     "pipeline/learn",
     "pipeline/report", "pipeline/app", "pipeline/mini_recipe", "pipeline",
-    "retune", "cli/terminal", "cli",
+    "retune", "cli/terminal", "cli/gallery", "cli",
 )  # fmt: skip
 
 

@@ -140,10 +140,10 @@ def _print_run(
             bounds=experiment.bounds,
             task_names=[task.name for task in experiment.scenario.tasks],
             score=experiment.config.score,
+            counted=experiment.final.counted,
             width=max(60, shutil.get_terminal_size((100, 0)).columns),
             tasks_saw=tasks_saw(scenario, patient),
             sparks=_has_bars(),
-            counted=experiment.final.counted,
         )
     )
     for line in _warnings(experiment):
@@ -163,15 +163,6 @@ def _print_run(
         "AND metric = 'auroc' AND split = 'test'\"",
         quiet=quiet,
     )
-
-
-def _has_bars() -> bool:
-    """Whether the terminal's encoding has the letters that sparks are drawn with."""
-    try:
-        "▁█·".encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _probability_lines(experiment: "Experiment") -> list[str]:
@@ -194,9 +185,18 @@ def _probability_lines(experiment: "Experiment") -> list[str]:
             )
         )
     lines.append(f"thresholds: {experiment.config.operating_point} on validation")
-    return (
-        [f"{final.note[0].upper()}{final.note[1:]}.", *lines] if final.note else lines
-    )
+    if not final.note:
+        return lines
+    return [f"{final.note[0].upper()}{final.note[1:]}.", *lines]
+
+
+def _has_bars() -> bool:
+    """Whether the terminal's encoding has the letters that sparks are drawn with."""
+    try:
+        "▁█·".encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _warnings(experiment: "Experiment") -> list[str]:

@@ -38,13 +38,13 @@ _ALIKE = (
     "min_positives", "moved", "num_gpus", "operating_point", "order", "out",
     "path_column", "path_prefix", "patience", "patient_column", "patient_is_image",
     "per_patient", "placement", "pooling", "precision", "preprocessing", "preset",
-    "propose", "pseudonymize", "resume", "retry_failed", "scenario", "score", "seed",
-    "seeds", "series_column", "sex_column", "shots", "site_column", "source", "split",
-    "split_column", "split_seed", "store", "stream", "study_column", "subtract",
-    "tasks", "template", "texts", "threshold", "time_column",
-    "timeout", "to", "un_forget",
-    "uncertain", "vectors", "view_column", "visible", "votes", "wait", "where",
-    "workers", "write",
+    "propose", "pseudonymize", "read_only", "resume", "retry_failed", "scenario",
+    "score", "seed", "seeds", "series_column", "sex_column", "shots", "site_column",
+    "source", "split", "split_column", "split_seed", "store", "stream", "study_column",
+    "subtract", "tasks", "template", "texts", "threshold", "time_column", "timeout",
+    "to",
+    "un_forget", "uncertain", "vectors", "view_column", "visible", "votes", "wait",
+    "where", "workers", "write",
 )  # fmt: skip
 PARAMETERS = {name: "--" + name.replace("_", "-") for name in _ALIKE} | _RENAMED
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from retune.store import FeatureStore, find_run
 from retune.store.errors import ConfigurationError, RetuneError
 
+from ..progress import Progress, ProgressCallback, silent
 from ..report.charts.reliability import ReliabilityBin, reliability_bins
 from ..report.efficiency import read_curves
 from ..report.groups import group_runs, without_repeats
@@ -69,12 +70,15 @@ def report_markdown(request: ReportRequest) -> str:
     return sequence_table(group_runs(without_repeats(runs)))
 
 
-def write_report(request: ReportRequest, out: Path) -> int:
+def write_report(
+    request: ReportRequest, out: Path, progress: ProgressCallback = silent
+) -> int:
     """Write the page.
 
     Args:
         request: What to report.
         out: The file to write.
+        progress: Told of each run whose test images are scored.
 
     Returns:
         How many runs were read.
@@ -88,7 +92,7 @@ def write_report(request: ReportRequest, out: Path) -> int:
         runs,
         version=version("retune-cli"),
         made_at=f"{datetime.now():%Y-%m-%d %H:%M}",
-        extras=_extras(request, runs, origins),
+        extras=_extras(request, runs, origins, progress),
     )
     try:
         out.write_text(page, encoding="utf-8")
@@ -100,16 +104,21 @@ def write_report(request: ReportRequest, out: Path) -> int:
 
 
 def _extras(
-    request: ReportRequest, runs: Sequence[ReportedRun], origins: _Origins
+    request: ReportRequest,
+    runs: Sequence[ReportedRun],
+    origins: _Origins,
+    progress: ProgressCallback,
 ) -> PageExtras:
     from .example_images import example_images
 
     reliability, images = {}, {}
-    for run in shown_runs(runs):
+    shown = shown_runs(runs)
+    for place, run in enumerate(shown, start=1):
         key, store = (run.store, run.run_id), origins[run.run_id]
         reliability[key] = _reliability(store, run)
         if request.images:
             images[key] = example_images(store, run)
+        progress(Progress("runs", place, len(shown)))
     stores = [FeatureStore(path) for path in request.stores]
     curves = [curve for store in stores for curve in read_curves(store)]
     return PageExtras(reliability, images, curves)

@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
-    from .drift import DriftSummary
     from .erasing.forget import ForgetSummary
     from .exchange import ExportSummary, ImportSummary
     from .measuring.curve import CurveResult
+    from .measuring.drift import DriftSummary
     from .measuring.duplicate_audit import DuplicateAudit
     from .measuring.label_audit import LabelAudit
     from .predicting.pictures import Picture
@@ -893,7 +893,7 @@ class Store:
         Example:
             store.drift("view").alarms
         """
-        from .drift import DriftRequest, drift
+        from .measuring.drift import DriftRequest, drift
 
         request = DriftRequest(
             by,

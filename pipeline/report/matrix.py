@@ -84,7 +84,7 @@ def format_matrix(
         task_names: T names.
         intervals: Ends of the 95 % intervals of `summary`; None: not printed.
         score: Whose AUROC it is, ``difference`` or ``positive``.
-        counted: Findings that enter the mean, shape (K,); None: all with a figure.
+        counted: Findings that enter means, shape (K,); None: all with a figure.
         width: Columns of the terminal; columns that do not fit go to a next block.
         tasks_saw: What each task saw, in a sentence; empty if nobody knows.
         sparks: Whether the course over tasks is drawn in block letters.
@@ -92,11 +92,11 @@ def format_matrix(
     names = [wrapped_name(name) for name in findings]
     n_tasks = len(task_names)
     of_score = "s+" if score == "positive" else "s+ - s-"
-    every = np.ones(len(findings), dtype=bool) if counted is None else counted
     before = "" if np.isnan(auroc[0]).all() else "zero-shot and "
     when = f", {before}after task {n_tasks}" if n_tasks > 1 else ""
     lines = [*textwrap.wrap(tasks_saw, width), ""] if tasks_saw else []
     lines += textwrap.wrap(f"test AUROC of {of_score}{when}", width)
+    every = np.ones(len(findings), dtype=bool) if counted is None else counted
     lead = _lead_columns(n_positive, introduced, findings, task_names)
     final = _final_columns(auroc, final_low, final_high, n_tasks, every)
     held = [_auroc_column(name, row, every) for name, row in bounds.items()]
@@ -171,9 +171,8 @@ def _mean(values: Floats) -> float:
 
 
 def _auroc_column(head: str, values: Floats, counted: Mask) -> _Column:
-    return _Column(
-        head, [_cell(value) for value in values.tolist()], _cell(_mean(values[counted]))
-    )
+    cells = [_cell(value) for value in values.tolist()]
+    return _Column(head, cells, _cell(_mean(values[counted])))
 
 
 def _lead_columns(

@@ -35,6 +35,7 @@ _TEXTS = {
     "run_names": ("name",),
     "run_tags": ("tag",),
     "failures": ("error",),
+    "table_readings": ("reading",),
 }
 
 

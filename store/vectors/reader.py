@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,14 @@ __all__ = [
     "block_sums",
     "opened_shard",
     "read_exactly",
+    "register_function",
     "register_vector_function",
     "vector_function_name",
 ]
 
 
+#: Numbers that functions of connections are told apart by.
+_numbers = count()
 #: Threads that read shards; more than a few only wait for memory.
 _READERS = min(4, os.cpu_count() or 1)
 
@@ -296,13 +300,34 @@ def register_vector_function(
     filter, so vectors never enter the catalog. It hands float32 to DuckDB, which
     refuses float16 from Arrow.
     """
-    connection.create_function(
+    register_function(
+        connection,
         vector_function_name(dim),
         _vector_function(reader, dim),
         [VARCHAR, INTEGER],
         DuckDBPyType(f"FLOAT[{dim}]"),
-        type=PythonUDFType.ARROW,
     )
+
+
+def register_function(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    function: Callable[..., Any],
+    parameters: list[Any],
+    result: Any,
+) -> None:
+    """Give one connection a function over Arrow columns.
+
+    DuckDB keeps Python functions per database file, not per connection, so that two
+    connections of one process would want the same name. Each function therefore has a
+    name of its own, behind a macro that only its connection sees.
+    """
+    own = f"{name}_{next(_numbers)}"
+    connection.create_function(
+        own, function, parameters, result, type=PythonUDFType.ARROW
+    )
+    given = ", ".join(f"p{place}" for place in range(len(parameters)))
+    connection.execute(f"CREATE TEMP MACRO {name}({given}) AS {own}({given})")
 
 
 def _vector_function(reader: VectorReader, dim: int) -> Callable[..., Any]:

@@ -12,12 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from duckdb.func import PythonUDFType
 from duckdb.sqltypes import FLOAT, INTEGER, VARCHAR
 
 from ..errors import ConfigurationError
 from .cosine import cosines
-from .reader import VectorReader
+from .reader import VectorReader, register_function
 
 __all__ = ["EncodeSentence", "create_similarity"]
 
@@ -49,12 +48,12 @@ def create_similarity(
     records = dict(
         connection.execute("SELECT fingerprint, spec FROM encoders").fetchall()
     )
-    connection.create_function(
+    register_function(
+        connection,
         "sentence_similarity",
         _row_function(reader, records, encode),
         [VARCHAR, VARCHAR, INTEGER, VARCHAR],
         FLOAT,
-        type=PythonUDFType.ARROW,
     )
     connection.execute(
         f"""CREATE TEMP MACRO similarity(sentence, encoder := NULL) AS TABLE

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from retune.pipeline.app.drift import DriftRequest, drift
+from retune.pipeline.app.measuring.drift import DriftRequest, drift
 from retune.pipeline.learn.drift.report import GroupImages, compare_groups
 from retune.store import FeatureStore, choose_encoder, read_labelled_images
 
@@ -47,8 +47,13 @@ def read(
     fingerprint = choose_encoder(store).fingerprint
     found = read_labelled_images(store, fingerprint, datasets=[dataset])
     x = found.embedding.astype(np.float64)
-    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    normalise(x)
     return x, found.images["patient_id"].to_pylist()
+
+
+def normalise(x: npt.NDArray[np.float64]) -> None:
+    """Make each row's length 1, in place."""
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
 
 
 def share_of_alarms(

@@ -11,11 +11,15 @@ from pathlib import Path
 
 from retune.pipeline.platform.memory import share_one_heap
 
+#: Samples of the tests.
+sys.path.append(str(Path(__file__).resolve().parents[1]))
 share_one_heap()  # as `embed` does, before the imports below start threads
 
 # ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
 from encode_benchmark import encode_rows
+from forget_benchmark import forget_rows
+from gallery_benchmark import gallery_rows
 from ingest_benchmark import ingest_rows
 from learn_benchmark import curve_rows, learn_rows
 from measuring import Row, print_rows
@@ -33,8 +37,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=500_000, help="rows of the store")
     parser.add_argument("--repeats", type=int, default=5)
     kinds = [
-        "ingest", "read", "query", "search", "encode", "sink", "peer", "predict",
-        "learn", "curve",
+        "ingest", "read", "query", "search", "gallery", "encode", "sink", "peer",
+        "predict", "learn", "curve", "forget",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -46,8 +50,12 @@ def main() -> None:
         if arguments.only in (None, "read", "query"):
             rows += read_rows(root, arguments.rows, arguments.repeats)
             rows += query_rows(root, arguments.repeats)
+        if arguments.only in (None, "forget"):
+            rows += forget_rows(root)
         if arguments.only in (None, "search"):
             rows += search_rows(root, arguments.repeats)
+        if arguments.only in (None, "gallery"):
+            rows += gallery_rows(root)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode", "sink"):

@@ -3,9 +3,13 @@
 import importlib.util
 from pathlib import Path
 
+import drift_power
 import encode_benchmark
+import forget_benchmark
+import gallery_benchmark
 import ingest_benchmark
 import learn_benchmark
+import numpy as np
 import predict_benchmark
 import pytest
 import results
@@ -31,6 +35,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         (ingest_benchmark, "MIMIC_PATIENTS", 50),
         (learn_benchmark, "N_IMAGES", 1_500),
         (learn_benchmark, "_BATCH", 256),
+        (forget_benchmark, "N_IMAGES", 800),
         (encode_benchmark, "_TIMES", 1),
         (encode_benchmark, "_TIMES_VIT", 2),
     ):
@@ -53,6 +58,19 @@ def test_reading_and_queries(
     _check([*read_rows(tmp_path, 2_000, 1), *query_rows(tmp_path, 1)], capsys)
 
 
+def test_erasing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _check(forget_benchmark.forget_rows(tmp_path), capsys)
+
+
+def test_the_power_of_drift(real_data: Path, tmp_path: Path) -> None:
+    drift_power.changed_copy(real_data / "nih-1024", tmp_path / "changed", 1.2)
+    assert len([*(tmp_path / "changed" / "images").iterdir()]) == 24
+    x = np.random.default_rng(0).normal(size=(260, 4))
+    patients = [f"p{place}" for place in range(260)]
+    drift_power.normalise(x)
+    assert drift_power.share_of_alarms((x, patients), (-x, patients), 20, 2) <= 1
+
+
 def test_search(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -62,6 +80,16 @@ def test_search(
     monkeypatch.setattr(search_benchmark, "LARGE", 2_000)
     monkeypatch.setenv("RETUNE_QUALITY_STORE", str(tmp_path / "none"))
     _check(search_benchmark.search_rows(tmp_path, 1), capsys)
+
+
+def test_gallery(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gallery_benchmark, "N_IMAGES", 500)
+    monkeypatch.setattr(gallery_benchmark, "_PICTURES", 12)
+    _check(gallery_benchmark.gallery_rows(tmp_path), capsys)
 
 
 def test_ingest(

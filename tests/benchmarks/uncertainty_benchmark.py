@@ -121,9 +121,9 @@ def above(inside: Floats, outside: Floats) -> float:
 
 
 def measure(
-    split: Split, kinds: dict[str, npt.NDArray[np.float32]]
+    split: Split, kinds: dict[str, npt.NDArray[np.float32]], methods: tuple[str, ...]
 ) -> dict[str, Floats]:
-    """Rows of figures of one split."""
+    """Rows of figures of one split; probabilities by some methods."""
     found: dict[str, Floats] = {}
     rows = split.features.rows("train")
     plan = plan_scenario(
@@ -145,11 +145,11 @@ def measure(
         )
     rate = float(learner.model.state_dict()["alarm_rate"])
     found["test images (expected)"] = np.array([rate, test.out_of_distribution.mean()])
-    return found | _probabilities(split)
+    return found | _probabilities(split, methods)
 
 
-def _probabilities(split: Split) -> dict[str, Floats]:
-    """Calibration and coverage of two methods on test patients."""
+def _probabilities(split: Split, methods: tuple[str, ...]) -> dict[str, Floats]:
+    """Calibration and coverage of methods on test patients."""
     found: dict[str, Floats] = {}
     rows, counted = split.features.rows("train"), split.counted
     cells = np.ix_(split.test, counted)
@@ -158,7 +158,7 @@ def _probabilities(split: Split) -> dict[str, Floats]:
     constant = split.targets.value[labels][:, counted].mean(axis=0)
     plain = np.broadcast_to(constant, value.shape)
     held = np.ix_(split.features.rows("validation"), counted)
-    for name in ("analytic", "finetune"):
+    for name in methods:
         for scenario in ("joint", "label"):
             plan = plan_scenario(
                 scenario, split.targets, split.features.patient, rows,
@@ -198,6 +198,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
     parser.add_argument("--moved", help="where the backbone lies now")
     parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--trained-splits", type=int, default=20, help="of finetune")
     parser.add_argument("--turned", type=int, default=300, help="radiographs")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -224,7 +225,8 @@ def main() -> None:
     kinds = others(backbone, paths, drawn.features.embedding.astype(np.float32))
     table: dict[str, list[Floats]] = {}
     for split in splits(read.features, read.prompts, given.splits):
-        for name, figures in measure(split, kinds).items():
+        trained = ("finetune",) if split.seed < given.trained_splits else ()
+        for name, figures in measure(split, kinds, ("analytic", *trained)).items():
             table.setdefault(name, []).append(figures)
         sys.stderr.write(f"split {split.seed}\n")
     out = sys.stdout.write

@@ -55,6 +55,12 @@ def tell_apart(
         scores[:, None], in_group[:, None].astype(np.float64), observed, patient
     )
     value, low, high = mean_auroc_interval(figures, ~np.isnan(figures.auroc))
+    # Without a single error the spread is 0: bounded as no event among m patients.
+    bound = 0.05 ** (1 / min(len(side) for side in sides))
+    if value == 1:
+        low = bound
+    elif value == 0:
+        high = 1 - bound
     return float(value), float(low), float(high)
 
 

@@ -319,9 +319,9 @@ class _Run:
         """Learn tasks in order; predictions before the first and after each."""
         if self.prompts:
             zero_shot = self._zero_shot()
-            predictions = [self._predict(zero_shot)]
             if not tasks:
                 return self._calibrated(zero_shot)
+            predictions = [self._predict(zero_shot)]
         else:
             predictions = [Prediction.none(self.targets.value.shape)]
         method = method_named(self.config.method)(self._problem())

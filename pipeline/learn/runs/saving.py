@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from retune.store import FeatureStore, Run, record_run
 from retune.store.changes.manifests import write_manifest
+from retune.store.erasure.tombstones import erased_among
+from retune.store.errors import ErasedDataError
 
 from ..problem.config import untrained
 from ..problem.features import Features
@@ -69,8 +71,10 @@ def save_run(
         with_predictions: Also enter scores of all test images.
 
     Raises:
+        ErasedDataError: A patient was erased while the run was being made.
         StoreWriteError: The disk refused.
     """
+    _check_not_erased(store, learning_set)
     lineage = lineage or Lineage()
     config = RunRecord(experiment.config, learning_set.provenance, lineage).to_json()
     run = Run(
@@ -91,6 +95,18 @@ def save_run(
         predictions = prediction_rows(learning_set.features, experiment)
     record_run(store, run, experiment.metrics, predictions)
     return run
+
+
+def _check_not_erased(store: FeatureStore, learning_set: LearningSet) -> None:
+    """Refuse what was learned from somebody who has been erased since it was read."""
+    listed = learning_set.listed
+    owners = zip(listed.population.tolist(), listed.patient_id.tolist(), strict=True)
+    gone = erased_among(store.path, store.catalog, owners)
+    if gone:
+        raise ErasedDataError(
+            f"{len(gone):,} patients were erased while the run was being made",
+            "Nothing was kept of the run: train again.",
+        )
 
 
 def write_run_files(

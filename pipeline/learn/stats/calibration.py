@@ -128,7 +128,7 @@ def calibrate(
         trusted: Whether scores estimate probabilities to which it leads.
 
     >>> few = calibrate(np.array([0.0, 1.0]), np.array([False, True]), 0.1, Line(1, 0))
-    >>> bool(few.slope > 0), round(1 / (1 + np.exp(-0.5 * few.slope - few.offset)), 2)
+    >>> few.slope > 0, round(float(1 / (1 + np.exp(-few.slope / 2 - few.offset))), 2)
     (True, 0.1)
     """
     middle = float(scores.mean()) if len(scores) else 0.0

@@ -133,5 +133,7 @@ def conformal_rule(
 def _lowest(score: Floats, coverage: float, without: float) -> float:
     """The score that all but the allowed share of further ones like these reach."""
     # Rounding must not turn (n + 1)(1 - coverage) = 1 into 0.999.
+    if np.isnan(score).any():  # nothing is known of these images
+        return without
     allowed = int(np.floor((len(score) + 1) * (1 - coverage) + 1e-9))
     return float(np.sort(score)[allowed - 1]) if allowed else without

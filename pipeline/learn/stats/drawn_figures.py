@@ -158,6 +158,10 @@ def _of_labels(
     draws: PatientDraws,
 ) -> tuple[dict[Metric, Floats], float]:
     """F1, Brier and calibration error in draws; how much of the last may be chance."""
+    if np.isnan(chance).any():  # nothing is known of these images
+        nothing = np.full(draws.times.shape[1], np.nan)
+        names = (Metric.F1, Metric.BRIER, Metric.CALIBRATION_ERROR)
+        return dict.fromkeys(names, nothing), 0.0
     called = chance >= threshold
     gap = chance - positive
     in_bin = np.zeros((len(chance), N_BINS))

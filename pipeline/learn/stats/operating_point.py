@@ -191,7 +191,9 @@ def choose_thresholds(
     for k in range(targets.shape[1]):
         seen = observed[:, k]
         positive: npt.NDArray[np.bool_] = targets[seen, k] > 0
-        found = point.threshold(probability[seen, k].astype(np.float64), positive)
+        score = probability[seen, k].astype(np.float64)
+        known = not np.isnan(score).any()
+        found = point.threshold(score, positive) if known else None
         if found is not None:
             thresholds[k] = found
         n_positive = int(positive.sum())

@@ -54,7 +54,8 @@ def heat_map(run: ReportedRun) -> HeatMap:
         ]
         rows.append((name, task, tuple(cells)))
     rows_with_any = values[~np.isnan(values).all(axis=1)]
-    known = values[:, ~np.isnan(rows_with_any).any(axis=0) & run.counted()]
+    whole = ~np.isnan(rows_with_any).any(axis=0)
+    known = values[:, whole & run.counted()]
     means = known.mean(axis=1) if known.size else np.full(len(values), np.nan)
     mean = tuple(_cell(value, None, 0) for value in means.tolist())
     columns = ("zero-shot", *map(str, range(1, n_tasks + 1)), *bounds)

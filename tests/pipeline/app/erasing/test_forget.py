@@ -25,7 +25,7 @@ from retune.pipeline.app.train import TrainRequest, train
 from retune.pipeline.learn.erasing.marks import FIGURES, TRAINED
 from retune.pipeline.learn.runs.image_list import read_image_list
 from retune.pipeline.learn.runs.saved_model import load_model
-from retune.pipeline.learn.runs.saving import run_folder
+from retune.pipeline.learn.runs.saving import run_folder, save_run
 from retune.pipeline.learn.runs.selection import Selection
 from retune.pipeline.learn.runs.state import load_state
 from retune.store import FeatureStore
@@ -375,6 +375,20 @@ def test_a_state_that_left_is_corrected_by_what_its_owner_sends(
         merge(elsewhere, replace(request, sources=(str(twice),)))
     with pytest.raises(TrainingError, match="cannot be merged"):
         merge(elsewhere, MergeRequest((str(away), str(part))))
+
+
+def test_a_run_that_was_being_made_meanwhile_is_refused(store: FeatureStore) -> None:
+    (made,) = train(store, _SUMS)
+    _forget(store, 2)
+    with pytest.raises(ErasedDataError, match="1 patients were erased while"):
+        save_run(
+            store,
+            made.learning_set,  # as it was read before
+            made.experiment,
+            started_at=made.run.started_at,
+            seconds=1.0,
+        )
+    assert len([*(store.path / "runs").iterdir()]) == 1
 
 
 def test_runs_of_which_some_images_are_gone_are_compared_again(

@@ -153,6 +153,15 @@ def test_the_largest_of_what_never_varies_is_no_change() -> None:
     assert largest_p(np.zeros(2), np.zeros((9, 2))).tolist() == [1.0, 1.0]
 
 
+def test_sides_without_a_single_error_have_an_interval() -> None:
+    random = np.random.default_rng(0)
+    in_group = np.arange(80) < 30
+    x = random.normal(size=(80, 3)) + 50.0 * in_group[:, None]
+    value, low, high = tell_apart(x, in_group, np.arange(80), 0)
+    assert (value, high) == (1, 1)
+    assert low == pytest.approx(0.905, abs=1e-3)
+
+
 def test_a_classifier_needs_patients() -> None:
     x = np.random.default_rng(0).normal(size=(8, 3))
     value, *_ = tell_apart(x, np.arange(8) < 4, np.arange(8), 0)

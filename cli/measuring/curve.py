@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     BackboneOption,
     BlankOption,
     ContaminatedOption,
@@ -20,7 +20,7 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import (
+from ..terminal.printing import (
     contamination_line,
     print_csv,
     print_json,
@@ -29,7 +29,7 @@ from .terminal.printing import (
     progress_bar,
     remark,
 )
-from .terminal.selection import announce_selection
+from ..terminal.selection import announce_selection
 
 if TYPE_CHECKING:
     from retune.pipeline.app.measuring.curve import CurveResult

@@ -1,1 +1,0 @@
-"""`retune-cli audit`: labels and pictures to look at again."""

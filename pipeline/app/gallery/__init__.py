@@ -1,0 +1,1 @@
+"""What the gallery shows: the questions that its pages ask, and their answers."""
