@@ -11,22 +11,23 @@ import typer
 import typer.core
 
 from .care import repair_command, verify_command
-from .compare import compare_command
-from .curve import curve_command
 from .demo import demo_command
 from .describing.describe import describe_app
-from .drift import drift_command
 from .embed import embed_command
 from .encoders.backbones import backbones_app
 from .encoders.export import export_command
 from .encoders.import_vectors import import_vectors_command
 from .erasing.forget import forget_command
 from .erasing.state import state_command
-from .evaluate import evaluate_command
 from .explain import explain_command
 from .exporting.export_model import export_model_command
 from .findings import findings_command
 from .ingest import ingest_command
+from .measuring.compare import compare_command
+from .measuring.curve import curve_command
+from .measuring.drift import drift_command
+from .measuring.evaluate import evaluate_command
+from .measuring.group import audit_app
 from .merge import merge_command
 from .nightly.nightly import nightly_command
 from .predict import predict_command
@@ -116,6 +117,7 @@ _COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
     "predict": predict_command,
     "drift": drift_command,
     "search": search_command,
+    "audit": audit_app,
     "view": view_command,
     "sql": sql_command,
     "nightly": nightly_command,

@@ -40,7 +40,7 @@ def train_command(
         typer.Option(
             "--method",
             help="finetune (RE-tune's sequential training, the default), analytic "
-            "(exact, forgets nothing), mask, replay, lwf or ewc.",
+            "(exact, forgets nothing), mask, replay, lwf, ewc, linear or ranpac.",
         ),
     ] = None,
     settings: Annotated[

@@ -98,7 +98,7 @@ _TABLES = {
     "label_audits": """
         audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
         image_id VARCHAR, finding VARCHAR, label TINYINT, probability DOUBLE,
-        disagreement DOUBLE""",
+        disagreement DOUBLE, suspected BOOLEAN""",
     "duplicate_audits": """
         audit_id VARCHAR, fingerprint VARCHAR, made_at TIMESTAMP, rank BIGINT,
         first_image_id VARCHAR, second_image_id VARCHAR, cosine DOUBLE,

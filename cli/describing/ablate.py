@@ -76,7 +76,7 @@ def ablate_command(
 
     Example: retune-cli describe ablate --descriptions default --figure ablation.png
     """
-    from retune.pipeline.app.ablate import AblationRequest, ablate
+    from retune.pipeline.app.measuring.ablate import AblationRequest, ablate
     from retune.pipeline.learn.runs.selection import Selection
     from retune.pipeline.report.ablation_figure import check_figure
     from retune.store import FeatureStore

@@ -21,8 +21,8 @@ _RENAMED = {
     "set_name": "--set",
     "mapping": "--map",
     "map_file": "--map",
-    "without": "--not",
     "k": "-k",
+    "without": "--not",
 }
 #: Parameters whose option is spelled alike, with dashes.
 _ALIKE = (
@@ -42,8 +42,8 @@ _ALIKE = (
     "resume", "retry_failed", "scenario", "score", "seed", "seeds", "series_column",
     "sex_column", "shots", "site_column", "source", "split", "split_column",
     "split_seed", "store", "stream", "study_column", "subtract", "tasks", "template",
-    "texts", "time_column", "timeout", "to", "un_forget", "uncertain", "vectors",
-    "view_column", "visible", "votes", "wait", "where", "workers", "write",
+    "texts", "threshold", "time_column", "timeout", "to", "un_forget", "uncertain",
+    "vectors", "view_column", "visible", "votes", "wait", "where", "workers", "write",
 )  # fmt: skip
 PARAMETERS = {name: "--" + name.replace("_", "-") for name in _ALIKE} | _RENAMED
 

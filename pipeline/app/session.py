@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
-    from .curve import CurveResult
-    from .drift import DriftSummary
     from .encoders.exchange import ExportSummary, ImportSummary
     from .erasing.forget import ForgetSummary
+    from .measuring.curve import CurveResult
+    from .measuring.drift import DriftSummary
+    from .measuring.duplicate_audit import DuplicateAudit
+    from .measuring.label_audit import LabelAudit
     from .predicting.pictures import Picture
     from .searching.query_encoder import QueryEncoder
     from .searching.search import Kind, SearchResult
@@ -737,7 +739,7 @@ class Store:
             found.frame()
         """
         from ..learn.runs.selection import Selection
-        from .curve import CurveRequest, curve
+        from .measuring.curve import CurveRequest, curve
 
         selection = Selection(
             names(datasets),
@@ -752,6 +754,48 @@ class Store:
         )
         with notebook_bar(progress=progress) as show:
             return curve(self.feature_store, request, show)
+
+    def audit_labels(
+        self, *, datasets: Names = None, findings: Names = None, **options: Any
+    ) -> "LabelAudit":
+        """Rank labels by how much the images of other patients contradict them.
+
+        Args:
+            datasets: Only these; None for all.
+            findings: Only these; None for all with labels of both classes.
+            **options: Further fields of `LabelAuditRequest`: `uncertain`, `blank`,
+                `k`, `backbone` and `fingerprint`.
+
+        Example:
+            store.audit_labels(findings=["Edema"], k=10).frame()
+        """
+        from ..learn.runs.selection import Selection
+        from .measuring.label_audit import LabelAuditRequest, audit_labels
+
+        selection = Selection(names(datasets), allow_leakage=True)
+        request = LabelAuditRequest(selection, names(findings), **options)
+        return audit_labels(self.feature_store, request)
+
+    def audit_duplicates(
+        self, *, datasets: Names = None, where: str | None = None, **options: Any
+    ) -> "DuplicateAudit":
+        """Find images that may be the same picture.
+
+        Args:
+            datasets: Only these; None for all.
+            where: A SQL condition over `images`.
+            **options: Further fields of `DuplicateAuditRequest`: `threshold`, `k`,
+                `backbone` and `fingerprint`.
+
+        Example:
+            store.audit_duplicates(k=10).frame()
+        """
+        from ..learn.runs.selection import Selection
+        from .measuring.duplicate_audit import DuplicateAuditRequest, audit_duplicates
+
+        selection = Selection(names(datasets), where, allow_leakage=True)
+        request = DuplicateAuditRequest(selection, **options)
+        return audit_duplicates(self.feature_store, request)
 
     def evaluate(
         self,
@@ -849,7 +893,7 @@ class Store:
         Example:
             store.drift("view").alarms
         """
-        from .drift import DriftRequest, drift
+        from .measuring.drift import DriftRequest, drift
 
         request = DriftRequest(
             by,

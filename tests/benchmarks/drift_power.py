@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from retune.pipeline.app.drift import DriftRequest, drift
+from retune.pipeline.app.measuring.drift import DriftRequest, drift
 from retune.pipeline.learn.drift.report import GroupImages, compare_groups
 from retune.store import FeatureStore, choose_encoder, read_labelled_images
 

@@ -11,6 +11,8 @@ from threadpoolctl import threadpool_limits
 from retune.store.errors import ConfigurationError, TrainingError
 
 from ...progress import Progress, ProgressCallback, silent
+from ..linear.logistic import linear_scores
+from ..linear.regression import logistic_regression
 from ..methods.analytic.method import Analytic
 from ..methods.analytic.model import AnalyticModel
 from ..methods.registry import method_named
@@ -33,8 +35,6 @@ from ..training.threads import few_threads
 from ..training.trainer import build_model
 from .draws import Draw, draws
 from .exact import exact_weights
-from .logistic import linear_scores
-from .regression import logistic_regression
 
 __all__ = ["LOGISTIC_REGRESSION", "ZERO_SHOT", "Curve", "CurveConfig", "measure_curve"]
 

@@ -6,11 +6,12 @@ in them is one more vector, in which nothing varies.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from ..methods.analytic.ridge import Centred, centre, posterior, solve
+from ..methods.analytic.ridge import Centred, centre, feature_scale, posterior, solve
 from ..methods.analytic.sums import sum_rows
 
 __all__ = ["exact_weights"]
@@ -63,23 +64,25 @@ def _thin(phi: Floats) -> Centred | None:
         return None
     mean = phi.mean(axis=0)
     about = phi - mean
-    values, turned = np.linalg.eigh(about @ about.T)
-    if values.clip(0).sum() <= 1e-12 * (phi**2).sum():
+    variance = (about**2).mean(axis=0)
+    if variance.sum() * len(phi) <= 1e-12 * (phi**2).sum():
         return None
+    scale = feature_scale(variance, len(phi))
+    about /= scale
+    values, turned = np.linalg.eigh(about @ about.T)
     kept = values > 1e-12 * values[-1]
-    vectors = about.T @ turned[:, kept] / np.sqrt(values[kept])
-    return Centred(float(len(phi)), mean, values[kept], vectors)
+    vectors = about.T @ turned[:, kept] / np.sqrt(values[kept]) / scale[:, None]
+    return Centred(float(len(phi)), mean, values[kept], vectors, scale)
 
 
 def _with(base: Centred, prior: Floats) -> Centred:
     """With one more vector, so that w0 lies within them all."""
-    left = prior - base.vectors @ (base.vectors.T @ prior)
-    size = float(np.linalg.norm(left))
-    if size <= 1e-12 * float(np.linalg.norm(prior)):
+    left = prior - base.vectors @ base.along(prior)
+    size = float(np.linalg.norm(left * base.scale))
+    if size <= 1e-12 * float(np.linalg.norm(prior * base.scale)):
         return base
-    return Centred(
-        base.count,
-        base.mean,
-        np.append(base.values, 0.0),
-        np.column_stack([base.vectors, left / size]),
+    return replace(
+        base,
+        values=np.append(base.values, 0.0),
+        vectors=np.column_stack([base.vectors, left / size]),
     )

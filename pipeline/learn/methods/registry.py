@@ -5,8 +5,10 @@ from ..problem.contract import Method
 from .analytic.method import Analytic
 from .ewc import ElasticFinetune
 from .finetune import Finetune
+from .linear import Linear
 from .lwf import Lwf
 from .mask import MaskedFinetune
+from .ranpac import RanPac
 from .replay import ReplayFinetune
 
 __all__ = ["METHODS", "method_named"]
@@ -20,6 +22,8 @@ METHODS: dict[str, type[Method]] = {
     "lwf": Lwf,
     "ewc": ElasticFinetune,
     "analytic": Analytic,
+    "linear": Linear,
+    "ranpac": RanPac,
 }
 
 

@@ -10,7 +10,7 @@ import pytest
 from command_line import result_in, run_in
 from erasure_samples import FINDINGS, image_rows, learnable_store
 
-from retune.pipeline.app.drift import DriftRequest, drift
+from retune.pipeline.app.measuring.drift import DriftRequest, drift
 from retune.pipeline.app.train import TrainRequest, train
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError, QueryError

@@ -2,16 +2,18 @@
 
 For one finding, with labels y and features φ about their means:
 
-    y = Φw + noise,   noise ~ N(0, σ²),   w ~ N(α·w0, τ²I),   α ≥ 0
+    y = Φw + noise,   noise ~ N(0, σ²),   w ~ N(α·w0, τ²S⁻²),   α ≥ 0
 
-w0 is the zero-shot direction. Two numbers say how the finding behaves, and both are
+w0 is the zero-shot direction, S the spread of each feature, so that rescaled features
+count alike. It is the root of (n·variance + 20·m) / (n + 20) over m, the mean variance:
+few images say little of it. Two numbers say how the finding behaves, and both are
 free of the scale of features, of labels and of w0:
 
 - r, the correlation of labels with zero-shot scores that α stands for:
   α = r·√(Σy² / Σ(Φw0)²);
 - h, the variance that the deviation from α·w0 explains, in units of the noise:
-  τ²/σ² = h·n / trace(ΦᵀΦ). At h = 0 there is no deviation: the scores rank images as
-  zero-shot does.
+  τ²/σ² = h·n / trace(S⁻¹ΦᵀΦS⁻¹). At h = 0 there is no deviation: the scores rank
+  images as zero-shot does.
 
 Every pair (r, h) of a grid has a marginal likelihood, in which σ² is integrated out.
 The weights are the mean over the grid, each pair with its posterior probability; a
@@ -34,6 +36,7 @@ __all__ = [
     "Posterior",
     "Solution",
     "centre",
+    "feature_scale",
     "posterior",
     "solve",
 ]
@@ -48,25 +51,34 @@ _CORRELATION_SCALE = 0.3
 _ZERO_SHOT = 0.2
 #: and otherwise a normal distribution of log10 h.
 _LOG_RATIO, _LOG_RATIO_SPREAD = -1.0, 0.5
+#: Images by which the spread of a feature is drawn towards the mean.
+_FEW = 20
 #: Directions in which weights differ between candidates, per finding, at most.
 _DIRECTIONS = 8
 
 
 @dataclass(frozen=True)
 class Centred:
-    """A_k about the mean of its images, as eigenvalues and eigenvectors.
+    """A_k about the mean of its images: eigenvalues and vectors of S⁻¹A_kS⁻¹.
 
     Attributes:
         count: Weight of the observed images.
         mean: Of φ, shape (F,).
         values: Eigenvalues, shape (F,), rising.
-        vectors: Eigenvectors in columns, shape (F, F).
+        vectors: S⁻¹ times the eigenvectors, in columns, shape (F, F).
+        scale: S, shape (F,).
     """
 
     count: float
     mean: Floats
     values: Floats
     vectors: Floats
+    scale: Floats
+
+    def along(self, weights: Floats) -> Floats:
+        """Coordinates of weights, shape (F,): `vectors` times them are the weights."""
+        found: Floats = self.vectors.T @ (self.scale**2 * weights)
+        return found
 
 
 @dataclass(frozen=True)
@@ -113,8 +125,25 @@ def centre(gram: Floats) -> Centred | None:
     # What is left of constant features is rounding.
     if np.trace(about) <= 1e-12 * scale:
         return None
-    values, vectors = np.linalg.eigh(about)
-    return Centred(float(count), mean, np.maximum(values, 0), vectors)
+    scale = feature_scale(np.diag(about) / count, count)
+    values, vectors = np.linalg.eigh(about / np.outer(scale, scale))
+    vectors /= scale[:, None]
+    return Centred(float(count), mean, np.maximum(values, 0), vectors, scale)
+
+
+def feature_scale(variance: Floats, count: float) -> Floats:
+    """S: the spread of each feature, where few images say little of it.
+
+    Args:
+        variance: Of each feature, at least 0, not all 0, shape (F,).
+        count: Images.
+
+    >>> feature_scale(np.array([1.0, 3.0]), 20).round(3).tolist()
+    [0.866, 1.118]
+    """
+    middle = variance.mean()
+    shrunk = (count * variance + _FEW * middle) / (count + _FEW)
+    return np.asarray(np.sqrt(shrunk / middle))
 
 
 def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution:
@@ -186,7 +215,7 @@ def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Po
         prior: w0, shape (F,).
     """
     data = base.vectors.T @ (moment[:-1] - base.mean * moment[-1])
-    towards = base.vectors.T @ prior
+    towards = base.along(prior)
     along = float((base.values * towards**2).sum())
     shares = np.zeros(len(CORRELATIONS))
     if along > 0:

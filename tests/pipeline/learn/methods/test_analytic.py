@@ -105,6 +105,13 @@ def _labelled(n_rows: int = 80, seed: int = 0) -> tuple[np.ndarray, np.ndarray, 
     return phi, value[:, 0].astype(np.float64), train
 
 
+def _squared_spread(about: np.ndarray) -> np.ndarray:
+    """S² of features about their mean, drawn towards the mean variance by 20 images."""
+    variance = (about**2).sum(axis=0) / len(about)
+    middle = variance.mean()
+    return (len(about) * variance + 20 * middle) / ((len(about) + 20) * middle)
+
+
 @pytest.mark.parametrize("ratio", [RATIOS[1], 0.1, RATIOS[-1]])
 @pytest.mark.parametrize("correlation", [0.0, 0.3])
 def test_weights_solve_the_penalised_least_squares(
@@ -120,10 +127,10 @@ def test_weights_solve_the_penalised_least_squares(
     about = phi - phi.mean(axis=0)
     labels = value - value.mean()
     share = correlation * np.sqrt((labels**2).sum() / ((about @ prior[0]) ** 2).sum())
-    penalty = (about**2).sum() / len(phi) / ratio
+    spread = _squared_spread(about)
+    penalty = (about**2 / spread).sum() / len(phi) / ratio * np.diag(spread)
     expected = np.linalg.solve(
-        about.T @ about + penalty * np.eye(6),
-        about.T @ labels + penalty * share * prior[0],
+        about.T @ about + penalty, about.T @ labels + penalty @ (share * prior[0])
     )
     np.testing.assert_allclose(found.weights[0], expected, atol=1e-9)
     intercept = value.mean() - expected @ phi.mean(axis=0)
@@ -137,12 +144,13 @@ def test_candidates_weigh_by_the_marginal_likelihood_of_all_labels() -> None:
     found = solve(train, prior, [centre(gram) for gram in train.grams])
     about, labels = phi - phi.mean(axis=0), value - value.mean()
     total, along = (labels**2).sum(), ((about @ prior[0]) ** 2).sum()
+    spread = _squared_spread(about)
     logs, weights, variances = [], [], []
     steps = np.exp(-0.5 * ((np.log10(RATIOS[1:]) + 1) / 0.5) ** 2)
     chances = np.r_[0.2, 0.8 * steps / steps.sum()]
     for ratio, chance in zip(RATIOS, chances, strict=True):
-        tau = ratio * 40 / (about**2).sum()
-        inverse = np.linalg.inv(np.eye(40) + tau * about @ about.T)
+        tau = ratio * 40 / (about**2 / spread).sum() * np.diag(1 / spread)
+        inverse = np.linalg.inv(np.eye(40) + about @ tau @ about.T)
         for correlation in CORRELATIONS:
             if ratio == correlation == 0:
                 continue
@@ -155,16 +163,17 @@ def test_candidates_weigh_by_the_marginal_likelihood_of_all_labels() -> None:
                 - 39 / 2 * np.log(square)
                 + 0.5 * np.linalg.slogdet(inverse)[1]
             )
-            weights.append(start + tau * about.T @ inverse @ left)
-            shrunk = np.linalg.inv(np.eye(6) + tau * about.T @ about)
-            variances.append(square / 37 * tau * shrunk)
+            weights.append(start + tau @ about.T @ inverse @ left)
+            shrunk = np.linalg.inv(np.eye(6) + tau @ about.T @ about)
+            variances.append(square / 37 * shrunk @ tau)
     chance = np.exp(np.array(logs) - max(logs))
     chance /= chance.sum()
     mean = chance @ np.array(weights)
     np.testing.assert_allclose(found.weights[0], mean, atol=1e-9)
     off = np.array(weights) - mean
     covariance = np.tensordot(chance, variances, 1) + (off * chance[:, None]).T @ off
-    vectors = np.linalg.eigh(about.T @ about).eigenvectors
+    scaled = about / np.sqrt(spread)
+    vectors = np.linalg.eigh(scaled.T @ scaled).eigenvectors * np.sqrt(spread)[:, None]
     ours = np.diag(found.variance[0]) + found.directions[0].T @ found.directions[0]
     base = centre(train.grams[0])
     assert base is not None

@@ -89,7 +89,7 @@ def fit_columns(
     label: npt.NDArray[np.bool_],
     often: Floats,
     penalty: Floats,
-    enough: float = 1e-7,
+    enough: float = 1e-8,
 ) -> tuple[Floats, Floats]:
     """Fit all columns at once.
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     BackboneOption,
     BlankOption,
     ContaminatedOption,
@@ -20,7 +20,7 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import (
+from ..terminal.printing import (
     contamination_line,
     print_csv,
     print_json,
@@ -29,10 +29,10 @@ from .terminal.printing import (
     progress_bar,
     remark,
 )
-from .terminal.selection import announce_selection
+from ..terminal.selection import announce_selection
 
 if TYPE_CHECKING:
-    from retune.pipeline.app.curve import CurveResult
+    from retune.pipeline.app.measuring.curve import CurveResult
 
 __all__ = ["curve_command"]
 
@@ -97,7 +97,7 @@ def curve_command(
 
     Example: retune-cli curve --shots 8,32,128,all --seeds 5 --plot curve.png
     """
-    from retune.pipeline.app.curve import CurveRequest, curve
+    from retune.pipeline.app.measuring.curve import CurveRequest, curve
     from retune.pipeline.learn.runs.selection import Selection
     from retune.pipeline.report.ablation_figure import check_figure
     from retune.store import FeatureStore

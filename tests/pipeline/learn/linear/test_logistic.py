@@ -5,8 +5,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from retune.pipeline.learn.curves.logistic import fit_columns, standardise
-from retune.pipeline.learn.curves.regression import logistic_regression
+from retune.pipeline.learn.linear.logistic import fit_columns, standardise
+from retune.pipeline.learn.linear.regression import logistic_regression
 
 
 @pytest.mark.parametrize("n_images", [40, 300])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     BackboneOption,
     DatasetsOption,
     ErasedOption,
@@ -16,10 +16,10 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import print_json, print_line, print_table, progress_bar
+from ..terminal.printing import print_json, print_line, print_table, progress_bar
 
 if TYPE_CHECKING:
-    from retune.pipeline.app.drift import DriftSummary
+    from retune.pipeline.app.measuring.drift import DriftSummary
 
 __all__ = ["drift_command"]
 
@@ -82,7 +82,7 @@ def drift_command(
 
     Example: retune-cli drift --by dataset --run latest --fail-above 0.6 --plot d.png
     """
-    from retune.pipeline.app.drift import DriftRequest, drift
+    from retune.pipeline.app.measuring.drift import DriftRequest, drift
     from retune.store import FeatureStore
 
     request = DriftRequest(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from .terminal.options import (
+from ..terminal.options import (
     ContaminatedOption,
     CoverageOption,
     DatasetsOption,
@@ -18,8 +18,8 @@ from .terminal.options import (
     WhereOption,
     split_names,
 )
-from .terminal.printing import contamination_line, print_json, print_line, print_table
-from .terminal.selection import announce_selection
+from ..terminal.printing import contamination_line, print_json, print_line, print_table
+from ..terminal.selection import announce_selection
 
 if TYPE_CHECKING:
     from retune.pipeline.app.evaluate import FindingFigures

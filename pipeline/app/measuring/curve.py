@@ -13,7 +13,7 @@ from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 from retune.store.results import add_result, new_result_id
 
-from ..learn.curves.curve import (
+from ...learn.curves.curve import (
     LOGISTIC_REGRESSION,
     ZERO_SHOT,
     Curve,
@@ -21,11 +21,11 @@ from ..learn.curves.curve import (
     CurvePoint,
     measure_curve,
 )
-from ..learn.curves.draws import parse_shots
-from ..learn.problem.targets import BlankPolicy, UncertainPolicy
-from ..learn.runs.learning_set import LearningSet, load_learning_set, named_findings
-from ..learn.runs.selection import Selection
-from ..progress import ProgressCallback, silent
+from ...learn.curves.draws import parse_shots
+from ...learn.problem.targets import BlankPolicy, UncertainPolicy
+from ...learn.runs.learning_set import LearningSet, load_learning_set, named_findings
+from ...learn.runs.selection import Selection
+from ...progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ class CurveResult:
         Raises:
             ConfigurationError: matplotlib is missing, or the file cannot be written.
         """
-        from ..report.curve_figure import draw_curve
+        from ...report.curve_figure import draw_curve
 
         title = f"{self.learning_set.encoder.backbone}, {self.curve_id}"
         rows = [

@@ -23,12 +23,12 @@ from retune.store.errors import ConfigurationError
 from retune.store.queries.labelled import checked_condition
 from retune.store.schema import create_table, quoted
 
-from ..datasets.leakage import read_populations
-from ..learn.drift.report import FAMILIES, DriftRow, GroupImages, compare_groups
-from ..learn.problem.targets import make_targets
-from ..progress import Progress, ProgressCallback, silent
-from ..report.ablation_figure import check_figure
-from ..report.drift_figure import draw_drift
+from ...datasets.leakage import read_populations
+from ...learn.drift.report import FAMILIES, DriftRow, GroupImages, compare_groups
+from ...learn.problem.targets import make_targets
+from ...progress import Progress, ProgressCallback, silent
+from ...report.ablation_figure import check_figure
+from ...report.drift_figure import draw_drift
 
 __all__ = ["DriftRequest", "DriftSummary", "drift"]
 
@@ -296,9 +296,9 @@ def _scores(
     """Scores and decisions of a run, and which images are unlike its own."""
     import torch
 
-    from ..learn.erasing.marks import refuse_erased
-    from ..learn.runs.reopened import load_run_model
-    from ..learn.runs.saved_model import predict
+    from ...learn.erasing.marks import refuse_erased
+    from ...learn.runs.reopened import load_run_model
+    from ...learn.runs.saved_model import predict
 
     assert request.run is not None
     run = find_run(store, request.run)

@@ -8,17 +8,17 @@ import numpy.typing as npt
 
 from retune.store import EncoderRow, FeatureStore
 
-from ..descriptions.conditions import Sentence, prompt_conditions
-from ..descriptions.named_sets import load_set
-from ..encode.sentences import encode_sentences
-from ..learn.problem.chosen_findings import with_findings
-from ..learn.problem.config import preset
-from ..learn.problem.features import Features, Prompts
-from ..learn.runs.ablation import AblationRow, ablate_prompts
-from ..learn.runs.learning_set import load_images, named_findings
-from ..learn.runs.record import ExperimentConfig
-from ..learn.runs.selection import Provenance, Selection
-from ..progress import ProgressCallback, silent
+from ...descriptions.conditions import Sentence, prompt_conditions
+from ...descriptions.named_sets import load_set
+from ...encode.sentences import encode_sentences
+from ...learn.problem.chosen_findings import with_findings
+from ...learn.problem.config import preset
+from ...learn.problem.features import Features, Prompts
+from ...learn.runs.ablation import AblationRow, ablate_prompts
+from ...learn.runs.learning_set import load_images, named_findings
+from ...learn.runs.record import ExperimentConfig
+from ...learn.runs.selection import Provenance, Selection
+from ...progress import ProgressCallback, silent
 
 __all__ = ["DESCRIBED", "Ablation", "AblationRequest", "ablate"]
 

@@ -1,0 +1,1 @@
+"""`retune-cli curve` and `retune-cli audit`: what methods need, and what to look at."""

@@ -1,0 +1,1 @@
+"""Curves and audits: requests become figures, and rows of the store."""

@@ -1,0 +1,1 @@
+"""Which labels and pictures of a store to look at again."""

@@ -1,0 +1,1 @@
+"""Logistic regressions of embeddings, by the hundred."""

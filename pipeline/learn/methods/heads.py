@@ -1,0 +1,88 @@
+"""What `linear` and `ranpac` have in common: a linear model, and what is kept of it."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from retune.store.errors import TrainingError
+
+from ..problem.contract import Problem
+from ..stats.calibration import Line, platt
+from .analytic.model import AnalyticModel
+
+__all__ = ["Heads"]
+
+Floats = npt.NDArray[np.float64]
+
+
+class Heads:
+    """Weights of K findings: zero-shot's until a finding has learned something.
+
+    Args:
+        model: Scores as zero-shot does.
+        problem: What is learned.
+    """
+
+    def __init__(self, model: AnalyticModel, problem: Problem) -> None:
+        self.model = model.to(problem.device)
+        self._problem = problem
+        self._validation = problem.features.rows("validation")
+        self.learned = np.zeros(len(problem.features.findings), dtype=bool)
+
+    def features(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """φ of some rows, shape (n, F)."""
+        x = torch.from_numpy(self._problem.features.embedding[rows])
+        with torch.inference_mode():
+            phi = self.model.features(x.to(self._problem.device).float())
+        found: npt.NDArray[np.float32] = phi.cpu().numpy()
+        return found
+
+    def put(self, k: int, weights: Floats, intercept: float, line: Line) -> None:
+        """Give a finding new weights, and calibrate it.
+
+        Args:
+            k: Number of the finding.
+            weights: Shape (F,).
+            intercept: b.
+            line: From score to logit, as expected without validation labels.
+        """
+        self.model.weight[k] = torch.from_numpy(weights)
+        self.model.intercept[k] = intercept
+        self.learned[k] = True
+        rows, targets = self._validation, self._problem.targets
+        seen = rows[targets.observed[rows, k]]
+        scores = self.features(seen) @ weights + intercept
+        found = platt(
+            np.asarray(scores, dtype=np.float64), targets.value[seen, k] > 0, line
+        )
+        self.model.slope[k], self.model.offset[k] = found.slope, found.offset
+
+    def state(self) -> dict[str, Tensor]:
+        """All that was learned."""
+        names = ("weight", "intercept", "slope", "offset")
+        kept = {name: getattr(self.model, name).cpu().clone() for name in names}
+        return kept | {"learned": torch.from_numpy(self.learned.copy())}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state.
+
+        Raises:
+            TrainingError: It does not fit.
+        """
+        for name in ("weight", "intercept", "slope", "offset", "learned"):
+            known = (
+                torch.from_numpy(self.learned)
+                if name == "learned"
+                else getattr(self.model, name)
+            )
+            given = state.get(name)
+            if given is None or given.shape != known.shape:
+                raise TrainingError(
+                    f"the state has no {name} that fits these findings and features",
+                    "Continue with the options and findings that the run was made "
+                    "with.",
+                )
+            known.copy_(given)

@@ -1,0 +1,151 @@
+"""`ranpac`: a ridge on random features alone (McDonnell et al., NeurIPS 2023)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from retune.store.errors import ConfigurationError
+
+from ..problem.config import TrainConfig
+from ..problem.contract import Problem, read_options
+from ..problem.features import Prompts
+from ..problem.scenarios import Task
+from ..stats.calibration import Line
+from ..training.threads import one_thread
+from .analytic.model import AnalyticModel, zero_shot_directions
+from .analytic.sums import Sums, add_sums, sum_rows
+from .heads import Heads
+
+__all__ = ["PENALTIES", "RanPac", "RanPacOptions"]
+
+Floats = npt.NDArray[np.float64]
+#: Candidates for λ, in units of the mean eigenvalue, so that they fit any scale.
+PENALTIES = 10.0 ** np.arange(-6, 5)
+_MOST_FEATURES = 4096
+
+
+@dataclass(frozen=True)
+class RanPacOptions:
+    """Options of ``ranpac``.
+
+    Attributes:
+        projection: Random features; 0: eight times the dimension, 4,096 at most.
+    """
+
+    projection: int = 0
+
+
+class RanPac:
+    """Sums of random features, and the ridge with the λ that validation prefers.
+
+    As `analytic`, it forgets no image: sums add up. Unlike it, the prior is 0 instead
+    of zero-shot, and λ is what gives the least squared error on validation labels of
+    the finding (the middle one where there are none). Findings that had no labels of
+    both classes are zero-shot's.
+    """
+
+    #: An image that is added twice counts twice.
+    counts_images = True
+    #: Parts of `TrainConfig` that it does not depend on.
+    ignored_options = (
+        "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
+        "patience", "learn_scale", "precision",
+    )  # fmt: skip
+
+    def __init__(self, problem: Problem) -> None:
+        features = problem.features
+        self.model = self.build_model(
+            problem.config,
+            problem.prompts,
+            len(features.findings),
+            features.embedding.shape[1],
+        )
+        self._problem, self._heads = problem, Heads(self.model, problem)
+        self._dim = features.embedding.shape[1]
+        self._n_features = self.model.weight.shape[1] - self._dim
+        self._sums = Sums.none(len(features.findings), self._n_features)
+
+    @staticmethod
+    def build_model(
+        config: TrainConfig, prompts: Prompts, n_findings: int, dim: int
+    ) -> AnalyticModel:
+        """A model that scores as zero-shot does.
+
+        Raises:
+            ConfigurationError: Pooling is not ``mean``, or an option is wrong.
+        """
+        options = read_options(RanPacOptions, config, "ranpac")
+        if options.projection < 0:
+            raise ConfigurationError(
+                f"projection={options.projection} is below 0", "Use 0 or more."
+            )
+        if config.pooling != "mean":
+            raise ConfigurationError(
+                "method ranpac knows only `pooling` mean",
+                "With max, zero-shot is no linear function that it could start from.",
+            )
+        size = options.projection or min(8 * dim, _MOST_FEATURES)
+        drawn = np.random.default_rng(config.seed).standard_normal((dim, size))
+        projection = torch.from_numpy(drawn.astype(np.float32))
+        directions = zero_shot_directions(prompts, n_findings)
+        return AnalyticModel(directions, projection, config.scale)
+
+    @one_thread()
+    def learn(self, task: Task) -> None:
+        """Add a task's sums, and solve for the findings that it shows."""
+        values = self._problem.targets.value[task.rows]
+        new = sum_rows(self._random, self._n_features, task.rows, values, task.mask)
+        self._sums = add_sums(self._sums, new)
+        for k in np.flatnonzero(task.mask.any(axis=0)):
+            self._solve(int(k))
+
+    def _random(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        return self._heads.features(rows)[:, self._dim :]
+
+    def _solve(self, k: int) -> None:
+        gram, moment = self._sums.grams[self._sums.group[k]], self._sums.moments[k]
+        count, positives = gram[-1, -1], moment[-1]
+        spread = self._sums.squares[k] - positives**2 / max(count, 1)
+        if count < 2 or spread <= 1e-12 * count:
+            return
+        mean, middle = gram[:-1, -1] / count, positives / count
+        about = gram[:-1, :-1] - count * np.outer(mean, mean)
+        values, vectors = np.linalg.eigh(about)
+        values = np.maximum(values, 0)
+        data = vectors.T @ (moment[:-1] - mean * positives)
+        penalty = PENALTIES * max(values.mean(), 1e-12)
+        weights = vectors @ (data[:, None] / (values[:, None] + penalty))
+        place = self._best(k, weights, middle - mean @ weights)
+        chosen = np.concatenate([np.zeros(self._dim), weights[:, place]])
+        share = (positives + 1) / (count + 2)
+        intercept = float(middle - mean @ weights[:, place])
+        self._heads.put(k, chosen, intercept, Line.tangent(float(share)))
+
+    def _best(self, k: int, weights: Floats, intercepts: Floats) -> int:
+        """Which λ has the least squared error on validation labels."""
+        targets = self._problem.targets
+        rows = self._problem.features.rows("validation")
+        rows = rows[targets.observed[rows, k]]
+        if not len(rows):
+            return len(PENALTIES) // 2
+        left = (
+            self._random(rows) @ weights + intercepts - targets.value[rows, k][:, None]
+        )
+        return int((left**2).mean(axis=0).argmin())
+
+    def state(self) -> dict[str, Tensor]:
+        """Heads and sums."""
+        return self._heads.state() | self._sums.to_tensors("train")
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take up a state.
+
+        Raises:
+            TrainingError: It does not fit.
+        """
+        self._heads.restore(state)
+        self._sums = Sums.from_tensors("train", state)

@@ -1,0 +1,95 @@
+"""`retune-cli audit` on a small store."""
+
+import csv
+import io
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from command_line import Result, run_command
+from image_samples import write_dataset, write_tiny_backbone
+
+from retune.store import FeatureStore
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("audit")
+    write_dataset(folder / "data", 90)
+    write_tiny_backbone(folder / "tiny")
+    shutil.copytree(folder / "data", folder / "again")
+    for command in (
+        ("ingest", "data", "--layout", "table", "--dataset", "data"),
+        ("ingest", "again", "--layout", "table", "--dataset", "again"),
+        ("embed", "--backbone", f"local-dir:{folder / 'tiny'}"),
+    ):
+        done = run_command(*command, "--store", "store", "--quiet", cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+def audit(place: Path, *more: object) -> Result:
+    return run_command("audit", *more, "--store", "store", cwd=place)
+
+
+def test_labels_are_ranked_and_entered(place: Path) -> None:
+    done = audit(place, "labels", "-k", 5, "--json", "--dataset", "data")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [one["rank"] for one in found["labels"]] == [1, 2, 3, 4, 5]
+    doubts = [one["disagreement"] for one in found["labels"]]
+    assert doubts == sorted(doubts, reverse=True)
+    store = FeatureStore(place / "store")
+    rows = store.sql(
+        f"""SELECT rank, image_id, label_audits.finding, label, labels.state
+        FROM label_audits JOIN labels USING (image_id)
+        WHERE audit_id = '{found["audit_id"]}'
+        AND labels.finding = label_audits.finding ORDER BY rank"""
+    ).fetchall()
+    assert len(rows) >= 5
+    assert all((state == "positive") == (label == 1) for *_, label, state in rows)
+    table = audit(place, "labels", "-k", 3, "--csv", "--dataset", "data")
+    assert len(list(csv.DictReader(io.StringIO(table.stdout)))) == 3
+    shown = audit(place, "labels", "-k", 3, "--dataset", "data").stdout
+    assert "labels compared" in shown
+    assert "in the table label_audits" in shown
+
+
+def test_copies_are_found_across_datasets(place: Path) -> None:
+    done = audit(place, "duplicates", "-k", 500, "--json", "--threshold", 0.9999)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = {
+        tuple(sorted((one["first_image_id"], one["second_image_id"])))
+        for one in found["pairs"]
+    }
+    copies = {(f"again/{a.split('/', 1)[1]}", a) for pair in names for a in pair
+              if a.startswith("data/")}  # fmt: skip
+    assert copies <= names
+    assert found["n_images"] == 180
+    store = FeatureStore(place / "store")
+    count = store.sql("SELECT count(*) FROM duplicate_audits").fetchall()[0][0]
+    assert count == found["n_pairs"]
+    assert "reach a cosine of" in audit(place, "duplicates").stdout
+    assert audit(place, "duplicates", "--csv").stdout.startswith("rank,")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("labels", "--findings", "Nothing"), "Nothing"),
+        (("labels", "--json", "--csv"), "exclude each other"),
+        (("duplicates", "--threshold", 3), "--threshold 3 is not between"),
+        (("duplicates", "--dataset", "nobody"), "nobody"),
+    ],
+)
+def test_what_cannot_be_is_said(
+    place: Path, more: tuple[object, ...], said: str
+) -> None:
+    done = audit(place, *more)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
