@@ -51,7 +51,7 @@ class ImageSet:
     Attributes:
         encoder: Whose vectors these are.
         features: The images.
-        images: The catalog's columns `sex`, `age` and `view` of the same images.
+        images: The catalog's columns of the same images, for subgroups.
         listed: The same images by name.
         provenance: What was asked for, and what it turned out to be.
     """
@@ -215,12 +215,9 @@ def place_images(
         columns["content_digest"],
         split,
     )
-    # The other columns are arrays by now; twice they would double what images take.
-    kept = read.images.select(_OF_GROUPS)
-    return ImageSet(encoder, features, kept, listed, provenance)
+    return ImageSet(encoder, features, read.images, listed, provenance)
 
 
-_OF_GROUPS = ("sex", "age", "view")
 _IDENTITY = ("image_id", "dataset", "patient_id", "content_digest")
 
 
