@@ -56,7 +56,7 @@ def repair_command(
     drop_missing: Annotated[
         bool,
         typer.Option(
-            "--drop-missing", help="Give up shards whose whole folder is gone."
+            "--drop-missing", help="Drop shards whose whole folder is missing."
         ),
     ] = False,
 ) -> None:

@@ -12,10 +12,17 @@ __all__ = ["demo_command"]
 
 
 def demo_command(
-    folder: Annotated[Path, typer.Argument(help="Where to write; new or empty.")],
-    images: Annotated[int, typer.Option("--images", min=1, help="How many.")] = 600,
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to write to; it must be new or empty.")
+    ],
+    images: Annotated[
+        int, typer.Option("--images", min=1, help="Number of images.")
+    ] = 600,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Same seed, same files.")
+        int,
+        typer.Option(
+            "--seed", min=0, help="Random seed: the same seed draws the same files."
+        ),
     ] = 0,
     quiet: QuietOption = False,
 ) -> None:

@@ -45,42 +45,49 @@ def embed_command(
         str,
         typer.Option(
             "--descriptions",
-            help="Sets by name, or YAML files; by commas.",
+            help="Description sets by name, or YAML files, separated by commas.",
         ),
     ] = "default",
     device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
+        str,
+        typer.Option(
+            "--device", help="Device to encode on: auto, cpu, cuda or cuda:N."
+        ),
     ] = "auto",
     precision: Annotated[
         str,
         typer.Option(
             "--precision",
-            help="Arithmetic: float32, bfloat16, float16, or auto: the fastest whose "
-            "vectors agree with float32.",
+            help="Precision: float32, bfloat16, float16, or auto, the "
+            "fastest whose vectors agree with float32.",
         ),
     ] = "auto",
     decode: Annotated[
         str,
         typer.Option(
             "--decode",
-            help="full, or scaled: large JPEGs at the smallest scale that suffices.",
+            help="Decoding: full, or scaled, which reads large JPEGs at the "
+            "smallest scale that suffices.",
         ),
     ] = "full",
     dtype: Annotated[
-        str, typer.Option("--dtype", help="Stored numbers: float16 or float32.")
+        str,
+        typer.Option(
+            "--dtype", help="Data type of stored vectors: float16 or float32."
+        ),
     ] = "float16",
     batch_size: Annotated[
         int | None,
         typer.Option(
-            "--batch-size", min=1, help="Images in a forward pass [16, on CUDA 256]."
+            "--batch-size", min=1, help="Images per forward pass [16, on CUDA 256]."
         ),
     ] = None,
     compiled: Annotated[
         bool,
         typer.Option(
             "--compile",
-            help="On an accelerator: have torch.compile make the image tower faster "
-            "first, in a minute or more.",
+            help="On an accelerator: compile the image tower first, which "
+            "takes a minute or more.",
         ),
     ] = False,
     workers: Annotated[
@@ -88,70 +95,84 @@ def embed_command(
         typer.Option(
             "--workers",
             min=0,
-            help="Decoding threads, of all Ray workers together [all cores].",
+            help="Number of decoding threads, of all Ray workers together [all cores].",
         ),
     ] = 0,
     engine: Annotated[
         str,
-        typer.Option("--engine", help="local, or ray: workers on a Ray cluster."),
+        typer.Option(
+            "--engine", help="Engine: local, or ray for workers on a Ray cluster."
+        ),
     ] = "local",
     address: Annotated[
         str | None,
         typer.Option(
-            "--address", help="Of the Ray cluster [Ray is started on this machine]."
+            "--address", help="Address of the Ray cluster [start Ray on this machine]."
         ),
     ] = None,
     num_gpus: Annotated[
         int,
         typer.Option(
-            "--num-gpus", min=0, help="Ray workers with a GPU each; 0: processors."
+            "--num-gpus",
+            min=0,
+            help="Number of Ray workers with one GPU each; 0 uses processors.",
         ),
     ] = 0,
     long: Annotated[
         str,
         typer.Option(
             "--long",
-            help="Sentences beyond the context: cut, or chunk: pooled from pieces, as "
-            "a feature set of its own.",
+            help="Sentences longer than the context: cut them, or chunk them"
+            " and pool the pieces (a separate feature set).",
         ),
     ] = "cut",
     pooling: Annotated[
         str,
         typer.Option(
-            "--pooling", help="Of hf: models: cls, mean, pooler, or auto: their own."
+            "--pooling",
+            help="How hf: models pool tokens: cls, mean, pooler, or auto for"
+            " the model's own way.",
         ),
     ] = "auto",
     layer: Annotated[
         str,
         typer.Option(
-            "--layer", help="projected, or pooled: images before their projection."
+            "--layer",
+            help="Which image vectors: projected, or pooled, which is before"
+            " the projection.",
         ),
     ] = "projected",
     allow_pickle: Annotated[
         bool,
-        typer.Option("--allow-pickle", help="Read tensors of .bin files if need be."),
+        typer.Option(
+            "--allow-pickle",
+            help="Also read pickled .bin and .pt weights (tensors only).",
+        ),
     ] = False,
     retry_failed: Annotated[
         bool,
-        typer.Option("--retry-failed", help="Read undecodable files once more."),
+        typer.Option("--retry-failed", help="Try images again that failed before."),
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit code 6 if some images could not be used."),
+        typer.Option(
+            "--strict", help="Exit with code 6 if some images cannot be used."
+        ),
     ] = False,
     wait: Annotated[
         bool,
-        typer.Option("--wait", help="If another process writes to the store, wait."),
+        typer.Option("--wait", help="Wait while another process writes to the store."),
     ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Encode every image and description that has no vector yet.
 
-    Stop it whenever you like: what is encoded is kept, and the next call does the rest.
-    Queries and training work meanwhile.
+    Stop it at any time: the next call encodes the rest.
+    Queries and training work while it runs.
 
     Example: retune-cli embed --backbone biomedclip --device cuda
+
     Example: retune-cli embed --backbone biomedclip --engine ray --num-gpus 8
     """
     from retune.pipeline.platform.memory import keep_freed_memory

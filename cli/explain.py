@@ -13,7 +13,7 @@ __all__ = ["explain_command"]
 def explain_command(
     code: Annotated[
         str | None,
-        typer.Argument(help="As the error names it, such as store-busy."),
+        typer.Argument(help="Code of the error, such as store-busy."),
     ] = None,
 ) -> None:
     """Explain an error: its meaning, an example, what to do. Without CODE: list them.

@@ -18,7 +18,7 @@ def findings_command(
         bool,
         typer.Option(
             "--aliases",
-            help="Instead: how each layout writes them; needs no store.",
+            help="List how each layout spells the findings instead; needs no store.",
         ),
     ] = False,
     json: JsonOption = False,

@@ -32,7 +32,9 @@ _COLUMN = "Layout table: the column with the "
 
 
 def ingest_command(
-    root: Annotated[Path, typer.Argument(help="Folder with label table and images.")],
+    root: Annotated[
+        Path, typer.Argument(help="Folder with the label table and the images.")
+    ],
     layout: Annotated[
         str | None,
         typer.Option(
@@ -54,7 +56,8 @@ def ingest_command(
     ignore_official_splits: Annotated[
         bool,
         typer.Option(
-            "--ignore-official-splits", help="Divide all patients by their hash."
+            "--ignore-official-splits",
+            help="Divide all patients by a seeded hash of their id.",
         ),
     ] = False,
     moved: Annotated[
@@ -64,7 +67,8 @@ def ingest_command(
         str | None,
         typer.Option(
             "--file",
-            help="The label table, if ROOT has several; chexpert: also several, A,B.",
+            help="The label table, if ROOT holds several; for chexpert "
+            "several names, A,B.",
         ),
     ] = None,
     path_column: Annotated[
@@ -114,7 +118,7 @@ def ingest_command(
     keep: Annotated[
         str | None,
         typer.Option(
-            "--keep", help="Layout table: further columns to keep, by commas."
+            "--keep", help="Layout table: further columns to keep, separated by commas."
         ),
     ] = None,
     path_prefix: Annotated[
@@ -122,7 +126,7 @@ def ingest_command(
         typer.Option(
             "--path-prefix",
             metavar="OLD=NEW",
-            help="Layout table: how paths begin, and what stands there instead.",
+            help="Layout table: replace OLD at the beginning of paths by NEW.",
         ),
     ] = None,
     map_file: Annotated[
@@ -130,51 +134,59 @@ def ingest_command(
         typer.Option(
             "--map",
             metavar="FILE",
-            help="Layout table: how to understand it; with --propose, where to write.",
+            help="Layout table: YAML file that says how to read the table; "
+            "with --propose, the file to write.",
         ),
     ] = None,
     propose: Annotated[
         bool,
-        typer.Option("--propose", help="Write such a file to edit; ingest nothing."),
+        typer.Option(
+            "--propose", help="Write a --map file for you to edit, and ingest nothing."
+        ),
     ] = False,
     anew: Annotated[
         bool,
-        typer.Option("--anew", help="Forget how the table was understood before."),
+        typer.Option("--anew", help="Ignore how the table was read before."),
     ] = False,
     append: Annotated[
         bool,
-        typer.Option("--append", help="The table has new rows only; the others stay."),
+        typer.Option(
+            "--append", help="The table holds new rows only; keep the rows of before."
+        ),
     ] = False,
     dates_from_dicom: Annotated[
         bool,
         typer.Option(
             "--dates-from-dicom",
-            help="Dates that the table lacks, from the heads of DICOM files.",
+            help="Take dates that the table lacks from the headers of DICOM files.",
         ),
     ] = False,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Read and tell, but write nothing."),
+        typer.Option("--dry-run", help="Read the table and report, but write nothing."),
     ] = False,
     findings: Annotated[
         str | None,
         typer.Option(
             "--findings",
-            help="Layout table: the finding columns; padchest: names, its own too, or "
-            "all.",
+            help="Layout table: the finding columns; padchest: names of "
+            "findings or of its own labels, or all.",
         ),
     ] = None,
     votes: Annotated[
         str | None,
         typer.Option(
-            "--votes", help="Layout vindr, of readers: any, majority, all or soft."
+            "--votes",
+            help="Layout vindr: how readers' votes become a label: any, "
+            "majority, all or soft.",
         ),
     ] = None,
     patient_is_image: Annotated[
         bool,
         typer.Option(
             "--patient-is-image",
-            help="Layout table: there are no patient ids; each image is a patient.",
+            help="Layout table: the table has no patient ids; treat each "
+            "image as a patient.",
         ),
     ] = False,
     follow_links: Annotated[
@@ -194,12 +206,12 @@ def ingest_command(
     un_forget: Annotated[
         bool,
         typer.Option(
-            "--un-forget", help="Let patients back in who were erased by forget."
+            "--un-forget", help="Accept patients again that forget has erased."
         ),
     ] = False,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit code 6 if image files are not there."),
+        typer.Option("--strict", help="Exit with code 6 if image files are missing."),
     ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,

@@ -89,12 +89,12 @@ def _root(
         Path | None,
         typer.Option(
             "--log",
-            help="Append what is said to a file, a line each [RETUNE_LOG]; also after "
-            "the verb.",
+            help="Append messages to a log file, one line each [RETUNE_LOG];"
+            " also allowed after the command.",
         ),
     ] = None,
     log_format: Annotated[
-        str, typer.Option("--log-format", help="Of these lines: text or json.")
+        str, typer.Option("--log-format", help="Format of the log: text or json.")
     ] = "text",
 ) -> None:
     del show_version  # an eager callback has printed it

@@ -44,7 +44,7 @@ def merge_command(
         typer.Option(
             "--subtract",
             metavar="FILE",
-            help="Take out the patients of a file that `state --of-patient` wrote.",
+            help="Subtract the patients of a file that `state --of-patient` wrote.",
         ),
     ] = None,
     json: JsonOption = False,

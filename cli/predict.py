@@ -44,27 +44,28 @@ def predict_command(
         typer.Option(
             "--backbone",
             "--encode-with",
-            help="Where the run's backbone lies now; of imported vectors: what made "
-            "them.",
+            help="Where the run's backbone is now; for imported vectors, the"
+            " backbone that made them.",
         ),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")
+        str,
+        typer.Option(
+            "--device", help="Device to encode on: auto, cpu, cuda or cuda:N."
+        ),
     ] = "auto",
     allow_erased: ErasedOption = False,
     operating_point: OperatingPointOption = None,
     coverage: CoverageOption = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out", help="Write a file instead: .csv, .json or .parquet by its name."
-        ),
+        typer.Option("--out", help="Write a .csv, .json or .parquet file instead."),
     ] = None,
     csv: Annotated[
-        bool, typer.Option("--csv", help="Print CSV, a row for each finding.")
+        bool, typer.Option("--csv", help="Print CSV, one row per image and finding.")
     ] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, an object for each image.")
+        bool, typer.Option("--json", help="Print JSON, one object per image.")
     ] = False,
     quiet: QuietOption = False,
 ) -> None:

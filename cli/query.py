@@ -27,18 +27,20 @@ def sql_command(
         bool, typer.Option("--write", help="Let the statement change the catalog.")
     ] = False,
     rows: Annotated[
-        int, typer.Option("--rows", min=1, help="Rows of the table to show.")
+        int, typer.Option("--rows", min=1, help="Number of rows to show.")
     ] = 50,
     allow_read: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PATH", help="A file or folder that it may read; repeatable."
+            metavar="PATH",
+            help="A file or folder that the statement may read; repeatable.",
         ),
     ] = None,
     allow_write: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PATH", help="A file or folder that it may write; repeatable."
+            metavar="PATH",
+            help="A file or folder that the statement may write; repeatable.",
         ),
     ] = None,
 ) -> None:

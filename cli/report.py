@@ -14,7 +14,7 @@ __all__ = ["report_command"]
 def report_command(
     runs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN]...", help="Only these; all runs if none."),
+        typer.Argument(metavar="[RUN]...", help="Run ids or names [all runs]."),
     ] = None,
     store: StoreOption = Path("feature-store"),
     also: Annotated[
@@ -26,7 +26,8 @@ def report_command(
         typer.Option(
             "--as-backbone",
             metavar="NAME",
-            help="Take the backbones of all runs for one, trained anew for each split.",
+            help="Treat the backbones of all runs as one that was trained "
+            "again for each split.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The file to write.")] = Path(
@@ -35,11 +36,14 @@ def report_command(
     images: Annotated[
         bool,
         typer.Option(
-            "--images", help="Show a row of test images: they are patients' images."
+            "--images", help="Include a row of test images; these are patients' images."
         ),
     ] = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the comparison, write no page.")
+        bool,
+        typer.Option(
+            "--markdown", help="Print the comparison as Markdown and write no page."
+        ),
     ] = False,
     quiet: QuietOption = False,
 ) -> None:

@@ -56,7 +56,7 @@ def runs_command(
 def rename_command(
     run: _RunArgument,
     name: Annotated[
-        str | None, typer.Argument(help="The new name [takes the name away].")
+        str | None, typer.Argument(help="The new name [remove the name].")
     ] = None,
     store: StoreOption = Path("feature-store"),
 ) -> None:
@@ -77,10 +77,11 @@ def rename_command(
 def tag_command(
     runs: _RunsArgument,
     add: Annotated[
-        str | None, typer.Option("--add", help="Tags to give, separated by commas.")
+        str | None, typer.Option("--add", help="Tags to add, separated by commas.")
     ] = None,
     remove: Annotated[
-        str | None, typer.Option("--remove", help="Tags to take away.")
+        str | None,
+        typer.Option("--remove", help="Tags to remove, separated by commas."),
     ] = None,
     store: StoreOption = Path("feature-store"),
 ) -> None:
@@ -101,7 +102,9 @@ def tag_command(
 @runs_app.command("delete")
 def delete_command(
     runs: _RunsArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask for confirmation.")
+    ] = False,
     store: StoreOption = Path("feature-store"),
 ) -> None:
     """Delete runs: their figures, predictions, names, tags and adaptors.

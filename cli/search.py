@@ -26,16 +26,20 @@ def search_command(
         str, typer.Argument(help="A sentence, an image file, or an image id.")
     ],
     store: StoreOption = Path("feature-store"),
-    k: Annotated[int, typer.Option("-k", "--k", min=1, help="Images to find.")] = 10,
+    k: Annotated[
+        int, typer.Option("-k", "--k", min=1, help="Number of images to find.")
+    ] = 10,
     without: Annotated[
         str | None,
         typer.Option(
-            "--not", metavar="TEXT", help="A sentence that they should not fit."
+            "--not", metavar="TEXT", help="A sentence that the images should not fit."
         ),
     ] = None,
     per_patient: Annotated[
         int | None,
-        typer.Option("--per-patient", min=1, help="Images of one patient at most."),
+        typer.Option(
+            "--per-patient", min=1, help="Maximum number of images per patient."
+        ),
     ] = None,
     datasets: DatasetsOption = None,
     where: WhereOption = None,

@@ -32,7 +32,9 @@ __all__ = ["train_command"]
 def train_command(
     scenario: Annotated[
         str,
-        typer.Option("--scenario", help="zero-shot, joint, class, label or data."),
+        typer.Option(
+            "--scenario", help="Scenario: zero-shot, joint, class, label or data."
+        ),
     ],
     store: StoreOption = Path("feature-store"),
     method: Annotated[
@@ -54,13 +56,14 @@ def train_command(
         typer.Option(
             "--continue",
             metavar="RUN",
-            help="Go on from a run: its id, latest, or its state file from elsewhere.",
+            help="Continue from a run: its id, latest, or a state file from elsewhere.",
         ),
     ] = None,
     resume: Annotated[
         bool,
         typer.Option(
-            "--resume", help="Keep each task's state; take up what was interrupted."
+            "--resume",
+            help="Save the state after each task and resume an interrupted run.",
         ),
     ] = False,
     findings: Annotated[
@@ -69,52 +72,71 @@ def train_command(
     ] = None,
     order: Annotated[
         str | None,
-        typer.Option("--order", help="The findings in the order of their tasks."),
+        typer.Option(
+            "--order", help="Findings in the order of their tasks, separated by commas."
+        ),
     ] = None,
     tasks: Annotated[
         int | None,
-        typer.Option("--tasks", min=1, help="Parts of the data scenario [5]."),
+        typer.Option(
+            "--tasks", min=1, help="Number of parts of the data scenario [5]."
+        ),
     ] = None,
     visible: Annotated[
         str | None,
         typer.Option(
-            "--visible", help="Labels a task shows: current [default] or cumulative."
+            "--visible",
+            help="Labels that a task shows: current [default] or cumulative.",
         ),
     ] = None,
     preset: Annotated[
-        str | None, typer.Option("--preset", help="default or reference.")
+        str | None,
+        typer.Option(
+            "--preset",
+            help="Training configuration: default, or reference for RE-tune's own.",
+        ),
     ] = None,
     adaptor: Annotated[
-        str | None, typer.Option("--adaptor", help="linear, mlp or residual.")
+        str | None,
+        typer.Option(
+            "--adaptor", help="Architecture of the adaptor: linear, mlp or residual."
+        ),
     ] = None,
     placement: Annotated[
-        str | None, typer.Option("--placement", help="image, text, both or shared.")
+        str | None,
+        typer.Option(
+            "--placement", help="Where adaptors are: image, text, both or shared."
+        ),
     ] = None,
     pooling: Annotated[
-        str | None, typer.Option("--pooling", help="Of descriptions: mean or max.")
+        str | None,
+        typer.Option("--pooling", help="How to pool descriptions: mean or max."),
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Passes per task, at most.")
+        int | None,
+        typer.Option("--epochs", min=1, help="Maximum number of epochs per task."),
     ] = None,
     learning_rate: Annotated[
-        float | None, typer.Option("--learning-rate", min=0.0, help="Of Adam.")
+        float | None,
+        typer.Option("--learning-rate", min=0.0, help="Adam's learning rate."),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=1, help="Images in a step.")
+        int | None,
+        typer.Option("--batch-size", min=1, help="Images per training step."),
     ] = None,
     patience: Annotated[
         int | None,
         typer.Option(
             "--patience",
             min=0,
-            help="Passes without a better validation loss before a task ends; 0: all "
-            "epochs.",
+            help="Early stopping: epochs without a better validation loss "
+            "before a task ends; 0 turns it off.",
         ),
     ] = None,
     learn_scale: Annotated[
         bool | None,
         typer.Option(
-            "--learn-scale/--fixed-scale", help="Learn the factor on the logit."
+            "--learn-scale/--fixed-scale", help="Learn or fix the scale of the logit."
         ),
     ] = None,
     caution: Annotated[
@@ -122,32 +144,42 @@ def train_command(
         typer.Option(
             "--caution",
             min=0.0,
-            help="Labels at which a task moves the weights half of the way that it "
-            "trained them; 0: all the way [100].",
+            help="Number of labels at which a task moves the weights half of"
+            " the way to the trained weights; 0 moves them all the way "
+            "[100].",
         ),
     ] = None,
     score: Annotated[
         str,
         typer.Option(
             "--score",
-            help="What AUROC is of: difference (s+ - s-) or positive (s+ alone, the "
-            "reference's).",
+            help="Score that AUROC measures: difference (s+ - s-) or "
+            "positive (s+ alone, as the reference does).",
         ),
     ] = "difference",
     precision: Annotated[
         str | None,
         typer.Option(
             "--precision",
-            help="Of training steps: auto (the default: bfloat16 where the machine has "
-            "it and steps are large), float32 or bfloat16.",
+            help="Precision of training steps: auto (the default: bfloat16 "
+            "where the machine has it and steps are large), float32 or "
+            "bfloat16.",
         ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option("--seed", min=0, help="Of weights, batches and parts.")
+        int | None,
+        typer.Option(
+            "--seed", min=0, help="Random seed of weights, batches and parts."
+        ),
     ] = None,
     seeds: Annotated[
         int,
-        typer.Option("--seeds", min=1, help="So many runs, from --seed on; mean, SD."),
+        typer.Option(
+            "--seeds",
+            min=1,
+            help="Number of runs; the first uses --seed, each next one the "
+            "seed after it. Prints mean and SD.",
+        ),
     ] = 1,
     split_seed: SplitSeedOption = None,
     allow_leakage: LeakageOption = False,
@@ -159,39 +191,44 @@ def train_command(
         typer.Option(
             "--operating-point",
             metavar="RULE",
-            help="How thresholds are chosen on validation images: f1, youden, "
-            "sensitivity=0.9 or specificity=0.9.",
+            help="Rule that chooses thresholds on validation images: f1, "
+            "youden, sensitivity=0.9 or specificity=0.9.",
         ),
     ] = "f1",
     min_positives: MinPositivesOption = 5,
     datasets: DatasetsOption = None,
     where: WhereOption = None,
     descriptions: Annotated[
-        str, typer.Option("--descriptions", help="The description set.")
+        str, typer.Option("--descriptions", help="Description set to use.")
     ] = "default",
     backbone: BackboneOption = None,
     fingerprint: FingerprintOption = None,
     predictions: Annotated[
-        bool, typer.Option("--predictions", help="Keep test scores in predictions.")
+        bool,
+        typer.Option(
+            "--predictions", help="Store test scores in the table predictions."
+        ),
     ] = False,
     bounds: BoundsOption = True,
     explain: Annotated[
         bool,
         typer.Option(
             "--explain",
-            help="Also draw what each task sees of whom, and print how figures are "
-            "defined.",
+            help="Also draw which labels of which patients each task sees, "
+            "and print how metrics are defined.",
         ),
     ] = False,
     stream: Annotated[
         bool,
         typer.Option(
             "--stream",
-            help="Leave vectors in a file, for stores larger than memory; no logistic "
-            "regression beside it.",
+            help="Leave vectors in a file, for stores larger than memory; "
+            "logistic regression is not trained.",
         ),
     ] = False,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    device: Annotated[
+        str, typer.Option("--device", help="Device to train on: cpu or cuda.")
+    ] = "cpu",
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
@@ -200,7 +237,7 @@ def train_command(
     Every task is followed by an evaluation on the one fixed test split.
 
     Splits never share a patient. Thresholds and early stopping use validation images
-    only. Figures, intervals and configuration go to the tables runs and metrics.
+    only. Metrics, intervals and configuration go to the tables runs and metrics.
 
     Example: retune-cli train --scenario label --findings "Edema,Cardiomegaly"
     """

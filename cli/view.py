@@ -20,7 +20,7 @@ def view_command(
     store: StoreOption = Path("feature-store"),
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port to listen on; else a free one."),
+        typer.Option(min=1, max=65535, help="Port to listen on [a free one]."),
     ] = None,
     user: Annotated[
         str | None,

@@ -52,17 +52,26 @@ def ablate_command(
     allow_leakage: LeakageOption = False,
     allow_contaminated: ContaminatedOption = False,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Of training and of the controls.")
+        int,
+        typer.Option(
+            "--seed", min=0, help="Random seed of training and of the controls."
+        ),
     ] = 0,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="At most [the preset's].")
+        int | None,
+        typer.Option(
+            "--epochs", min=1, help="Maximum number of epochs [the preset's]."
+        ),
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option("--figure", help="Also draw it: a .png, .svg or .pdf file."),
+        typer.Option(
+            "--figure", help="Also draw the result into a .png, .svg or .pdf file."
+        ),
     ] = None,
     device: Annotated[
-        str, typer.Option("--device", help="Of the text encoder: auto, cpu, cuda.")
+        str,
+        typer.Option("--device", help="Device of the text encoder: auto, cpu or cuda."),
     ] = "auto",
     json: JsonOption = False,
     quiet: QuietOption = False,

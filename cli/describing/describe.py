@@ -73,27 +73,39 @@ def describe_command(
         typer.Option("--template", help="Your own instruction, a YAML file."),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option("--temperature", min=0.0, help="Of sampling.")
+        float | None,
+        typer.Option("--temperature", min=0.0, help="Sampling temperature."),
     ] = 0.7,
-    seed: Annotated[int, typer.Option("--seed", help="Sent to the server.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Random seed, sent to the server.")
+    ] = 0,
     rounds: Annotated[
-        int, typer.Option("--rounds", min=1, help="Times to ask about a finding.")
+        int,
+        typer.Option("--rounds", min=1, help="Maximum number of requests per finding."),
     ] = 3,
     concurrency: Annotated[
-        int, typer.Option("--concurrency", min=1, help="Requests at a time.")
+        int,
+        typer.Option(
+            "--concurrency", min=1, help="Number of requests at the same time."
+        ),
     ] = 4,
     timeout: Annotated[
-        float, typer.Option("--timeout", min=0.1, help="Seconds for a request.")
+        float,
+        typer.Option("--timeout", min=0.1, help="Timeout of a request, in seconds."),
     ] = 120.0,
     retries: Annotated[
         int,
         typer.Option(
-            "--retries", min=0, help="After 429, 5xx, a timeout or a lost connection."
+            "--retries",
+            min=0,
+            help="Retries after 429, 5xx, a timeout or a lost connection.",
         ),
     ] = 4,
     price: Annotated[
         str | None,
-        typer.Option("--price", help="Of a million tokens in and out: 0.15,0.60."),
+        typer.Option(
+            "--price", help="Price of a million tokens in and out, such as 0.15,0.60."
+        ),
     ] = None,
     accept_anyway: Annotated[
         bool,

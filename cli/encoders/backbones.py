@@ -59,15 +59,15 @@ def compare_command(
         list[str] | None,
         typer.Argument(
             metavar="[NAME…]",
-            help="Backbones or fingerprints; A+B: both side by side [all].",
+            help="Backbones or fingerprints; A+B concatenates two [all].",
         ),
     ] = None,
     store: StoreOption = Path("feature-store"),
     findings: Annotated[
-        str | None, typer.Option("--findings", help="Only these, by commas.")
+        str | None, typer.Option("--findings", help="Only these, separated by commas.")
     ] = None,
     descriptions: Annotated[
-        str, typer.Option("--descriptions", help="The description set.")
+        str, typer.Option("--descriptions", help="Description set to use.")
     ] = "default",
     datasets: DatasetsOption = None,
     where: WhereOption = None,
@@ -76,9 +76,14 @@ def compare_command(
     allow_contaminated: ContaminatedOption = False,
     uncertain: UncertainOption = "ignore",
     blank: BlankOption = "negative",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed of the bootstrap.")
+    ] = 0,
     figure: Annotated[
-        Path | None, typer.Option("--figure", help="Also draw it: PNG, SVG or PDF.")
+        Path | None,
+        typer.Option(
+            "--figure", help="Also draw the result into a PNG, SVG or PDF file."
+        ),
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,

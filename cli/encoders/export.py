@@ -28,15 +28,15 @@ def export_command(
         str | None,
         typer.Option(
             "--to",
-            help="parquet [default], arrow, npy, npz, h5, hf-dataset or lance.",
+            help="Format: parquet [default], arrow, npy, npz, h5, hf-dataset or lance.",
         ),
     ] = None,
     tool: Annotated[
         str | None,
         typer.Option(
             "--for",
-            help="Instead: what embedding-atlas or fiftyone opens at once, with "
-            "pictures.",
+            help="Write files that embedding-atlas or fiftyone opens, with "
+            "pictures, instead of --to.",
         ),
     ] = None,
     out: Annotated[
@@ -49,24 +49,34 @@ def export_command(
     datasets: DatasetsOption = None,
     where: WhereOption = None,
     split: Annotated[
-        str | None, typer.Option("--split", help="train, validation or test [all].")
+        str | None,
+        typer.Option(
+            "--split", help="Split to export: train, validation or test [all]."
+        ),
     ] = None,
     by_split: Annotated[
-        bool, typer.Option("--by-split", help="A file or folder for each split.")
+        bool, typer.Option("--by-split", help="Write one file or folder per split.")
     ] = False,
     columns: Annotated[
         str | None,
-        typer.Option("--columns", help="Of images, by commas; image_id is there."),
+        typer.Option(
+            "--columns",
+            help="Columns of images, separated by commas; image_id is always included.",
+        ),
     ] = None,
     labels: Annotated[
         str | None,
         typer.Option(
             "--labels",
-            help="wide: a column per finding [default]; long: a file; or none.",
+            help="Labels: wide, one column per finding [default]; long, a "
+            "separate file; or none.",
         ),
     ] = None,
     dtype: Annotated[
-        str | None, typer.Option("--dtype", help="float16 or float32 [as stored].")
+        str | None,
+        typer.Option(
+            "--dtype", help="Data type of vectors: float16 or float32 [as stored]."
+        ),
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
@@ -81,6 +91,7 @@ def export_command(
     where they lie. The command that opens them is printed.
 
     Example: retune-cli export --to parquet --out test.parquet --where "split = 'test'"
+
     Example: retune-cli export --to hf-dataset --out xrays --by-split --dtype float16
     Example: retune-cli export --for embedding-atlas --out xrays.parquet
     """

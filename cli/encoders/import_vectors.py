@@ -29,56 +29,67 @@ def import_vectors_command(
     backbone_name: Annotated[
         str,
         typer.Option(
-            "--backbone-name", help="What the encoder is called: medsiglip-448."
+            "--backbone-name", help="Name of the encoder, such as medsiglip-448."
         ),
     ] = "",
     ids: Annotated[
         str | None,
         typer.Option(
-            "--ids", metavar="COLUMN", help="Image ids, paths, file names or digests."
+            "--ids",
+            metavar="COLUMN",
+            help="Column with image ids, paths, file names or digests.",
         ),
     ] = None,
     vectors: Annotated[
         str | None,
         typer.Option(
-            "--vectors", metavar="COLUMN", help="The vectors [the only such column]."
+            "--vectors",
+            metavar="COLUMN",
+            help="Column with the vectors [the only one that can be].",
         ),
     ] = None,
     join: Annotated[
         str,
         typer.Option(
-            "--join", help="What ids are: image_id, path, name, digest, or auto."
+            "--join", help="What the ids are: image_id, path, name, digest, or auto."
         ),
     ] = "auto",
     by_position: Annotated[
         bool,
         typer.Option(
-            "--by-position", help="Row n is image n in the order of image ids."
+            "--by-position", help="Assign row n to image n in the order of image ids."
         ),
     ] = False,
     store: StoreOption = Path("feature-store"),
     datasets: DatasetsOption = None,
     backbone_version: Annotated[
-        str, typer.Option("--backbone-version", help="Part of the fingerprint.")
+        str,
+        typer.Option(
+            "--backbone-version",
+            help="Version of the encoder; part of the fingerprint.",
+        ),
     ] = "",
     preprocessing: Annotated[
         str,
         typer.Option(
             "--preprocessing",
-            help="How pictures were prepared, in words; part of the fingerprint.",
+            help="How images were preprocessed, in words; part of the fingerprint.",
         ),
     ] = "",
     source: Annotated[
         str | None,
         typer.Option(
             "--source",
-            help="Model and revision; in the fingerprint instead of the files' digest, "
-            "so that stores can exchange runs.",
+            help="Model and revision. Replaces the files' digest in the "
+            "fingerprint, so that stores can exchange runs.",
         ),
     ] = None,
     dtype: Annotated[
         str | None,
-        typer.Option("--dtype", help="float16 or float32 [the file's]."),
+        typer.Option(
+            "--dtype",
+            help="Data type of stored vectors: float16 or float32 [the file's].",
+        ),
     ] = None,
     texts: Annotated[
         list[Path] | None,

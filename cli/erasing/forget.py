@@ -36,34 +36,41 @@ def forget_command(
     where: Annotated[
         str | None,
         typer.Option(
-            "--where", help="All patients with such an image: \"site = 'B'\"."
+            "--where",
+            help="SQL condition: erase all patients with such an image, as "
+            "\"site = 'B'\".",
         ),
     ] = None,
     datasets: DatasetsOption = None,
     requested_by: Annotated[
         str | None,
         typer.Option(
-            "--requested-by", "--by", help="Who asked, for the receipt [this user]."
+            "--requested-by",
+            "--by",
+            help="Who requested the erasure, for the receipt [this user].",
         ),
     ] = None,
     retrain: Annotated[
         bool,
         typer.Option(
-            "--retrain", help="Train runs of gradient methods again on what stays."
+            "--retrain",
+            help="Train runs of gradient methods again without the erased patients.",
         ),
     ] = False,
     orphans: Annotated[
         bool,
         typer.Option(
             "--orphans",
-            help="Also what belongs to images that no label table has any more.",
+            help="Also erase what belongs to images that no label table "
+            "lists any more.",
         ),
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be erased.")
+        bool,
+        typer.Option("--dry-run", help="Print what would be erased and erase nothing."),
     ] = False,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask on a terminal.")
+        bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")
     ] = False,
     json: JsonOption = False,
     quiet: QuietOption = False,

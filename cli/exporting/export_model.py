@@ -15,7 +15,8 @@ def export_model_command(
     run: Annotated[str, typer.Argument(help="Run id, its first digits, or latest.")],
     store: StoreOption = Path("feature-store"),
     onnx: Annotated[
-        bool, typer.Option("--onnx/--no-onnx", help="As ONNX, the only kind so far.")
+        bool,
+        typer.Option("--onnx/--no-onnx", help="Write ONNX, the only format so far."),
     ] = True,
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write [RUN.onnx].")

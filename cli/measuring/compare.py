@@ -22,10 +22,14 @@ def compare_command(
     store: StoreOption = Path("feature-store"),
     across_encoders: Annotated[
         bool,
-        typer.Option("--across-encoders", help="Runs of different encoders too."),
+        typer.Option(
+            "--across-encoders", help="Also compare runs of different encoders."
+        ),
     ] = False,
     min_positives: MinPositivesOption = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed of the bootstrap.")
+    ] = 0,
     json: JsonOption = False,
 ) -> None:
     """Test whether two runs differ on the same test images.

@@ -40,16 +40,24 @@ __all__ = ["curve_command"]
 def curve_command(
     shots: Annotated[
         str,
-        typer.Option("--shots", help="Numbers of training patients, or all."),
+        typer.Option(
+            "--shots",
+            help="Numbers of training patients, separated by commas; all for"
+            " every patient.",
+        ),
     ] = "8,16,32,64,128,all",
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Draws of patients at each number.")
+        int,
+        typer.Option(
+            "--seeds", min=1, help="Number of random draws of patients at each point."
+        ),
     ] = 5,
     methods: Annotated[
         str,
         typer.Option(
             "--methods",
-            help="zero-shot, logistic-regression, or methods of `train`.",
+            help="Methods to compare: zero-shot, logistic-regression, or "
+            "methods of `train`.",
         ),
     ] = "zero-shot,analytic,finetune,logistic-regression",
     store: StoreOption = Path("feature-store"),
@@ -58,14 +66,17 @@ def curve_command(
         typer.Option("--findings", help="Only these, separated by commas."),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Of the first draw and of training.")
+        int,
+        typer.Option(
+            "--seed", min=0, help="Random seed of the first draw and of training."
+        ),
     ] = 0,
     min_positives: Annotated[
         int,
         typer.Option(
             "--min-positives",
             min=1,
-            help="Test images of each class that a finding needs to be in the mean.",
+            help="Test positives, and negatives, that a finding needs to enter a mean.",
         ),
     ] = 5,
     split_seed: SplitSeedOption = None,
@@ -76,13 +87,15 @@ def curve_command(
     datasets: DatasetsOption = None,
     where: WhereOption = None,
     descriptions: Annotated[
-        str, typer.Option("--descriptions", help="The description set.")
+        str, typer.Option("--descriptions", help="Description set to use.")
     ] = "default",
     backbone: BackboneOption = None,
     fingerprint: FingerprintOption = None,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", help="Also draw it: a .png, .svg or .pdf file."),
+        typer.Option(
+            "--plot", help="Also draw the result into a .png, .svg or .pdf file."
+        ),
     ] = None,
     json: JsonOption = False,
     csv: Annotated[
@@ -93,7 +106,7 @@ def curve_command(
     """Measure test AUROC by the number of patients that methods learn from.
 
     Each number of patients is drawn --seeds times; the test images are always the same.
-    Figures go to the table curves, those of each finding and draw too.
+    Metrics go to the table curves, those of each finding and draw too.
 
     Example: retune-cli curve --shots 8,32,128,all --seeds 5 --plot curve.png
     """

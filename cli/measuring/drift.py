@@ -32,7 +32,9 @@ def drift_command(
     by: Annotated[
         str,
         typer.Option(
-            "--by", help="month, year, day, dataset, site, device or any column."
+            "--by",
+            help="What groups images: month, year, day, dataset, site, "
+            "device or any column.",
         ),
     ],
     store: StoreOption = Path("feature-store"),
@@ -40,32 +42,42 @@ def drift_command(
         str | None,
         typer.Option(
             "--reference",
-            help="Condition over images: what groups are held against [all others].",
+            help="SQL condition that chooses the reference images [all "
+            "images outside the group].",
         ),
     ] = None,
     where: WhereOption = None,
     datasets: DatasetsOption = None,
     run: Annotated[
         str | None,
-        typer.Option("--run", help="Also look at the scores and flags of this run."),
+        typer.Option("--run", help="Also compare the scores and flags of this run."),
     ] = None,
     backbone: BackboneOption = None,
     fingerprint: FingerprintOption = None,
     alpha: Annotated[
-        float, typer.Option("--alpha", help="Chance of a false alarm in all.")
+        float,
+        typer.Option(
+            "--alpha", help="Probability of any false alarm over all comparisons."
+        ),
     ] = 0.05,
     fail_above: Annotated[
         float | None,
         typer.Option(
             "--fail-above",
             metavar="AUROC",
-            help="Exit code 8 if a changed group is told apart better than this.",
+            help="Exit with code 8 if a changed group has a higher "
+            "classifier AUROC than this.",
         ),
     ] = None,
     min_patients: Annotated[
-        int, typer.Option("--min-patients", min=5, help="Fewest patients of a group.")
+        int,
+        typer.Option(
+            "--min-patients", min=5, help="Minimum number of patients per group."
+        ),
     ] = 5,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of permutations.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, help="Random seed of the permutations.")
+    ] = 0,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Draw a chart: .png, .svg or .pdf.")
     ] = None,
@@ -76,7 +88,7 @@ def drift_command(
     """Hold each group of images against a reference: pictures, labels, scores, gaps.
 
     Patients are permuted, not images. The chance that anything at all is called changed
-    where nothing has is --alpha. Figures go to the table drift.
+    where nothing has is --alpha. Metrics go to the table drift.
 
     Example: retune-cli drift --by month --reference "acquired_at < '2025-01-01'"
 

@@ -23,7 +23,7 @@ __all__ = ["duplicates_command"]
 
 def duplicates_command(
     store: StoreOption = Path("feature-store"),
-    k: Annotated[int, typer.Option("-k", min=1, help="Pairs to show.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of pairs to show.")] = 20,
     threshold: Annotated[
         float | None,
         typer.Option(

@@ -35,7 +35,9 @@ def evaluate_command(
     split: Annotated[
         str,
         typer.Option(
-            "--split", help="train, validation, test, or all (external data)."
+            "--split",
+            help="Split to evaluate on: train, validation, test, or all "
+            "(external data).",
         ),
     ] = "test",
     where: WhereOption = None,
@@ -45,12 +47,18 @@ def evaluate_command(
     uncertain: Annotated[
         str | None,
         typer.Option(
-            "--uncertain", help="zeros, ones, ignore, soft or per-finding [the run's]."
+            "--uncertain",
+            help="How to treat uncertain labels: zeros, ones, ignore, soft "
+            "or per-finding [the run's].",
         ),
     ] = None,
     blank: Annotated[
         str | None,
-        typer.Option("--blank", help="Not mentioned: negative or ignore [the run's]."),
+        typer.Option(
+            "--blank",
+            help="How to treat findings that are not mentioned: negative or "
+            "ignore [the run's].",
+        ),
     ] = None,
     operating_point: OperatingPointOption = None,
     coverage: CoverageOption = None,
@@ -59,8 +67,8 @@ def evaluate_command(
         typer.Option(
             "--min-positives",
             min=0,
-            help="Positives, and negatives, from which a finding enters means [the "
-            "run's].",
+            help="Positives, and negatives, that a finding needs to enter a "
+            "mean [the run's].",
         ),
     ] = None,
     json: JsonOption = False,

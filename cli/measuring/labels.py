@@ -28,7 +28,7 @@ __all__ = ["labels_command"]
 
 def labels_command(
     store: StoreOption = Path("feature-store"),
-    k: Annotated[int, typer.Option("-k", min=1, help="Labels to show.")] = 20,
+    k: Annotated[int, typer.Option("-k", min=1, help="Number of labels to show.")] = 20,
     findings: Annotated[
         str | None,
         typer.Option("--findings", help="Only these, separated by commas."),
@@ -38,7 +38,7 @@ def labels_command(
     datasets: DatasetsOption = None,
     where: WhereOption = None,
     descriptions: Annotated[
-        str, typer.Option("--descriptions", help="The description set.")
+        str, typer.Option("--descriptions", help="Description set to use.")
     ] = "default",
     backbone: BackboneOption = None,
     fingerprint: FingerprintOption = None,

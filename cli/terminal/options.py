@@ -35,7 +35,7 @@ JsonOption: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON instead of a table.")
 ]
 QuietOption: TypeAlias = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No progress bar, no remarks.")
+    bool, typer.Option("--quiet", "-q", help="Print no progress bar and no remarks.")
 ]
 BackboneOption: TypeAlias = Annotated[
     str | None,
@@ -44,7 +44,9 @@ BackboneOption: TypeAlias = Annotated[
 FingerprintOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--fingerprint", help="Use the vectors of this encoder (first digits suffice)."
+        "--fingerprint",
+        help="Use the vectors of the encoder with this fingerprint, or "
+        "its first digits.",
     ),
 ]
 DatasetsOption: TypeAlias = Annotated[
@@ -54,42 +56,60 @@ DatasetsOption: TypeAlias = Annotated[
     ),
 ]
 UncertainOption: TypeAlias = Annotated[
-    str, typer.Option("--uncertain", help="zeros, ones, ignore, soft or per-finding.")
+    str,
+    typer.Option(
+        "--uncertain",
+        help="How to treat uncertain labels: zeros, ones, ignore, soft or per-finding.",
+    ),
 ]
 LeakageOption: TypeAlias = Annotated[
     bool,
-    typer.Option("--allow-leakage", help="Even if patients or pictures are shared."),
+    typer.Option(
+        "--allow-leakage", help="Run although splits share patients or pictures."
+    ),
 ]
 ContaminatedOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--allow-contaminated",
-        help="Also test on patients that the backbone was trained on.",
+        help="Also evaluate on patients that the backbone was trained on.",
     ),
 ]
 ErasedOption: TypeAlias = Annotated[
     bool,
     typer.Option(
-        "--allow-erased", help="Also a run that was trained on erased patients."
+        "--allow-erased", help="Also accept a run that was trained on erased patients."
     ),
 ]
 SplitSeedOption: TypeAlias = Annotated[
     int | None,
     typer.Option(
-        "--split-seed", min=0, help="Divide patients anew, ignoring stored splits."
+        "--split-seed",
+        min=0,
+        help="Seed to divide all patients anew, ignoring stored splits.",
     ),
 ]
 BoundsOption: TypeAlias = Annotated[
-    bool, typer.Option("--bounds/--no-bounds", help="Also train the bounds.")
+    bool,
+    typer.Option(
+        "--bounds/--no-bounds",
+        help="Also train the bounds (joint, joint-observed, analytic, "
+        "logistic regression).",
+    ),
 ]
 BlankOption: TypeAlias = Annotated[
-    str, typer.Option("--blank", help="Not mentioned: negative or ignore.")
+    str,
+    typer.Option(
+        "--blank",
+        help="How to treat findings that are not mentioned: negative or ignore.",
+    ),
 ]
 CoverageOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
         "--coverage",
-        help="Answer sets that hold the right answer this often, such as 0.9.",
+        help="Also give answer sets that hold the right answer with this"
+        " frequency, such as 0.9.",
     ),
 ]
 MinPositivesOption: TypeAlias = Annotated[
@@ -97,7 +117,7 @@ MinPositivesOption: TypeAlias = Annotated[
     typer.Option(
         "--min-positives",
         min=0,
-        help="Test positives, and negatives, from which a finding enters means.",
+        help="Test positives, and negatives, that a finding needs to enter a mean.",
     ),
 ]
 OperatingPointOption: TypeAlias = Annotated[
@@ -105,8 +125,9 @@ OperatingPointOption: TypeAlias = Annotated[
     typer.Option(
         "--operating-point",
         metavar="RULE",
-        help="Choose thresholds anew on the run's validation images: f1, youden, "
-        "sensitivity=0.9 or specificity=0.9 [the run's].",
+        help="Rule that chooses thresholds anew on the run's validation "
+        "images: f1, youden, sensitivity=0.9 or specificity=0.9 "
+        "[the run's].",
     ),
 ]
 WhereOption: TypeAlias = Annotated[
