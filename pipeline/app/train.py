@@ -79,7 +79,7 @@ class TrainRequest:
         backbone: Use the vectors of this backbone.
         fingerprint: Use the vectors of this encoder.
         continued: Go on from a run: its id, ``latest``, or a state file.
-        resume: Keep the state after each task, and take up an interrupted run.
+        resume: Keep the state after each task, and resume an interrupted run.
         predictions: Keep the scores of test images in the catalog.
         bounds: Also train what the scenario is held against.
         stream: Leave vectors in a file instead of memory.

@@ -67,7 +67,7 @@ def test_an_older_store_gains_the_table(place: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("--shots", "few"), "'few' is no number of patients"),
+        (("--shots", "few"), "'few' is not a number of patients"),
         (("--shots", "100000"), "there are no 100000 training patients"),
         (("--methods", "nobody"), "nobody"),
         (("--plot", "c.txt"), "a figure ends in"),

@@ -60,7 +60,7 @@ def table_limit() -> int:
         return DEFAULT_TABLE_BYTES
     if not given.isascii() or not given.isdigit() or int(given) == 0:
         raise ConfigurationError(
-            f"{TABLE_LIMIT_VARIABLE}={given} is no positive number of bytes",
+            f"{TABLE_LIMIT_VARIABLE}={given} must be a positive number of bytes",
             f"Unset it for the default of {DEFAULT_TABLE_BYTES:,}.",
         )
     return int(given)

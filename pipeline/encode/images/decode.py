@@ -79,7 +79,7 @@ def pixel_limit() -> int:
         return MAX_PIXELS
     if not given.isascii() or not given.isdigit() or int(given) == 0:
         raise ConfigurationError(
-            f"{PIXEL_LIMIT_VARIABLE}={given} is no positive number of pixels",
+            f"{PIXEL_LIMIT_VARIABLE}={given} must be a positive number of pixels",
             f"Unset it for the default of {MAX_PIXELS:,}.",
         )
     return int(given)

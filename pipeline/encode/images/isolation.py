@@ -49,7 +49,7 @@ def time_limit() -> int:
     given = os.environ.get(TIME_LIMIT_VARIABLE, str(_SECONDS))
     if not given.isascii() or not given.isdigit() or int(given) == 0:
         raise ConfigurationError(
-            f"{TIME_LIMIT_VARIABLE}={given} is no positive number of seconds",
+            f"{TIME_LIMIT_VARIABLE}={given} must be a positive number of seconds",
             f"Unset it for the default of {_SECONDS}.",
         )
     return int(given)

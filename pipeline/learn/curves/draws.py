@@ -51,7 +51,7 @@ def parse_shots(names: Sequence[str | int]) -> tuple[int | None, ...]:
             found.add(int(text))
         else:
             raise ConfigurationError(
-                f"'{text}' is no number of patients",
+                f"'{text}' is not a number of patients",
                 "Give `shots` as whole numbers above 0 or all: 8,16,32,all",
             )
     if not found and not everybody:

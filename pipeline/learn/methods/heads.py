@@ -50,7 +50,10 @@ class Heads:
             line: From score to logit, as expected without validation labels.
         """
         self.model.weight[k] = torch.from_numpy(weights)
-        self.model.intercept[k] = intercept
+        # The model takes weights that are all 0 for a finding without any answer; this
+        # answer, the same for all images, is one.
+        constant = not weights.any() and intercept == 0
+        self.model.intercept[k] = np.finfo(float).tiny if constant else intercept
         self.learned[k] = True
         rows, targets = self._validation, self._problem.targets
         seen = rows[targets.observed[rows, k]]

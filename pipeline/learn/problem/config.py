@@ -124,12 +124,12 @@ def preset(name: str, **changes: object) -> TrainConfig:
         )
     if not (np.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise ConfigurationError(
-            f"`learning_rate` {config.learning_rate:g} is no positive finite number",
+            f"`learning_rate` {config.learning_rate:g} must be a positive finite number",
             "Use a number such as 1e-3.",
         )
     if not 0 <= config.caution < float("inf"):
         raise ConfigurationError(
-            f"`caution` {config.caution:g} is no finite number of at least 0",
+            f"`caution` {config.caution:g} must be a finite number of at least 0",
             "Use a number of labels such as 100, or 0 for none.",
         )
     return config

@@ -94,7 +94,8 @@ class AnalyticModel(nn.Module):
         phi = self.features(x).double()
         difference = phi @ self.weight.T + self.intercept
         # No sentence and no label has said anything of such a finding.
-        unknown = ~self.learned & ~self.weight.any(dim=1)
+        silent = ~self.weight.any(dim=1) & (self.intercept == 0)
+        unknown = ~self.learned & silent
         difference = difference.masked_fill(unknown, torch.nan)
         probability = (difference * self.slope + self.offset).sigmoid()
         return difference, torch.full_like(difference, torch.nan), probability
