@@ -53,7 +53,7 @@ class Heads:
         # The model takes weights that are all 0 for a finding without any answer; this
         # answer, the same for all images, is one.
         constant = not weights.any() and intercept == 0
-        self.model.intercept[k] = np.finfo(float).tiny if constant else intercept
+        self.model.intercept[k] = 1e-30 if constant else intercept
         self.learned[k] = True
         rows, targets = self._validation, self._problem.targets
         seen = rows[targets.observed[rows, k]]
