@@ -124,7 +124,7 @@ def preset(name: str, **changes: object) -> TrainConfig:
         )
     if not (np.isfinite(config.learning_rate) and config.learning_rate > 0):
         raise ConfigurationError(
-            f"`learning_rate` {config.learning_rate:g} must be a positive finite number",
+            f"`learning_rate` {config.learning_rate:g} must be a finite number above 0",
             "Use a number such as 1e-3.",
         )
     if not 0 <= config.caution < float("inf"):
