@@ -203,8 +203,14 @@ def _receipt(
     n_left_behind: int,
 ) -> Receipt:
     erased, learned = request.erased, request.learned
-    needles, short = make_needles(key, _contents(erased, shards))
+    namesakes = _namesakes(connection, erased, request.populations)
+    needles, short = make_needles(key, _contents(erased, shards, namesakes))
     notes = [*request.notes, *learned.notes]
+    if namesakes:
+        notes.append(
+            f"some erased ids ({len(namesakes)}) also belong to patients elsewhere, who "
+            "stay: they are looked for together with whose patients they are"
+        )
     if erased.shared_digests:
         notes.append(
             f"vectors of {len(erased.shared_digests)} pictures stay: an image of "
@@ -233,12 +239,34 @@ def _receipt(
     )
 
 
+def _namesakes(
+    connection: duckdb.DuckDBPyConnection, erased: Erased, populations: str
+) -> frozenset[str]:
+    """Ids of erased patients that patients of other populations have, too.
+
+    They stay where those stand: among the images, and among the patients that a
+    backbone was trained on. To find them in bytes would say nothing.
+    """
+    ids = {patient for _, patient in erased.patients}
+    rows = connection.execute(
+        f"""SELECT DISTINCT population, patient_id FROM images
+        JOIN ({populations}) USING (dataset)"""
+    ).fetchall()
+    tables = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+    if ("trained_on",) in tables:
+        rows += connection.execute(
+            "SELECT DISTINCT population, name FROM trained_on WHERE kind = 'patient'"
+        ).fetchall()
+    known = {(population, one) for population, one in rows if one in ids}
+    return frozenset(one for _, one in known - set(erased.patients))
+
+
 def _contents(
-    erased: Erased, shards: Iterable[RewrittenShard]
+    erased: Erased, shards: Iterable[RewrittenShard], namesakes: frozenset[str]
 ) -> Iterator[tuple[str, bytes]]:
     """Kind and bytes of all that must not be found any more."""
     named = {
-        "patient": [patient for _, patient in erased.patients],
+        "patient": [one for _, one in erased.patients if one not in namesakes],
         "image": erased.image_ids,
         "path": erased.paths,
         "study": erased.studies,

@@ -80,7 +80,8 @@ class Dialect:
         """
         if self.encoding != "utf-8":
             content = content.decode(self.encoding).encode()
-        return _SEPARATOR_LINE.sub(rb"", content, count=1)
+        line = _SEPARATOR_LINE.match(content)
+        return content if line is None else content[line.end() :]
 
     def rows(self, content: bytes, *, strict: bool = True) -> "_CsvReader":
         """A reader of the rows of UTF-8 bytes."""

@@ -258,6 +258,19 @@ def test_whatever_comes_back_is_found(store: FeatureStore, what: str) -> None:
     assert report.found
 
 
+def test_a_namesake_elsewhere_is_not_taken_for_him(store: FeatureStore) -> None:
+    """A backbone's own patients may have the same id; they are other people."""
+    store.sql(
+        "INSERT INTO trained_on SELECT fingerprint, 'patient', 'elsewhere', "
+        f"'{patient_name(2)}' FROM encoders",
+        write=True,
+    )
+    receipt, report = verify_erased(store, _forget(store, 2).receipt)  # type: ignore[attr-defined]
+    assert not report
+    assert "some erased ids (1) also belong to patients elsewhere" in receipt.notes[0]
+    assert store.sql("SELECT count(*) FROM trained_on").fetchall() == [(1,)]
+
+
 def test_receipts_form_a_chain(store: FeatureStore) -> None:
     paths = [_forget(store, number).receipt for number in (2, 3)]  # type: ignore[attr-defined]
     store.sql(
