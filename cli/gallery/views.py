@@ -31,6 +31,7 @@ _KIND_WORDS = {
     "false-negatives": "False negatives, most confident first",
     "uncertain": "Least certain",
     "unfamiliar": "Unlike the training images",
+    "suspects": "Labels that the last audit doubts",
 }
 
 

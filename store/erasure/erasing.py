@@ -208,8 +208,8 @@ def _receipt(
     notes = [*request.notes, *learned.notes]
     if namesakes:
         notes.append(
-            f"some erased ids ({len(namesakes)}) also belong to patients elsewhere, who "
-            "stay: they are looked for together with whose patients they are"
+            f"some erased ids ({len(namesakes)}) also belong to patients elsewhere, "
+            "who stay: they are looked for together with whose patients they are"
         )
     if erased.shared_digests:
         notes.append(

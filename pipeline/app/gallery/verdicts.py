@@ -10,12 +10,15 @@ import numpy.typing as npt
 
 from retune.store import FeatureStore, find_run
 from retune.store.errors import ConfigurationError, RetuneError
+from retune.store.queries.tables import table_names
 
 from ..run_entries import RunEntry, list_runs
 
 __all__ = ["KINDS", "Kind", "Mistake", "Verdict", "Verdicts"]
 
-Kind = Literal["false-positives", "false-negatives", "uncertain", "unfamiliar"]
+Kind = Literal[
+    "false-positives", "false-negatives", "uncertain", "unfamiliar", "suspects"
+]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 _MOST_RUNS, _MOST_KEPT, _MOST_MISTAKES = 8, 8, 60
 Floats = npt.NDArray[np.float64]
@@ -152,7 +155,8 @@ class Verdicts:
             kind: ``false-positives`` and ``false-negatives``, the most confident first;
                 ``uncertain``: by the score's standard deviation, or nearest to the
                 threshold where the method gives none; ``unfamiliar``: farthest from
-                the images that the run was trained on.
+                the images that the run was trained on; ``suspects``: labels of any
+                split that the last label audit of the run's encoder doubts most.
 
         Raises:
             ConfigurationError: The finding or kind is unknown, or the run's images are
@@ -166,6 +170,8 @@ class Verdicts:
                 f"unknown kind of error {kind!r}", f"Use one of {', '.join(KINDS)}."
             )
         run = find_run(self._store, run_name)
+        if kind == "suspects":
+            return self._suspects(run.fingerprint, finding)
         scored = score_run(self._store, run)
         if finding not in scored.findings:
             raise ConfigurationError(
@@ -204,6 +210,23 @@ class Verdicts:
                 float(measure[row]),
             )
             for row in rows
+        ]
+
+    def _suspects(self, fingerprint: str, finding: str) -> list[Mistake]:
+        """Of the last `audit labels`, the most doubtful first; empty without one."""
+        if "label_audits" not in table_names(self._store):
+            return []
+        rows = self._store.sql(
+            """SELECT image_id, probability, label, disagreement FROM label_audits
+            JOIN images USING (image_id)
+            WHERE finding = ? AND audit_id = (SELECT arg_max(audit_id, made_at)
+                FROM label_audits WHERE fingerprint = ?)
+            ORDER BY rank LIMIT ?""",
+            [finding, fingerprint, _MOST_MISTAKES],
+        ).fetchall()
+        return [
+            Mistake(image, probability, "positive" if label else "negative", measure)
+            for image, probability, label, measure in rows
         ]
 
     def _doubt(

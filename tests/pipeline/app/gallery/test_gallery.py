@@ -21,6 +21,8 @@ from retune.pipeline.app.gallery.thumbnails import (
     Thumbnails,
     remove_thumbnails,
 )
+from retune.pipeline.app.measuring.label_audit import LabelAuditRequest, audit_labels
+from retune.pipeline.learn.runs.selection import Selection
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError, ImageError, QueryError
 
@@ -276,6 +278,19 @@ def test_errors_are_test_images_in_order(gallery: Gallery) -> None:
     ):
         with pytest.raises(ConfigurationError):
             gallery.mistakes(*wrong)  # type: ignore[arg-type]
+
+
+def test_doubtful_labels_come_from_the_last_audit(gallery: Gallery) -> None:
+    asked = ("latest", "Edema", "suspects")
+    if not gallery.store.sql("FROM label_audits").fetchall():
+        assert gallery.mistakes(*asked) == []  # type: ignore[arg-type]
+    request = LabelAuditRequest(Selection(allow_leakage=True), ("Edema",), k=5)
+    audit = audit_labels(gallery.store, request)
+    found = gallery.mistakes(*asked)  # type: ignore[arg-type]
+    rows = audit.frame()
+    assert len(found) >= 5
+    assert [one.image_id for one in found[:5]] == rows["image_id"].tolist()[:5]
+    assert {one.label for one in found} <= {"positive", "negative"}
 
 
 @pytest.fixture(params=["t-SNE", "PCA"])
