@@ -293,7 +293,7 @@ def _advice(scored: Sequence[Scored]) -> str:
     else:
         others = scored[0].candidate.name if best.less_first["joint"].low <= 0 else ""
     if not others:
-        return f"take {name}: joint AUROC {auroc:.3f}, and the difference is no chance"
+        return f"take {name}: joint AUROC {auroc:.3f}; the paired interval excludes 0"
     small = min(scored, key=lambda one: one.candidate.dim)
     return (
         f"take {name} (joint AUROC {auroc:.3f}), but these test patients do not show a "

@@ -196,4 +196,5 @@ def _difference(
         targets.value,
         targets.observed,
         features.patient_id[rows],
+        findings=one.final.counted,
     )

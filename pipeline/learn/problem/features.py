@@ -42,11 +42,18 @@ def number_patients(patient_id: PatientIds) -> npt.NDArray[np.int64]:
     if patient_id.dtype != object:
         return np.unique(patient_id, return_inverse=True)[1]
     # By Arrow: NumPy would compare objects in Python, or text of four bytes a letter.
-    encoded = pa.array(patient_id, pa.string()).dictionary_encode()
+    encoded = _as_text(patient_id).dictionary_encode()
     rank = np.empty(len(encoded.dictionary), dtype=np.int64)
     rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
     found: npt.NDArray[np.int64] = rank[encoded.indices.to_numpy()]
     return found
+
+
+def _as_text(patient_id: npt.NDArray[np.object_]) -> pa.StringArray:
+    try:
+        return pa.array(patient_id, pa.string())
+    except pa.ArrowTypeError:  # ids that are numbers
+        return pa.array(patient_id.astype(str), pa.string())
 
 
 @dataclass(frozen=True)
