@@ -116,7 +116,7 @@ def _open_gallery(command: list[str], folder: Path) -> None:
     import urllib.request
 
     with subprocess.Popen(
-        [*command, "--no-open"], cwd=folder, stdout=subprocess.PIPE,
+        [*command, "--no-browser"], cwd=folder, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     ) as server:  # fmt: skip
         try:
@@ -128,7 +128,9 @@ def _open_gallery(command: list[str], folder: Path) -> None:
                     break
             assert address, printed
             opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
-            with opener.open(address[0]) as page:
+            with opener.open(address[0]) as welcome:
+                assert "/images" in welcome.read().decode()
+            with opener.open(address[0].partition("?")[0] + "images") as page:
                 assert "<img" in page.read().decode()
         finally:
             server.terminate()

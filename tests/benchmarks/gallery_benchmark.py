@@ -27,17 +27,17 @@ def gallery_rows(root: Path) -> list[Row]:
     if not (path / "retune-store.json").exists():
         make_search_store(path, N_IMAGES)
     _draw_pictures(root)
-    server = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", _SERVE, "view", "--store", str(path), "--no-browser"],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )  # fmt: skip
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().strip()
-        return _measured(address, server.pid)
-    finally:
-        server.send_signal(signal.SIGINT)
-        server.wait(20)
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().strip()
+            return _measured(address, server.pid)
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.wait(20)
 
 
 def _draw_pictures(root: Path) -> None:
