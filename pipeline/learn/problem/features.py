@@ -49,7 +49,7 @@ def number_patients(patient_id: PatientIds) -> npt.NDArray[np.int64]:
     return found
 
 
-def _as_text(patient_id: npt.NDArray[np.object_]) -> pa.StringArray:
+def _as_text(patient_id: PatientIds) -> pa.StringArray:
     try:
         return pa.array(patient_id, pa.string())
     except pa.ArrowTypeError:  # ids that are numbers
