@@ -84,7 +84,7 @@ class _Opened:
         self.page.screenshot(path=SCREENS / name, full_page=True)
 
 
-@pytest.mark.parametrize("width", [1400, 1024, 420])
+@pytest.mark.parametrize("width", [1400, 1280, 1024, 800, 420])
 def test_nothing_is_cut_whatever_the_width(
     chromium: "Browser", page_file: Path, width: int
 ) -> None:
