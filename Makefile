@@ -65,6 +65,7 @@ test: lint types $(VENV)/.developing ## Lint, types and tests
 lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs cli pipeline store retune
 
 # The rooms install as retune.<room>; the type checker sees them so through links.
 types: $(VENV)/.developing ## Types of the code

@@ -61,7 +61,7 @@ def choose_precision(exact: Backbone, known: Collection[str] = ()) -> Backbone:
         exact: In float32.
         known: Fingerprints of vectors that are there already. If one is of this
             backbone, its arithmetic is taken: another machine would choose otherwise,
-            and vectors of two arithmetics are not mixed.
+            and vectors of two precisions are not mixed.
     """
     for precision in PRECISIONS:
         if replace(exact.spec, precision=precision).fingerprint in known:
@@ -73,7 +73,7 @@ def choose_precision(exact: Backbone, known: Collection[str] = ()) -> Backbone:
 
 
 def agreement(exact: Backbone, other: Backbone) -> tuple[float, float]:
-    """Mean cosine of vectors in two arithmetics, of pictures and of sentences.
+    """Mean cosine of vectors in two precisions, of pictures and of sentences.
 
     The pictures are soft random shades, the same each time; -1 if a vector is not
     finite. Without a text tower the figure of pictures stands for both.
