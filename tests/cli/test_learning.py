@@ -158,7 +158,7 @@ _MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
         ("train", "--scenario", "joint", "--learning-rate", "inf"), 2, ("finite",),
     ),
     "zero": (
-        ("train", "--scenario", "joint", "--learning-rate", "0"), 2, ("positive",),
+        ("train", "--scenario", "joint", "--learning-rate", "0"), 2, ("above 0",),
     ),
     "score": (("train", *_QUICK, "--score", "both"), 2, ("difference, positive",)),
     "precision": (
