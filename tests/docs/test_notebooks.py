@@ -36,13 +36,16 @@ def test_it_runs(
         assert "error" not in kinds[1]
 
 
-def _kinds(cell: Any) -> list[str]:
-    """Of the outputs of a cell; remarks of libraries on stderr do not count."""
-    return [
+def _kinds(cell: Any) -> set[str]:
+    """Of the outputs of a cell; remarks of libraries on stderr do not count.
+
+    A set: whether two prints are one stream or two depends on the moment.
+    """
+    return {
         output["output_type"]
         for output in cell.get("outputs", [])
         if output.get("name") != "stderr"
-    ]
+    }
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
