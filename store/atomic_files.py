@@ -24,6 +24,7 @@ __all__ = [
     "TEMPORARY_PREFIX",
     "find_leftovers",
     "make_private",
+    "sync_folder",
     "write_atomically",
     "written_atomically",
 ]
@@ -73,7 +74,7 @@ def written_atomically(path: Path, *, flush_folder: bool = True) -> Iterator[Bin
             os.fsync(file.fileno())
             temporary.replace(path)
         if flush_folder:
-            _flush_folder(path.parent)
+            sync_folder(path.parent)
     except OSError as error:
         with suppress(OSError):  # the write failed already: report that, not this
             temporary.unlink(missing_ok=True)
@@ -150,7 +151,8 @@ def _is_leftover(path: Path) -> bool:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder last, should the power fail."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -135,6 +135,8 @@ def _stand_in(spec: EncoderSpec, backbone: str | None, device: str) -> "Backbone
             "Name the same model with `encode_with`, such as hf:PATH; its weights and "
             "preprocessing have to be those of the imported vectors.",
         )
+    # The user names these weights for this purpose. Of a pickle only tensors are read,
+    # no code in it runs.
     source = source_of(
         backbone, precision="auto", output_dtype=spec.output_dtype, allow_pickle=True
     )
@@ -149,7 +151,11 @@ def _stand_in(spec: EncoderSpec, backbone: str | None, device: str) -> "Backbone
 
 
 def _chosen(spec: EncoderSpec) -> dict[str, Any]:
-    """How images were pooled; weights are compared with those of `embed` anyway."""
+    """How images were pooled.
+
+    Pickled tensors may be read: `embed` was allowed to, or it found none. No code in
+    them runs, and weights that differ from those of `embed` are refused.
+    """
     words = spec.pooling.removeprefix("image: ").split(", ")
     layer = "pooled" if "layer: pooled" in words else "projected"
     ours = "transformers" in spec.model_config

@@ -9,7 +9,7 @@ from retune.store.errors import ConfigurationError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["check_figure", "draw_ablation", "plain_metadata", "save_figure"]
+__all__ = ["check_figure", "draw_ablation", "save_figure"]
 
 _SUFFIXES = (".pdf", ".png", ".svg")
 #: Blue and orange of a palette that colour-blind readers can tell apart (Okabe, Ito).
@@ -97,7 +97,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
 
     try:
         with mpl.rc_context({"svg.hashsalt": "retune"}):
-            figure.savefig(path, dpi=150, metadata=plain_metadata(path.suffix))
+            figure.savefig(path, dpi=150, metadata=_plain_metadata(path.suffix))
     except OSError as error:
         raise ConfigurationError(
             f"{path}: cannot be written: {error.strerror}",
@@ -105,7 +105,7 @@ def save_figure(figure: "Figure", path: Path) -> None:
         ) from error
 
 
-def plain_metadata(suffix: str) -> dict[str, None]:
+def _plain_metadata(suffix: str) -> dict[str, None]:
     """No date and no version, or the same figure would be another file."""
     if suffix == ".png":
         return {"Software": None}

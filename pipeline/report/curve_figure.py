@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from retune.store.errors import ConfigurationError
-
-from .ablation_figure import check_figure, plain_metadata
+from .ablation_figure import check_figure, save_figure
 
 __all__ = ["draw_curve"]
 
@@ -31,7 +29,6 @@ def draw_curve(points: Sequence[Point], path: Path, title: str) -> None:
         ConfigurationError: matplotlib is missing, or the file cannot be written.
     """
     check_figure(path)
-    import matplotlib as mpl
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")
@@ -64,11 +61,4 @@ def draw_curve(points: Sequence[Point], path: Path, title: str) -> None:
     axes.set_ylabel("mean test AUROC, 95 % interval over patients")
     axes.set_title(title, fontsize=10)
     figure.legend(frameon=False, loc="outside lower center", ncols=3)
-    try:
-        with mpl.rc_context({"svg.hashsalt": "retune"}):
-            figure.savefig(path, dpi=150, metadata=plain_metadata(path.suffix))
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path}: cannot be written: {error.strerror}",
-            "Name a file in a folder that exists.",
-        ) from error
+    save_figure(figure, path)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..atomic_files import write_atomically
+from ..atomic_files import sync_folder, write_atomically
 from ..catalog import CATALOG_NAME, Catalog
 from ..changes.catalog_copies import refresh_copies, shred_unused_copies
 from ..commits import set_commits
@@ -181,15 +181,7 @@ def _put(root: Path, staged: str, place: str, old: Path) -> None:
     before_step(f"replace {place}")
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     source.replace(target)
-    _flush(target.parent)
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(target.parent)
 
 
 def _read_journal(root: Path) -> Journal | None:

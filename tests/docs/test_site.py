@@ -1,15 +1,17 @@
 """The documentation builds as a site without a network, and stands by itself."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).resolve().parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 pytestmark = pytest.mark.e2e
 
@@ -44,30 +46,25 @@ def test_generated_pages_are_there(site: Path) -> None:
         assert word.lower() in (site / name).read_text().lower(), name
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
-def test_it_needs_no_other_host_and_its_search_works(site: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
+@pytest.mark.browser
+def test_it_needs_no_other_host_and_its_search_works(
+    site: Path, chromium: "Browser"
+) -> None:
     seen: list[str] = []
     wrong: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox"]
-        )
-        for width in (1400, 420):
-            page = browser.new_page(viewport={"width": width, "height": 900})
-            page.on("request", lambda request: seen.append(request.url))
-            page.on("console", lambda message: wrong.append(message.text))
-            page.on("pageerror", lambda error: wrong.append(str(error)))
-            for name in ("index", "choosing-a-method", "reference/command-line"):
-                page.goto((site / f"{name}.html").as_uri())
-                wide = page.evaluate("document.documentElement.scrollWidth")
-                assert wide <= width, name
-        page.set_viewport_size({"width": 1400, "height": 900})
-        page.goto((site / "index.html").as_uri())
-        page.click("input.md-search__input")
-        page.keyboard.type("forgetting")
-        page.wait_for_selector(".md-search-result__item", timeout=20_000)
-        browser.close()
+    for width in (1400, 420):
+        page = chromium.new_page(viewport={"width": width, "height": 900})
+        page.on("request", lambda request: seen.append(request.url))
+        page.on("console", lambda message: wrong.append(message.text))
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        for name in ("index", "choosing-a-method", "reference/command-line"):
+            page.goto((site / f"{name}.html").as_uri())
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, name
+    page.set_viewport_size({"width": 1400, "height": 900})
+    page.goto((site / "index.html").as_uri())
+    page.click("input.md-search__input")
+    page.keyboard.type("forgetting")
+    page.wait_for_selector(".md-search-result__item", timeout=20_000)
     assert not wrong
     assert all(url.startswith("file:") for url in seen)

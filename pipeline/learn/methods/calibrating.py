@@ -4,6 +4,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from retune.store.queries.bulk import release_pages
+
 from ..problem.contract import Problem
 from ..stats.calibration import Line, calibrate, smoothed_share
 from ..training.model import AdaptedModel
@@ -38,6 +40,7 @@ def calibrate_model(
     if not len(rows):
         return
     x = torch.from_numpy(features.embedding[rows]).to(model.bias.device)
+    release_pages(features.embedding)
     model.eval()
     with torch.inference_mode():
         parts = [model.logits(part.float()) for part in torch.split(x, _BLOCK)]

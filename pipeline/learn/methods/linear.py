@@ -7,8 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retune.store.errors import ConfigurationError
-
 from ..linear.regression import logistic_regression
 from ..problem.config import TrainConfig
 from ..problem.contract import Problem, read_options
@@ -17,7 +15,7 @@ from ..problem.scenarios import Task
 from ..problem.targets import SOFT_TARGET
 from ..stats.calibration import Line
 from ..training.threads import one_thread
-from .analytic.model import AnalyticModel, zero_shot_directions
+from .analytic.model import AnalyticModel, require_mean_pooling, zero_shot_directions
 from .heads import Heads
 
 __all__ = ["Linear"]
@@ -63,11 +61,7 @@ class Linear:
             ConfigurationError: Pooling is not ``mean``, or an option is given.
         """
         read_options(_NoOptions, config, "linear")
-        if config.pooling != "mean":
-            raise ConfigurationError(
-                "method linear knows only `pooling` mean",
-                "With max, zero-shot is no linear function that it could start from.",
-            )
+        require_mean_pooling(config, "linear")
         directions = zero_shot_directions(prompts, n_findings)
         return AnalyticModel(directions, torch.zeros(dim, 0), config.scale)
 

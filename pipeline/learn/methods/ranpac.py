@@ -16,7 +16,7 @@ from ..problem.features import Prompts
 from ..problem.scenarios import Task
 from ..stats.calibration import Line
 from ..training.threads import one_thread
-from .analytic.model import AnalyticModel, zero_shot_directions
+from .analytic.model import AnalyticModel, require_mean_pooling, zero_shot_directions
 from .analytic.sums import Sums, add_sums, sum_rows
 from .heads import Heads
 
@@ -83,11 +83,7 @@ class RanPac:
             raise ConfigurationError(
                 f"projection={options.projection} is below 0", "Use 0 or more."
             )
-        if config.pooling != "mean":
-            raise ConfigurationError(
-                "method ranpac knows only `pooling` mean",
-                "With max, zero-shot is no linear function that it could start from.",
-            )
+        require_mean_pooling(config, "ranpac")
         size = options.projection or min(8 * dim, _MOST_FEATURES)
         drawn = np.random.default_rng(config.seed).standard_normal((dim, size))
         projection = torch.from_numpy(drawn.astype(np.float32))

@@ -26,7 +26,7 @@ from ...stats.calibration import Line, calibrate, smoothed_share
 from ...training.threads import one_thread
 from .counted import images_digest
 from .familiarity import alarm_limit, seen_images
-from .model import AnalyticModel, zero_shot_directions
+from .model import AnalyticModel, require_mean_pooling, zero_shot_directions
 from .ridge import Centred, Solution, centre, solve
 from .sums import Sums, add_sums, sum_rows
 
@@ -107,11 +107,7 @@ class Analytic:
                 f"alarm_rate={options.alarm_rate:g} is not between 0 and 1",
                 "Use alarm_rate=0.01.",
             )
-        if config.pooling != "mean":
-            raise ConfigurationError(
-                "method analytic knows only `pooling` mean",
-                "With max, zero-shot is no linear function that it could start from.",
-            )
+        require_mean_pooling(config, "analytic")
         random = np.random.default_rng(config.seed)
         drawn = random.standard_normal((dim, options.projection))
         # So that all random features together weigh about as much as the embedding.

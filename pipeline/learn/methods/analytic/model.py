@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from retune.store.errors import ConfigurationError
+
+from ...problem.config import TrainConfig
 from ...problem.contract import Scores
 from ...problem.features import Prompts
 
-__all__ = ["AnalyticModel", "zero_shot_directions"]
+__all__ = ["AnalyticModel", "require_mean_pooling", "zero_shot_directions"]
 
 
 class AnalyticModel(nn.Module):
@@ -162,6 +165,23 @@ class AnalyticModel(nn.Module):
         needed = {"weight", "intercept", "slope", "offset"}
         given = {n: t for n, t in known.items() if n not in needed} | dict(state_dict)
         return super().load_state_dict(given, strict, assign)
+
+
+def require_mean_pooling(config: TrainConfig, method: str) -> None:
+    """Check that descriptions are pooled by their mean.
+
+    Args:
+        config: With the pooling.
+        method: For the message.
+
+    Raises:
+        ConfigurationError: They are not.
+    """
+    if config.pooling != "mean":
+        raise ConfigurationError(
+            f"method {method} knows only `pooling` mean",
+            "With max, zero-shot is no linear function that it could start from.",
+        )
 
 
 def zero_shot_directions(prompts: Prompts, n_findings: int) -> Tensor:
