@@ -100,7 +100,8 @@ def _as_onnx(saved: "SavedModel", run: Run) -> tuple[bytes, float]:
     saved.model.eval()
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # torch's, about its own exporter
+            # torch warns of its own exporter; what it writes is compared with torch.
+            warnings.simplefilter("ignore")
             torch.onnx.export(
                 Probability().eval(),
                 (example,),
