@@ -141,7 +141,7 @@ def _against_limits(
     """
     files = _files(plan)
     rates = []
-    for repeat in range(max(3, repeats // 2)):
+    for repeat in range((repeats + 1) // 2):
         pixels = _pixels(backbone, files)
         decode_rate = _rate(len(files), lambda: _pixels(backbone, files))
 

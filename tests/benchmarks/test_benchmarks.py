@@ -36,6 +36,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         (ingest_benchmark, "MIMIC_PATIENTS", 50),
         (learn_benchmark, "N_IMAGES", 1_500),
         (learn_benchmark, "_BATCH", 256),
+        (learn_benchmark, "_LOADED", 600),
         (forget_benchmark, "N_IMAGES", 800),
         (encode_benchmark, "_TIMES", 1),
         (encode_benchmark, "_TIMES_VIT", 2),
