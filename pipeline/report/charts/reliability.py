@@ -57,13 +57,13 @@ def reliability_bins(
     if n_bins < 2 or positive.all() or not positive.any():
         return ()
     order = np.argsort(probability, kind="stable")
-    found = []
+    bins = []
     for rows in np.array_split(order, n_bins):
         share = float(positive[rows].mean())
         low, high = _wilson(share, len(rows))
         predicted = float(probability[rows].mean())
-        found.append(ReliabilityBin(predicted, share, low, high, len(rows)))
-    return tuple(found)
+        bins.append(ReliabilityBin(predicted, share, low, high, len(rows)))
+    return tuple(bins)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
