@@ -241,7 +241,7 @@ def _read_hits(
     while True:
         table = read_ranked_images(
             store,
-            ranked.table(ranked.best(most)),
+            ranked.positions(ranked.best(most)),
             datasets=request.datasets,
             where=request.where,
         )

@@ -21,7 +21,7 @@ from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
 
 from ..images.picture import PIXEL_RULES
-from .families.names import check_names
+from .families.names import check_names, find_plugins
 from .hub import fetch_model, go_offline_without_network, read_hub_configs
 from .model_folder import (
     folder_files,
@@ -68,8 +68,8 @@ class BackboneSource:
 
     Attributes:
         name: As the user gave it.
-        kind: ``mini``, ``local``, ``hub``, ``tag``, ``hf`` or ``timm``.
-        location: Folder, hub name, or ``model:pretrained``.
+        kind: ``mini``, ``local``, ``hub``, ``tag``, ``hf``, ``timm`` or ``plugin``.
+        location: Folder, hub name, ``model:pretrained``, or a plug-in's name.
         digest: Of content, library versions and precision; None if only loading tells.
         decode: ``full`` or ``scaled``.
         pixels: Version of the rules by which files become pixels.
@@ -105,8 +105,9 @@ def source_of(
     Args:
         name: ``mini``, ``biomedclip``, ``local-dir:PATH``, ``hf-hub:ORG/NAME``,
             ``hf:PATH`` or ``hf:ORG/NAME`` of transformers, ``timm:NAME`` or
-            ``timm:NAME:FILE``, or open_clip's ``MODEL:PRETRAINED`` where PRETRAINED is
-            a tag or a file.
+            ``timm:NAME:FILE``, ``NAME`` or ``NAME:ARGUMENT`` of an installed package's
+            entry point in ``retune.backbones``, or open_clip's ``MODEL:PRETRAINED``
+            where PRETRAINED is a tag or a file.
         precision: Of the forward pass; part of the digest.
         output_dtype: Of the stored vectors; part of the digest.
         decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
@@ -179,12 +180,22 @@ def source_of(
         return found("local", str(folder), digest)
     if full.startswith(_HUB_PREFIX):
         return found("hub", full, None)
+    plugins = find_plugins()
+    if full.partition(":")[0] in plugins:
+        if (decode, layer) != ("full", "projected"):
+            raise ConfigurationError(
+                f"'{name}' of an installed package decides itself how it decodes and "
+                "which vectors it gives",
+                "Leave out `decode` and `layer`.",
+            )
+        return found("plugin", full, None)
     if ":" in full:
         return found("tag", full, None)
+    offered = "".join(f", {plugin}" for plugin in plugins)
     raise ConfigurationError(
         f"unknown backbone '{name}'",
         "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, hf:PATH, "
-        "hf:ORG/NAME, timm:NAME, or open_clip's MODEL:PRETRAINED such as "
+        f"hf:ORG/NAME, timm:NAME{offered}, or open_clip's MODEL:PRETRAINED such as "
         "ViT-B-32:openai.",
     )
 
@@ -339,6 +350,10 @@ def _load(source: BackboneSource) -> "Parts":
 
         name, _, file = source.location.partition(":")
         return load_timm(name, Path(file) if file else None)
+    if source.kind == "plugin":
+        from .families.plugin import load_plugin
+
+        return load_plugin(source.location)
     from .families.open_clip_model import parts_of
 
     return parts_of(

@@ -52,7 +52,7 @@ def _expected(store: FeatureStore, condition: str = "true") -> dict[str, float]:
 
 def _found(store: FeatureStore, most: int, **query: object) -> dict[str, float]:
     ranked = rank_vectors(store, _FINGERPRINT, _DIRECTION, **query)  # type: ignore[arg-type]
-    table = read_ranked_images(store, ranked.table(ranked.best(most)), **query)  # type: ignore[arg-type]
+    table = read_ranked_images(store, ranked.positions(ranked.best(most)), **query)  # type: ignore[arg-type]
     return dict(
         zip(table["image_id"].to_pylist(), table["similarity"].to_pylist(), strict=True)
     )
@@ -162,4 +162,4 @@ def test_a_store_without_images_finds_none(tmp_path: Path) -> None:
     empty = FeatureStore.create(tmp_path / "s")
     ranked = rank_vectors(empty, _FINGERPRINT, _DIRECTION)
     assert len(ranked) == 0
-    assert len(read_ranked_images(empty, ranked.table(ranked.best(5)))) == 0
+    assert len(read_ranked_images(empty, ranked.positions(ranked.best(5)))) == 0
