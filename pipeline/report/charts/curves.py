@@ -103,7 +103,7 @@ class EfficiencyLine:
 
     Attributes:
         label: Its name.
-        kind: Its class in the style sheet.
+        style: Its class in the style sheet.
         points: Patients, AUROC, lower and upper end; a line across for 0 patients.
     """
 
