@@ -100,9 +100,9 @@ def required_ids(table: TextTable, column: str) -> pa.StringArray:
     blank = pc.equal(ids, "")
     missing = pc.sum(blank).as_py()
     if missing:
-        place = table.places([pc.index(blank, True).as_py()])[0]
+        location = table.places([pc.index(blank, True).as_py()])[0]
         raise DatasetError(
-            f"{place}, column {column!r}: the patient id is missing"
+            f"{location}, column {column!r}: the patient id is missing"
             f" ({missing:,} such row{'s' * (missing > 1)})",
             "Give every row its patient: splits keep patients apart by this id.",
         )
@@ -117,8 +117,8 @@ def sexes(values: pa.StringArray, column: str) -> tuple[pa.StringArray, list[str
     (['F', 'M', None, None], ["column 'Sex': 1 value kept as unknown: 'Unknown' (1)"])
     """
     words = text_or_null(values)
-    found = translate(pc.utf8_lower(words), _SEXES)
-    return found, _unknown_values(words, found, column)
+    codes = translate(pc.utf8_lower(words), _SEXES)
+    return codes, _unknown_values(words, codes, column)
 
 
 def ages(values: pa.StringArray, column: str) -> tuple[pa.FloatArray, list[str]]:
@@ -141,8 +141,8 @@ def ages(values: pa.StringArray, column: str) -> tuple[pa.FloatArray, list[str]]
         pc.less_equal(years, _MAX_AGE_YEARS), pc.not_equal(words, "000Y")
     )
     years = pc.if_else(possible, years, pa.scalar(None, pa.float64()))
-    found = pc.cast(years, pa.float32())
-    return found, _unknown_values(words, found, column)
+    age_column = pc.cast(years, pa.float32())
+    return age_column, _unknown_values(words, age_column, column)
 
 
 def are_labels(values: pa.StringArray) -> bool:
@@ -188,8 +188,10 @@ def label_states(table: TextTable, columns: Sequence[str]) -> np.ndarray:
     return states
 
 
-def _unknown_values(words: pa.StringArray, found: pa.Array, column: str) -> list[str]:
-    odd = words.filter(pc.and_(pc.is_valid(words), pc.is_null(found)))
+def _unknown_values(
+    words: pa.StringArray, understood: pa.Array, column: str
+) -> list[str]:
+    odd = words.filter(pc.and_(pc.is_valid(words), pc.is_null(understood)))
     if not len(odd):
         return []
     values = "value" if len(odd) == 1 else "values"
