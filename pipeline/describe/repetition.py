@@ -47,8 +47,8 @@ class Repetitions:
         kept: Sentences that are there.
         texts: Sentences that are to come: they say which words are rare.
 
-    >>> found = Repetitions(["A small nodule in the right lung."])
-    >>> found.of("a small nodule, in the right lung")
+    >>> repetitions = Repetitions(["A small nodule in the right lung."])
+    >>> repetitions.of("a small nodule, in the right lung")
     ('duplicate', 'A small nodule in the right lung.')
     """
 

@@ -101,10 +101,10 @@ def prompt_conditions(
     Raises:
         ConfigurationError: There are fewer than two findings.
 
-    >>> found = prompt_conditions(["Edema", "Mass"], load_descriptions("default"))
-    >>> [sentence.text for sentence in found["name"]][:2]
+    >>> conditions = prompt_conditions(["Edema", "Mass"], load_descriptions("default"))
+    >>> [sentence.text for sentence in conditions["name"]][:2]
     ['edema', 'no edema']
-    >>> list(found) == list(CONDITIONS)
+    >>> list(conditions) == list(CONDITIONS)
     True
     """
     if len(findings) < 2:

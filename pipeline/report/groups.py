@@ -119,8 +119,8 @@ def mean_figure(figures: Sequence[Figure], *, same_images: bool = False) -> Figu
 
     >>> mean_figure([Figure(0.5, 0.4, 0.6)])
     Figure(value=0.5, low=0.4, high=0.6)
-    >>> found = mean_figure([Figure(0.5), Figure(0.6), Figure(0.7), Figure()])
-    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+    >>> mean = mean_figure([Figure(0.5), Figure(0.6), Figure(0.7), Figure()])
+    >>> round(mean.value, 3), round(mean.low, 3), round(mean.high, 3)
     (0.6, 0.352, 0.848)
     >>> mean_figure([Figure(0.5, 0.25, 0.75), Figure(0.5, 0.25, 0.75)])
     Figure(value=0.5, low=0.25, high=0.75)

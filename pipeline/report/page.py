@@ -266,7 +266,7 @@ def _title(comparison: Comparison) -> str:
 def _letter(number: int) -> str:
     """A number as letters, like the columns of a spreadsheet.
 
-    >>> [_letter(place) for place in (0, 25, 26, 27)]
+    >>> [_letter(number) for number in (0, 25, 26, 27)]
     ['A', 'Z', 'AA', 'AB']
     """
     letters = ""

@@ -258,14 +258,14 @@ def _added_to(
             f"has {len(external)}",
             "Import without `add` first, or check the name with `retune-cli status`.",
         )
-    found = external[0]
-    if found.dim != dim:
+    earlier = external[0]
+    if earlier.dim != dim:
         raise FingerprintMismatchError(
-            f"the store's vectors of '{request.backbone_name}' have {found.dim} "
+            f"the store's vectors of '{request.backbone_name}' have {earlier.dim} "
             f"numbers, these have {dim}",
             "They are of another encoder: give it another `backbone_name`.",
         )
-    return found
+    return earlier
 
 
 def _import_images(

@@ -112,8 +112,8 @@ def required_ids(table: TextTable, column: str) -> pa.StringArray:
 def sexes(values: pa.StringArray, column: str) -> tuple[pa.StringArray, list[str]]:
     """``F``, ``M`` or null, and a warning that counts what was neither nor blank.
 
-    >>> found, warnings = sexes(pa.array(["Female", "m", "Unknown", ""]), "Sex")
-    >>> found.to_pylist(), warnings
+    >>> codes, warnings = sexes(pa.array(["Female", "m", "Unknown", ""]), "Sex")
+    >>> codes.to_pylist(), warnings
     (['F', 'M', None, None], ["column 'Sex': 1 value kept as unknown: 'Unknown' (1)"])
     """
     words = text_or_null(values)
@@ -127,8 +127,8 @@ def ages(values: pa.StringArray, column: str) -> tuple[pa.FloatArray, list[str]]
     Odd are text that is no age, ages above 120 years, and DICOM's ``000Y``, which
     stands for an unknown age; a plain ``0`` is kept.
 
-    >>> found, _ = ages(pa.array(["58", "058Y", "006M", "000Y", "148", ""]), "Age")
-    >>> found.to_pylist()
+    >>> years, _ = ages(pa.array(["58", "058Y", "006M", "000Y", "148", ""]), "Age")
+    >>> years.to_pylist()
     [58.0, 58.0, 0.5, None, None, None]
     """
     words = text_or_null(values)

@@ -49,8 +49,8 @@ def reliability_bins(
         all are of one class.
 
     >>> probability = np.repeat([0.1, 0.9], 20)
-    >>> found = reliability_bins(probability, np.arange(40) >= 18)
-    >>> [(round(one.predicted, 2), one.observed, one.n_images) for one in found]
+    >>> bins = reliability_bins(probability, np.arange(40) >= 18)
+    >>> [(round(one.predicted, 2), one.observed, one.n_images) for one in bins]
     [(0.1, 0.0, 10), (0.1, 0.2, 10), (0.9, 1.0, 10), (0.9, 1.0, 10)]
     """
     n_bins = min(_MOST_BINS, len(probability) // _LEAST)
