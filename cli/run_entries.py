@@ -43,11 +43,11 @@ def runs_command(
     from retune.pipeline.app.run_entries import list_runs
     from retune.store import FeatureStore
 
-    found = list_runs(FeatureStore(store), tag)
+    runs = list_runs(FeatureStore(store), tag)
     if json:
-        print_json([vars(entry) for entry in found])
-    elif found:
-        print_table(found.columns, found.cells())
+        print_json([vars(entry) for entry in runs])
+    elif runs:
+        print_table(runs.columns, runs.cells())
     else:
         print_line("no runs")
 

@@ -43,8 +43,8 @@ def real_data() -> Path:
 def _chromium_path() -> str | None:
     """Chromium of the system, or what RETUNE_CHROMIUM names."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = (shutil.which(name) for name in names)
-    return os.environ.get("RETUNE_CHROMIUM") or next(filter(None, found), None)
+    paths = (shutil.which(name) for name in names)
+    return os.environ.get("RETUNE_CHROMIUM") or next(filter(None, paths), None)
 
 
 @pytest.fixture(scope="module")

@@ -142,9 +142,9 @@ def export_for_embedding_atlas(
     places = _places(vectors)
     paths = _paths(store, table)
     pictures = []
-    for place, path in enumerate(paths, start=1):
+    for number, path in enumerate(paths, start=1):
         pictures.append(small_jpeg(path, request.side))
-        progress(Progress("pictures", place, len(paths)))
+        progress(Progress("pictures", number, len(paths)))
     columns = {
         "x": pa.array(places[:, 0], pa.float32()),
         "y": pa.array(places[:, 1], pa.float32()),
@@ -183,12 +183,12 @@ def export_for_fiftyone(
     findings = _findings(table)
     labels: dict[str, list[dict[str, object]]] = {}
     unreadable = 0
-    for place, (path, row) in enumerate(zip(_paths(store, table), rows, strict=True)):
-        shown = _shown(path, out / "data" / f"{place:06d}.jpg", request.side)
+    for index, (path, row) in enumerate(zip(_paths(store, table), rows, strict=True)):
+        shown = _shown(path, out / "data" / f"{index:06d}.jpg", request.side)
         unreadable += shown is None
         if shown is not None:
             labels[str(shown)] = _classifications(row, findings)
-        progress(Progress("pictures", place + 1, len(rows)))
+        progress(Progress("pictures", index + 1, len(rows)))
     text = json.dumps({"classes": findings, "labels": labels}, ensure_ascii=False)
     _write(out / "labels.json", text.encode())
     made = ("--name", out.name, "--dataset-dir", str(out), "--type", _FIFTYONE_TYPE)
@@ -319,18 +319,18 @@ def _places(units: Floats) -> Floats:
 def _neighbours(units: Floats) -> pa.Array:
     """The nearest images of each, by cosine: rows and distances, nearest first."""
     most = min(_N_NEIGHBOURS, len(units) - 1)
-    found = []
+    neighbours = []
     for start in range(0, len(units), _BLOCK):
         near = units[start : start + _BLOCK] @ units.T
         rows = np.arange(len(near))
         near[rows, start + rows] = -np.inf  # not itself
         ids = np.argsort(-near, axis=1, kind="stable")[:, :most]
         distances = 1 - np.take_along_axis(near, ids, axis=1)
-        found += [
+        neighbours += [
             {"ids": one, "distances": far}
             for one, far in zip(ids.tolist(), distances.tolist(), strict=True)
         ]
-    kind = pa.struct(
+    neighbour_type = pa.struct(
         [("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa.float32()))]
     )
-    return pa.array(found, kind)
+    return pa.array(neighbours, neighbour_type)

@@ -229,8 +229,10 @@ class AnalyticClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if self.prior is not None:
             start += np.asarray(self.prior, dtype=np.float64)
         centred = [centre(gram) for gram in sums.grams]
-        found = solve(sums, start, centred)
-        self.coef_ = found.weights
+        solution = solve(sums, start, centred)
+        self.coef_ = solution.weights
         # Labels of one class, or none, say how often it is so and nothing else.
-        self.intercept_ = np.where(found.learned, found.intercepts, found.prevalence)
+        self.intercept_ = np.where(
+            solution.learned, solution.intercepts, solution.prevalence
+        )
         return self

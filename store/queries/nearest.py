@@ -155,7 +155,7 @@ def _chosen_rows(
     names = connection.execute(
         "SELECT shard_id FROM shard_numbers ORDER BY number"
     ).fetchall()
-    found = connection.execute(
+    numbers = connection.execute(
         f"""SELECT number, "row" FROM features JOIN shard_numbers USING (shard_id)
         WHERE modality = 'image' AND fingerprint = $fingerprint AND item_id IN (
             SELECT content_digest FROM images WHERE {condition}
@@ -164,8 +164,8 @@ def _chosen_rows(
         ORDER BY number, "row" """,
         {"fingerprint": fingerprint, "datasets": datasets and list(datasets)},
     ).fetchnumpy()
-    number = np.asarray(found["number"])
-    rows = np.asarray(found["row"]).astype(np.int64)
+    number = np.asarray(numbers["number"])
+    rows = np.asarray(numbers["row"]).astype(np.int64)
     ends = np.searchsorted(number, np.arange(len(names) + 1))
     return [
         (name, rows[start:end])
@@ -238,16 +238,16 @@ def read_vector_of(
         ).fetchall()
         if not digests:
             return None
-        found = connection.execute(
+        rows = connection.execute(
             """SELECT shard_id, "row" FROM features
             WHERE modality = 'image' AND fingerprint = ? AND item_id = ? LIMIT 1""",
             [fingerprint, digests[0][0]],
         ).fetchall()
         places = read_places(connection, fingerprint, "image")
-    if not found or found[0][0] not in places:
+    if not rows or rows[0][0] not in places:
         raise ConfigurationError(
             f"the image {image_id} has no vector of {fingerprint} yet",
             "Run `retune-cli embed`.",
         )
-    shard_id, row = found[0]
+    shard_id, row = rows[0]
     return read_row(store.path, places[shard_id], int(row))

@@ -68,7 +68,7 @@ def test_the_power_of_drift(real_data: Path, tmp_path: Path) -> None:
     drift_power.changed_copy(real_data / "nih-1024", tmp_path / "changed", 1.2)
     assert len([*(tmp_path / "changed" / "images").iterdir()]) == 24
     x = np.random.default_rng(0).normal(size=(260, 4))
-    patients = [f"p{place}" for place in range(260)]
+    patients = [f"p{index}" for index in range(260)]
     drift_power.normalise(x)
     assert drift_power.share_of_alarms((x, patients), (-x, patients), 20, 2) <= 1
 
@@ -185,14 +185,14 @@ def test_results_measure_every_method_and_say_so_with_intervals(
     monkeypatch.setattr(results, "SHOTS", (16,))
     monkeypatch.setattr(results, "SCENARIOS", ("joint", "label"))
     features, prompts = problem(n_images=120)
-    found = results.measure(features, prompts, n_splits=1, n_trained=0)
-    assert set(found) == {
+    metrics = results.measure(features, prompts, n_splits=1, n_trained=0)
+    assert set(metrics) == {
         "zero-shot", "logistic regression, joint", "analytic, joint",
         "analytic, label", " 16 patients, logistic regression",
         " 16 patients, analytic",
     }  # fmt: skip
-    assert found["analytic, label"].others["forgetting"] == [0.0]
-    for figure in found.values():
+    assert metrics["analytic, label"].others["forgetting"] == [0.0]
+    for figure in metrics.values():
         assert 0.5 < figure.values[0] <= 1
         assert " to " in str(figure)
 

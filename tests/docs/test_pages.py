@@ -120,13 +120,13 @@ def test_readme_is_short() -> None:
 
 
 def _plugins() -> dict[str, ModuleType]:
-    found = {}
+    modules = {}
     for remark, _, code in blocks(ROOT / "docs" / "plugins.md"):
         if name := re.match(r"<!-- plugin: (\w+) -->", remark):
             module = ModuleType(f"example_{name[1]}")
             exec(compile(code, module.__name__, "exec"), vars(module))
-            found[name[1]] = module
-    return found
+            modules[name[1]] = module
+    return modules
 
 
 @pytest.mark.e2e

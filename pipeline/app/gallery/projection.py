@@ -153,8 +153,8 @@ def _principal(units: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.flo
     # The sign of an eigenvector is arbitrary; this makes the map the same each time.
     largest = np.abs(directions).argmax(axis=0)
     directions *= np.sign(directions[largest, np.arange(directions.shape[1])])
-    found: npt.NDArray[np.float64] = centred @ directions
-    return found
+    projected: npt.NDArray[np.float64] = centred @ directions
+    return projected
 
 
 def _within_unit(xy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

@@ -147,7 +147,7 @@ def source_of(
     if (pooling, layer) != ("auto", "projected"):
         extra += f"|pooling={pooling}|layer={layer}"
 
-    def found(kind: str, location: str, digest: str | None) -> BackboneSource:
+    def source(kind: str, location: str, digest: str | None) -> BackboneSource:
         return BackboneSource(
             name,
             kind,
@@ -159,27 +159,27 @@ def source_of(
         )
 
     if full.startswith(_HF_PREFIX):
-        place = full.removeprefix(_HF_PREFIX)
-        folder = Path(place).expanduser()
+        model_name = full.removeprefix(_HF_PREFIX)
+        folder = Path(model_name).expanduser()
         if not folder.is_dir():
-            return found("hf", place, None)
-        return found("hf", str(folder), _digest(folder_files(folder), extra))
+            return source("hf", model_name, None)
+        return source("hf", str(folder), _digest(folder_files(folder), extra))
     if full.startswith(_TIMM_PREFIX):
         model, _, file = full.removeprefix(_TIMM_PREFIX).partition(":")
         if file and not Path(file).is_file():
             raise BackboneError(f"no file {file}", "Check the path after timm:NAME:.")
         timm_digest = _digest([Path(file)], f"{extra}|{model}") if file else None
-        return found("timm", full.removeprefix(_TIMM_PREFIX), timm_digest)
+        return source("timm", full.removeprefix(_TIMM_PREFIX), timm_digest)
     if full == "mini":
         digest = _digest(mini_files(), extra)
-        return found("mini", "", digest)
+        return source("mini", "", digest)
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
         read_model_config(folder)
         digest = _digest(folder_files(folder), extra)
-        return found("local", str(folder), digest)
+        return source("local", str(folder), digest)
     if full.startswith(_HUB_PREFIX):
-        return found("hub", full, None)
+        return source("hub", full, None)
     plugins = find_plugins()
     if full.partition(":")[0] in plugins:
         if (decode, layer) != ("full", "projected"):
@@ -188,9 +188,9 @@ def source_of(
                 "which vectors it gives",
                 "Leave out `decode` and `layer`.",
             )
-        return found("plugin", full, None)
+        return source("plugin", full, None)
     if ":" in full:
-        return found("tag", full, None)
+        return source("tag", full, None)
     offered = "".join(f", {plugin}" for plugin in plugins)
     raise ConfigurationError(
         f"unknown backbone '{name}'",
@@ -271,7 +271,7 @@ def load_backbone(
             f"unknown precision '{precision}'",
             f"Use one of auto, {', '.join(PRECISIONS)}.",
         )
-    place = resolve_device(device)
+    target = resolve_device(device)
     parts = _load(source)
     model = parts.model
     model.eval().requires_grad_(requires_grad=False)
@@ -292,12 +292,12 @@ def load_backbone(
         dim=parts.dim,
     )
     preprocess, tokenizer = parts.preprocess, parts.tokenizer
-    model = model.to(place)
+    model = model.to(target)
     if any(isinstance(part, torch.nn.BatchNorm2d) for part in model.visual.modules()):
         # Convolutions are faster so; for transformers it makes no difference.
         model.visual.to(memory_format=torch.channels_last)
-    copies = CopyLanes(place) if place.type == "cuda" else None
-    exact = Backbone(model, preprocess.on(place), tokenizer, spec, place, copies)
+    copies = CopyLanes(target) if target.type == "cuda" else None
+    exact = Backbone(model, preprocess.on(target), tokenizer, spec, target, copies)
     exact = with_folded_norms(exact)
     if precision == "auto":
         chosen = choose_precision(exact, known)
@@ -317,18 +317,18 @@ def resolve_device(name: str) -> "torch.device":
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigurationError(
             f"unknown device '{name}'", "Use auto, cpu, cuda or cuda:N."
         ) from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigurationError(
             f"this machine has no device '{name}' (it has {torch.cuda.device_count()} "
             "CUDA devices)",
             "Use `device` auto or cpu.",
         )
-    return place
+    return device
 
 
 def _load(source: BackboneSource) -> "Parts":

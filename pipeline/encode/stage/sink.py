@@ -91,12 +91,14 @@ class ShardSink:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None or issubclass(kind, (KeyboardInterrupt, BackboneError)):
+            if error_type is None or issubclass(
+                error_type, (KeyboardInterrupt, BackboneError)
+            ):
                 self.flush()
                 self._wait()
                 self._writer.commit(COMMIT_PATIENCE_SECONDS)

@@ -37,8 +37,8 @@ class Heads:
         x = torch.from_numpy(self._problem.features.embedding[rows])
         with torch.inference_mode():
             phi = self.model.features(x.to(self._problem.device).float())
-        found: npt.NDArray[np.float32] = phi.cpu().numpy()
-        return found
+        feature_rows: npt.NDArray[np.float32] = phi.cpu().numpy()
+        return feature_rows
 
     def put(self, k: int, weights: Floats, intercept: float, line: Line) -> None:
         """Give a finding new weights, and calibrate it.
@@ -58,10 +58,10 @@ class Heads:
         rows, targets = self._validation, self._problem.targets
         seen = rows[targets.observed[rows, k]]
         scores = self.features(seen) @ weights + intercept
-        found = platt(
+        fitted = platt(
             np.asarray(scores, dtype=np.float64), targets.value[seen, k] > 0, line
         )
-        self.model.slope[k], self.model.offset[k] = found.slope, found.offset
+        self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset
 
     def state(self) -> dict[str, Tensor]:
         """All that was learned."""

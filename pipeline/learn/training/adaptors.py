@@ -126,11 +126,11 @@ class Adaptors(nn.Module):
         self.text = text
 
 
-def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
+def build_adaptors(adaptor: str, placement: str, dim: int, seed: int) -> Adaptors:
     """Make adaptors with weights drawn from a seed.
 
     Args:
-        kind: A name in `ADAPTORS`.
+        adaptor: A name in `ADAPTORS`.
         placement: A name in `PLACEMENTS`.
         dim: D.
         seed: Of the initial weights; torch's own generator is left as it was.
@@ -138,7 +138,7 @@ def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
     Raises:
         ConfigurationError: A name is unknown.
     """
-    make = named("adaptor", kind, ADAPTORS)
+    make = named("adaptor", adaptor, ADAPTORS)
     if placement not in PLACEMENTS:
         raise ConfigurationError(
             f"unknown `placement` {placement}", f"Use one of {', '.join(PLACEMENTS)}."
