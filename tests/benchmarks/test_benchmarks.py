@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import decode_benchmark
 import drift_power
 import encode_benchmark
 import forget_benchmark
@@ -16,6 +17,7 @@ import results
 import scale_benchmark
 import search_benchmark
 import sink_benchmark
+from image_samples import write_images
 from learning_samples import problem
 from measuring import Row, print_rows
 from query_benchmark import query_rows
@@ -133,6 +135,20 @@ def test_encoding(
     monkeypatch.setattr(encode_benchmark, "_vit", lambda exact: exact)
     monkeypatch.setattr(encode_benchmark, "keep_freed_memory", lambda: None)
     _check(encode_benchmark.encode_rows(tmp_path, 1), capsys)
+
+
+def test_decoding(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "drawn" / "nih-1024" / "images"
+    write_images(folder, ["a.png", "b.png"], size=300)
+    monkeypatch.setenv("RETUNE_REAL_DATA", str(tmp_path / "drawn"))
+    monkeypatch.setattr(decode_benchmark, "JPEG_SIZE", (460, 560))
+    rows = decode_benchmark.decode_rows(tmp_path, 1)
+    _check(rows, capsys)
+    assert [row.ours for row in rows if row.unit == ""] == [1, 1]  # equal pixels
 
 
 def test_predicting(
