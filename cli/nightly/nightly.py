@@ -34,6 +34,8 @@ def nightly_command(
     """
     from retune.store.errors import StoreWriteError
 
+    from retune.pipeline.app.erasing.nights import NIGHT_FILE
+
     from .configuration import load_config
     from .results import as_json, exit_code, prometheus_text, summary_line, write_file
     from .steps import run_step
@@ -62,7 +64,7 @@ def nightly_command(
             break
     seconds = time.monotonic() - clock
     night = as_json(results, started, seconds)
-    write_file(settings.folder / "last-night.json", night)
+    write_file(settings.folder / NIGHT_FILE, night)
     if settings.prometheus is not None:
         text = prometheus_text(results, seconds)
         write_file(settings.prometheus, text, mode=0o644)
