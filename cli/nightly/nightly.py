@@ -32,9 +32,8 @@ def nightly_command(
 
     Example: retune-cli nightly night.yaml --quiet --log /var/log/retune.log
     """
-    from retune.store.errors import StoreWriteError
-
     from retune.pipeline.app.erasing.nights import NIGHT_FILE
+    from retune.store.errors import StoreWriteError
 
     from .configuration import load_config
     from .results import as_json, exit_code, prometheus_text, summary_line, write_file
