@@ -201,16 +201,27 @@ def test_results_measure_every_method_and_say_so_with_intervals(
     monkeypatch.setattr(results, "SHOTS", (16,))
     monkeypatch.setattr(results, "SCENARIOS", ("joint", "label"))
     features, prompts = problem(n_images=120)
-    metrics = results.measure(features, prompts, n_splits=1, n_trained=0)
+    metrics = results.measure(features, prompts, n_splits=1, n_trained=0, n_draws=2)
     assert set(metrics) == {
-        "zero-shot", "logistic regression, joint", "analytic, joint",
-        "analytic, label", " 16 patients, logistic regression",
-        " 16 patients, analytic",
+        "zero-shot on the splits of analytic", "analytic, joint", "analytic, label",
+        "logistic regression on the splits of analytic", " 16 patients, zero-shot",
+        " 16 patients, logistic regression", " 16 patients, analytic",
     }  # fmt: skip
     assert metrics["analytic, label"].others["forgetting"] == [0.0]
+    assert "ECE of all splits" in str(metrics["analytic, label"])
+    assert len(metrics[" 16 patients, analytic"].values) == 2
     for figure in metrics.values():
         assert 0.5 < figure.values[0] <= 1
         assert " to " in str(figure)
+    pairs = list(results.differences(metrics))
+    assert len(pairs) == 5
+    for name, other in pairs:
+        metrics[name].less(metrics[other])
+
+
+def test_a_figure_differs_from_itself_by_nothing() -> None:
+    figure = results.Figure([0.7, 0.8], {"a": 0.1, "b": -0.2})
+    assert figure.less(figure).startswith("0.000 (0.000 to 0.000)")
 
 
 def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> None:
