@@ -59,8 +59,10 @@ mini-benchmark: setup ## Train a mini that saw no patient of nih-320, for make r
 results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (after make mini-benchmark)
 	$(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
 
+# One more than two cores: tests that start processes wait half of their time.
+TEST_PROCESSES ?= 3
 test: lint types completeness $(VENV)/.developing ## Lint, types and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .

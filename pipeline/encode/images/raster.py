@@ -222,7 +222,7 @@ def _of_samples(
 def _of_8_bit(image: Image.Image) -> Picture:
     key = image.info.get("transparency")
     if image.mode in ("L", "RGB") and key is None:
-        return Picture(image.copy())
+        return Picture(image)  # all of it is read; closing the file does no harm
     if image.mode.startswith("I") or image.mode == "F":
         return _of_wide_grey(image, key)
     if image.mode in _ALPHA or key is not None:

@@ -145,3 +145,13 @@ def test_datasets_of_one_population_share_patients(tmp_path: Path) -> None:
     summary = drift(store, DriftRequest("dataset", "dataset = 'ward'"))
     assert summary.rows == ()
     assert "30 patients are on both sides" in summary.notes[0]
+
+
+def test_a_reference_of_all_images_leaves_nothing_to_compare(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    plot = tmp_path / "none.svg"
+    summary = drift(store, DriftRequest("sex", "age >= 0", plot=plot))
+    assert (summary.rows, summary.failed) == ((), ())
+    assert "nothing to compare yet" in summary.notes[0]
+    assert plot.is_file()
