@@ -10,7 +10,7 @@ from .terminal.printing import print_json, print_line, print_table
 
 __all__ = ["runs_app"]
 
-runs_app = typer.Typer(
+runs_app: typer.Typer = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

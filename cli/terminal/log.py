@@ -26,7 +26,8 @@ class RunLog:
     """
 
     def __init__(self, file: Path, form: str = "text") -> None:
-        self.file, self.form = file, form
+        self.file: Path = file
+        self.form: str = form
 
     def write(self, level: str, message: str) -> None:
         """Append a line; a message of several lines becomes one.

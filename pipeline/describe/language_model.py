@@ -120,7 +120,7 @@ class LanguageModel:
 
     def __init__(self, model: str, base_url: str, sampling: Sampling) -> None:
         self.model = model
-        self.host = host_of(base_url)
+        self.host: str = host_of(base_url)
         self.sampling = sampling
         self._form = "schema"
         self._dropped: set[str] = set()

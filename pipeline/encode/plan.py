@@ -62,7 +62,7 @@ class ImageItems(Sequence[ImageItem]):
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = table.select(_ITEM_COLUMNS)
+        self.table: pa.Table = table.select(_ITEM_COLUMNS)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

@@ -101,7 +101,7 @@ class Searcher:
         # Asked first, because most positions have none of the marks.
         self._low = np.zeros(1 << 16, dtype=bool)
         self._low[self._marks & np.uint32(0xFFFF)] = True
-        self.longest = max((needle.n_bytes for needle in needles), default=0)
+        self.longest: int = max((needle.n_bytes for needle in needles), default=0)
 
     def search(self, content: "bytes | memoryview | Bytes") -> dict[str, int]:
         """Kind -> how many needles were found in the bytes, wherever they begin."""

@@ -80,16 +80,18 @@ class Gallery:
         read_only: bool = False,
         fingerprint: str | None = None,
     ) -> None:
-        self.store, self.author, self.read_only = store, author, read_only
-        self.thumbnails = Thumbnails(store)
-        self.verdicts = Verdicts(store)
+        self.store: FeatureStore = store
+        self.author: str = author
+        self.read_only: bool = read_only
+        self.thumbnails: Thumbnails = Thumbnails(store)
+        self.verdicts: Verdicts = Verdicts(store)
         self._lists: OrderedDict[str, ImageList] = OrderedDict()
         self._lock = threading.Lock()
         self._computing: threading.Thread | None = None
         self._map_error = ""
         self._points: tuple[VectorMap, MapPoints] | None = None
         self._choices: tuple[object, Choices] | None = None
-        self.fingerprint = fingerprint or _newest_encoder(store)
+        self.fingerprint: str | None = fingerprint or _newest_encoder(store)
         self._encoder: QueryEncoder | None = None
 
     # Lists of images.

@@ -83,7 +83,7 @@ class ShardSink:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self._committed_at = -float("inf")
-        self.waited_seconds = 0.0
+        self.waited_seconds: float = 0.0
         self._clear()
 
     def __enter__(self) -> Self:

@@ -27,10 +27,12 @@ class Heads:
     """
 
     def __init__(self, model: AnalyticModel, problem: Problem) -> None:
-        self.model = model.to(problem.device)
+        self.model: AnalyticModel = model.to(problem.device)
         self._problem = problem
         self._validation = problem.features.rows("validation")
-        self.learned = np.zeros(len(problem.features.findings), dtype=bool)
+        self.learned: npt.NDArray[np.bool_] = np.zeros(
+            len(problem.features.findings), dtype=bool
+        )
 
     def features(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """φ of some rows, shape (n, F)."""

@@ -35,7 +35,7 @@ class ResidualAdaptor(nn.Module):
         self.spread: Tensor
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(()))
-        self.mlp = MlpAdaptor(dim)
+        self.mlp: MlpAdaptor = MlpAdaptor(dim)
         last = self.mlp[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)

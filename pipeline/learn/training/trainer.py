@@ -94,7 +94,7 @@ class Trainer:
     def __init__(
         self, model: AdaptedModel, problem: Problem, hook: Hook | None = None
     ) -> None:
-        self.model = model.to(problem.device)
+        self.model: AdaptedModel = model.to(problem.device)
         self._problem = problem
         self._config = problem.config
         self._device = problem.device

@@ -59,7 +59,7 @@ class Analytic:
     #: Without descriptions its prior is 0: it learns from labels alone.
     needs_text = False
     #: Parts of `TrainConfig` that the sums do not depend on.
-    ignored_options = (
+    ignored_options: tuple[str, ...] = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
         "patience", "learn_scale", "caution", "precision",
     )  # fmt: skip
@@ -68,7 +68,7 @@ class Analytic:
         features = problem.features
         options = read_options(AnalyticOptions, problem.config, "analytic")
         self._alarm_rate = options.alarm_rate
-        self.model = self.build_model(
+        self.model: AnalyticModel = self.build_model(
             problem.config,
             problem.prompts,
             len(features.findings),
