@@ -138,9 +138,9 @@ class Split:
         rows, patients = np.ix_(self.test, self.counted), self.features.patient_id
         value, observed = self.targets.value[rows], self.targets.observed[rows]
         names, number = np.unique(patients[self.test].astype(str), return_inverse=True)
-        found = patient_influence(scores[rows], value, observed, number)
-        figure.values.append(float(found.auroc.mean()))
-        for name, moved in zip(names, found.moved.mean(axis=1), strict=True):
+        influence = patient_influence(scores[rows], value, observed, number)
+        figure.values.append(float(influence.auroc.mean()))
+        for name, moved in zip(names, influence.moved.mean(axis=1), strict=True):
             figure.moved[name] = figure.moved.get(name, 0.0) + float(moved)
         if probability is None:
             return
@@ -228,15 +228,15 @@ def _fitted(x: Floats, label: Floats, strength: float) -> LogisticRegression:
 
 
 def _of_folds(x: Floats, label: Floats, folds: list, strength: float) -> float:  # type: ignore[type-arg]  # scikit-learn's
-    found = []
+    aurocs = []
     for fitted, held in folds:
         if len(np.unique(label[fitted])) == len(np.unique(label[held])) == 2:
             score = _fitted(x[fitted], label[fitted], strength).decision_function(
                 x[held]
             )
             observed = np.ones((len(held), 1), dtype=bool)
-            found.append(float(auroc(score[:, None], label[held, None], observed)[0]))
-    return float(np.mean(found)) if found else 0.0
+            aurocs.append(float(auroc(score[:, None], label[held, None], observed)[0]))
+    return float(np.mean(aurocs)) if aurocs else 0.0
 
 
 def scored(split: Split, model: Model) -> Prediction:
@@ -257,18 +257,18 @@ def learned(
     """The final scores of a method, and how much it forgot of the counted findings."""
     method = method_named(name)(split.problem())
     table = []
-    found = scored(split, method.model)
+    prediction = scored(split, method.model)
     for task in tasks:
         method.learn(task)
-        found = scored(split, method.model)
-        table.append(split.auroc(found.difference))
+        prediction = scored(split, method.model)
+        table.append(split.auroc(prediction.difference))
     reached, since = np.array(table), introduced[split.counted]
     lost = [
         reached[since[k] - 1 : -1, k].max() - reached[-1, k]
         for k in range(len(since))
         if since[k] < len(tasks)
     ]
-    return found, float(np.mean(lost)) if lost else 0.0
+    return prediction, float(np.mean(lost)) if lost else 0.0
 
 
 def shots(split: Split, n_patients: int, draw: int) -> Task:
@@ -285,10 +285,10 @@ def measure(
     features: Features, prompts: Prompts, n_splits: int, n_trained: int, n_draws: int
 ) -> dict[str, Figure]:
     """All figures by name; `finetune` on the first `n_trained` splits only."""
-    found: dict[str, Figure] = {}
+    metrics: dict[str, Figure] = {}
 
     def enter(name: str, scores: Floats, chance: Floats | None = None) -> Figure:
-        figure = found.setdefault(name, Figure())
+        figure = metrics.setdefault(name, Figure())
         split.enter(figure, scores, chance)
         return figure
 
@@ -322,12 +322,12 @@ def measure(
                 enter(f"{count:>3} patients, analytic", last.difference)
         seconds = time.perf_counter() - started
         sys.stderr.write(f"split {split.seed}: {seconds:.0f} s\n")
-    return found
+    return metrics
 
 
-def differences(found: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
+def differences(metrics: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
     """Pairs of figures of which the goals speak: a method, and what it must reach."""
-    for name in found:
+    for name in metrics:
         method, _, rest = name.partition(", ")
         if rest == "analytic":
             yield name, f"{method}, logistic regression"
@@ -360,13 +360,13 @@ def main() -> None:
     features = read.features
     if given.without_patients is not None:
         features = leave_out(features, given.without_patients)
-    found = measure(
+    metrics = measure(
         features, read.prompts, given.splits, given.trained_splits, given.draws
     )
-    for name, figure in found.items():
+    for name, figure in metrics.items():
         sys.stdout.write(f"{name:<40} {figure}  [{len(figure.values)}]\n")
-    for name, other in differences(found):
-        less = found[name].less(found[other])
+    for name, other in differences(metrics):
+        less = metrics[name].less(metrics[other])
         sys.stdout.write(f"{name:<26} less {other:<40} {less}\n")
 
 

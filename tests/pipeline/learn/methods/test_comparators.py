@@ -153,11 +153,11 @@ def test_l3a_goes_on_as_if_it_had_not_stopped() -> None:
         L3a(setting).restore(state)
 
 
-@pytest.mark.parametrize("kind", [Linear, RanPac])
-def test_heads_are_calibrated_as_other_methods_are(kind: type) -> None:
+@pytest.mark.parametrize("method_type", [Linear, RanPac])
+def test_heads_are_calibrated_as_other_methods_are(method_type: type) -> None:
     """Probabilities of few labels are about the share of positives, not one half."""
     setting = _problem()
-    method = kind(setting)
+    method = method_type(setting)
     for task in _tasks(setting, "data"):
         method.learn(task)
     held = setting.features.rows("validation")
@@ -166,10 +166,10 @@ def test_heads_are_calibrated_as_other_methods_are(kind: type) -> None:
     np.testing.assert_allclose(p.mean(axis=0), share, atol=0.15)
 
 
-@pytest.mark.parametrize("kind", [Linear, RanPac, L3a])
-def test_one_class_alone_leaves_zero_shot(kind: type) -> None:
+@pytest.mark.parametrize("method_type", [Linear, RanPac, L3a])
+def test_one_class_alone_leaves_zero_shot(method_type: type) -> None:
     setting = _problem()
-    method = kind(setting)
+    method = method_type(setting)
     before = method.model.weight.clone()
     for task in _tasks(setting, "class"):
         method.learn(task)
