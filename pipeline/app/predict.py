@@ -28,6 +28,7 @@ class PredictRequest:
         operating_point: Choose thresholds anew on the run's validation images; None:
             the run's own.
         coverage: Of answer sets; None: none.
+        allow_pickle: Take .bin and .pt weights if there are no safetensors.
     """
 
     run: str
@@ -37,6 +38,7 @@ class PredictRequest:
     allow_erased: bool = False
     operating_point: str | None = None
     coverage: float | None = None
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def predict_images(
         allow_erased=request.allow_erased,
         operating_point=request.operating_point,
         coverage=request.coverage,
+        allow_pickle=request.allow_pickle,
     )
     started = time.perf_counter()
     n_unusable = n_unlike = 0
