@@ -99,6 +99,11 @@ def _predict(
     step: Step, config: NightlyConfig
 ) -> tuple[int, dict[str, Any], tuple[str, ...]]:
     """Predict the images of the store that no earlier night predicted by this run."""
+    from retune.pipeline.app.erasing.nights import (
+        predicted_name,
+        predictions_name,
+        remember_night_folder,
+    )
     from retune.pipeline.app.predict import PredictRequest, predict_images
     from retune.pipeline.app.predicting.prediction_output import file_output
     from retune.store import FeatureStore, find_run
@@ -107,13 +112,14 @@ def _predict(
     try:
         store = FeatureStore(config.store)
         run = find_run(store, str(step.options["run"]))
-        done_file = config.folder / f"predicted-{run.run_id}.txt"
+        done_file = config.folder / predicted_name(run.run_id)
+        remember_night_folder(store.path, config.folder)
         waiting = _waiting(store, run.fingerprint, done_file)
         if not waiting:
             return 0, {"images_predicted": 0}, ()
         kind = str(step.options.get("format", "parquet")).lstrip(".")
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        out = config.folder / f"predictions-{run.run_id}-{stamp}.{kind}"
+        out = config.folder / predictions_name(run.run_id, stamp, kind)
         backbone = step.options.get("backbone")
         request = PredictRequest(
             run.run_id,

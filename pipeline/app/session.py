@@ -878,8 +878,8 @@ class Store:
         Example:
             store.predict("latest", ["data/000.png", "data/"])
         """
-        found = Run(self.feature_store, self._run_id(run))
-        model = found.model(
+        opened = Run(self.feature_store, self._run_id(run))
+        model = opened.model(
             backbone=backbone or encode_with, device=device, allow_pickle=allow_pickle
         )
         return model.predict(images)

@@ -4,7 +4,7 @@ Parquet and DuckDB compress text, so that their files are searched as they are a
 the values that they hold.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +53,11 @@ class SearchReport:
 
 
 def search_store(
-    root: Path, catalog: Catalog, receipt: Receipt, populations: str
+    root: Path,
+    catalog: Catalog,
+    receipt: Receipt,
+    populations: str,
+    folders: Sequence[Path] = (),
 ) -> SearchReport:
     """Search a whole store for those whom a receipt says to be erased.
 
@@ -62,6 +66,7 @@ def search_store(
         catalog: Its catalog.
         receipt: Of the erasure.
         populations: A query that gives the columns `dataset` and `population`.
+        folders: Others to search, into which the store's predictions were written.
 
     Raises:
         StoreCorruptError: The store has no key, so that nobody can tell.
@@ -81,6 +86,9 @@ def search_store(
     for path in sorted(root.rglob("*")):
         if path.is_file() and not path.is_symlink() and not _is_own(root, path):
             _search_file(root, path, searcher, report)
+    for folder in folders:
+        for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+            _search_file(folder.parent, path, searcher, report)
     _search_catalog(root, catalog, searcher, receipt, key, populations, report)
     return report
 

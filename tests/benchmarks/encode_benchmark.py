@@ -104,13 +104,13 @@ def repeated(root: Path, name: str, times: int, most: int | None = None) -> Inge
     folder = root / f"{name}-x{times}"
     folder.mkdir()
     lines = ["path,patient_id,Edema"]
-    for place, source in enumerate(_files(original)[:most]):
+    for index, source in enumerate(_files(original)[:most]):
         content = source.read_bytes()
         for copy_number in range(times):
-            path = f"{place:03d}-{copy_number}.png"
+            path = f"{index:03d}-{copy_number}.png"
             # What follows the end of a PNG is not looked at.
             (folder / path).write_bytes(content + bytes([copy_number]))
-            lines.append(f"{path},{place},1")
+            lines.append(f"{path},{index},1")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return read_dataset(folder, "table", dataset=name)
 
@@ -149,7 +149,7 @@ def _against_limits(
     """
     files = _files(plan)
     rates = []
-    for repeat in range(max(3, repeats // 2)):
+    for repeat in range((repeats + 1) // 2):
         pixels = _pixels(backbone, files)
         decode_rate = _rate(len(files), lambda: _pixels(backbone, files))
 

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-# As pytest's `pythonpath`, for the benchmark. The face first: tests has a folder retune.
+# As pytest's `pythonpath`, for the benchmark; first the face, because tests has a
+# folder retune, too.
 import retune  # noqa: F401
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

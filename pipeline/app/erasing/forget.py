@@ -20,6 +20,7 @@ from ...datasets.leakage import populations_query
 from ...learn.erasing.marks import TRAINED
 from ...learn.erasing.unlearning import learn_anew
 from ...progress import Progress, ProgressCallback, silent
+from .nights import clear_nights, night_folders
 from .patients import choose_patients, listed_images
 
 __all__ = [
@@ -196,6 +197,7 @@ def _erase(
     progress(Progress("rewriting shards and catalog", 0, 0))
     for hook in IMAGE_HOOKS:
         hook(store.path, erased.image_ids)
+    notes = clear_nights(store.path, erased)
     receipt = erase(
         store.path,
         store.catalog,
@@ -204,6 +206,7 @@ def _erase(
             populations_query(store),
             request.requested_by or _this_user(),
             learned,
+            notes,
         ),
     )
     return ForgetSummary(
@@ -244,5 +247,11 @@ def verify_erased(
     if not path.is_file():
         path = store.path / RECEIPTS_FOLDER / f"{path.name}.json"
     loaded = load_receipt(path)
-    found = search_store(store.path, store.catalog, loaded, populations_query(store))
+    found = search_store(
+        store.path,
+        store.catalog,
+        loaded,
+        populations_query(store),
+        night_folders(store.path),
+    )
     return loaded, found

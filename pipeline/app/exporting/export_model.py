@@ -125,9 +125,9 @@ def _as_onnx(saved: "SavedModel", run: Run) -> tuple[bytes, float]:
         entry.key, entry.value = name, value
     content: bytes = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {"embedding": example.numpy()})
+    (onnx_scores,) = session.run(None, {"embedding": example.numpy()})
     known = ~np.isnan(wanted)
-    difference = float(np.abs(found - wanted)[known].max(initial=0.0))
+    difference = float(np.abs(onnx_scores - wanted)[known].max(initial=0.0))
     if not difference <= _TOLERANCE:
         raise TrainingError(
             f"ONNX's probabilities differ by {difference:.2g} from torch's",

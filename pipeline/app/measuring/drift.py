@@ -235,7 +235,9 @@ def _sides(
         notes.append(f"{int(nobody.sum()):,} images have no {request.by}")
     alone = ~reference if request.reference is not None else everybody
     names = sorted(set(group_of[alone & ~nobody].tolist()))
-    if not names or len(names) > _MOST_GROUPS:
+    if request.reference is not None and reference.all():
+        notes.append("all images are the reference: there is nothing to compare yet")
+    elif not names or len(names) > _MOST_GROUPS:
         raise ConfigurationError(
             f"`by` {request.by} makes {len(names):,} groups beside the reference",
             f"Choose a column with 1 to {_MOST_GROUPS} values there.",

@@ -39,7 +39,8 @@ class QueryEncoder:
         device: str = "auto",
         allow_pickle: bool = False,
     ) -> None:
-        self.store, self.fingerprint = store, fingerprint
+        self.store: FeatureStore = store
+        self.fingerprint: str = fingerprint
         self._name, self._device = backbone, device
         self._allow_pickle = allow_pickle
         self._backbone: Backbone | None = None

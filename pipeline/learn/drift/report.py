@@ -12,7 +12,7 @@ from scipy.stats import norm
 from ..problem.features import number_patients
 from ..stats.intervals import Z95, delong
 from ..stats.paired import holm
-from .permutation import mmd_p_value, permute_groups, rate_test
+from .permutation import embedding_test, permute_groups, rate_test
 from .two_samples import tell_apart
 
 __all__ = ["FAMILIES", "DriftRow", "GroupImages", "compare_groups"]
@@ -175,14 +175,18 @@ def _one_group(
     x = images.embedding[sides.rows]
     size = (int(sides.in_group.sum()), int(in_group.sum()))
     none = float("nan")
-    mmd, p = mmd_p_value(_patient_means(x, patient)[kept], permuted)
+    test = embedding_test(_patient_means(x, patient)[kept], permuted)
     told = tell_apart(x, sides.in_group, patient, seed)
     rows = [
         DriftRow(
-            name, "embedding", "", "c2st_auroc", told[0], 0.5, *told[1:], p, p, *size
+            name, "embedding", "", "c2st_auroc", told[0], 0.5, *told[1:],
+            test.apart_p, test.apart_p_family, *size,
         ),
-        DriftRow(name, "embedding", "", "mmd", mmd, none, none, none, p, p, *size),
-    ]
+        DriftRow(
+            name, "embedding", "", "mmd", test.mmd, none, none, none, test.mmd_p,
+            test.mmd_p_family, *size,
+        ),
+    ]  # fmt: skip
     for family, rates in images.rates.items():
         names = list(rates)
         if not names:

@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..stats.intervals import mean_auroc_interval, patient_influence
+from .permutation import SHRINKAGE
 
 __all__ = ["tell_apart"]
 
 Floats = npt.NDArray[np.float64]
 _FOLDS = 5
-#: Share of the mean variance that each direction has at least.
-_SHRINKAGE = 0.1
 
 
 def tell_apart(
@@ -70,6 +69,6 @@ def _discriminant(x: Floats, in_group: npt.NDArray[np.bool_]) -> tuple[Floats, F
     about = np.where(in_group[:, None], x - means[0], x - means[1])
     covariance = about.T @ about / len(x)
     level = float(np.trace(covariance)) / len(covariance)
-    covariance[np.diag_indices(len(covariance))] += max(_SHRINKAGE * level, 1e-30)
+    covariance[np.diag_indices(len(covariance))] += max(SHRINKAGE * level, 1e-30)
     direction = np.linalg.solve(covariance, means[0] - means[1])
     return direction, (means[0] + means[1]) / 2
