@@ -30,7 +30,13 @@ _MOST_TABLES = 10
 
 
 def predict_command(
-    run: Annotated[str, typer.Argument(help="Run id, its first digits, or latest.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Run id, its first digits, latest, or a state file of any run: then no"
+            " store is needed."
+        ),
+    ],
     images: Annotated[
         list[str],
         typer.Argument(
@@ -81,6 +87,8 @@ def predict_command(
 
     Example: retune-cli predict latest xray.png
 
+    Example: retune-cli predict state.safetensors scans --out found.csv
+
     Example: find scans -name "*.dcm" | retune-cli predict latest - --out found.parquet
     """
     from retune.pipeline.platform.memory import keep_freed_memory
@@ -89,7 +97,7 @@ def predict_command(
     keep_freed_memory()  # before the imports below start threads
     let_threads_sleep()
 
-    from retune.pipeline.app.predict import PredictRequest, predict_images
+    from retune.pipeline.app.predict import PredictRequest, predict_images, state_file
     from retune.store import FeatureStore
 
     output = _output(out, as_csv=csv, as_json=json)
@@ -97,7 +105,8 @@ def predict_command(
         run, _names(images), backbone, device, allow_erased, operating_point, coverage
     )
     with progress_bar(quiet=quiet) as show:
-        summary = predict_images(FeatureStore(store), request, output, show)
+        place = None if state_file(run) else FeatureStore(store)
+        summary = predict_images(place, request, output, show)
     if out is not None:
         rate = summary.n_images / summary.image_seconds
         print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")

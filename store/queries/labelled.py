@@ -1,7 +1,7 @@
 """What training needs from a store, as arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
@@ -53,6 +53,8 @@ class EncoderRow:
     n_images: int
     n_descriptions: int
     image_only: bool = False
+    #: JSON of its `EncoderSpec`.
+    spec: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def choose_encoder(
                 coalesce(n_images, 0), coalesce(n_texts, 0),
                 coalesce(n_texts, 0) = 0 AND coalesce(
                     json_extract_string(spec, '$.tokenizer.kind')
-                        IN ('none', 'external'), false)
+                        IN ('none', 'external'), false), spec
             FROM encoders LEFT JOIN (
                 SELECT fingerprint, count(*) FILTER (modality = 'image') AS n_images,
                     count(*) FILTER (modality = 'text') AS n_texts

@@ -164,3 +164,53 @@ def test_a_full_disk_is_named(workspace: Path) -> None:
     done = _predict(workspace, "data/000.png", "--out", "full.csv")
     assert done.returncode == 3
     assert "cannot write full.csv: No space left" in done.stderr
+
+
+def test_a_state_file_alone_predicts_the_same(place: Path, tmp_path: Path) -> None:
+    (state,) = (place / "feature-store" / "runs").glob("*/state.safetensors")
+    sent = tmp_path / "sent.safetensors"
+    sent.write_bytes(state.read_bytes())
+    out = tmp_path / "found.parquet"
+    done = run_in(tmp_path, "predict", sent, place / "data", "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "feature-store").exists()
+    alone = parquet.read_table(out).to_pylist()
+    _predict(place, "data", "--out", tmp_path / "run.parquet")
+    known = parquet.read_table(tmp_path / "run.parquet").to_pylist()
+    assert {row["model"] for row in alone} == {state.parent.name}
+    assert {row["threshold_from"] for row in alone} == {"transferred"}
+    for name in ("probability", "threshold", "uncertainty", "distance", "decision",
+                 "out_of_distribution"):  # fmt: skip
+        assert [row[name] for row in alone] == [row[name] for row in known], name
+    moved = run_in(
+        tmp_path, "predict", sent, place / "data/001.png", "--json",
+        "--backbone", f"local-dir:{place / 'tiny'}",
+    )  # fmt: skip
+    assert json.loads(moved.stdout)[0]["model"] == state.parent.name
+
+
+def test_a_state_file_that_cannot_predict_is_a_named_error(
+    place: Path, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    from retune.pipeline.learn.runs.state import load_state, save_state
+
+    (state,) = (place / "feature-store" / "runs").glob("*/state.safetensors")
+    content = state.read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[:-9])
+    old = tmp_path / "old.safetensors"
+    save_state(old, replace(load_state(state), model=None))
+    for name, code, words in (
+        ("gone.safetensors", 4, "is missing"),
+        ("cut.safetensors", 4, "cannot be read"),
+        ("old.safetensors", 4, "holds no model to predict with"),
+    ):
+        done = run_in(tmp_path, "predict", name, place / "data/001.png")
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr
+    done = run_in(
+        tmp_path, "predict", state, place / "data/001.png", "--coverage", "0.9"
+    )
+    assert done.returncode == 2
+    assert "holds no validation images" in done.stderr

@@ -59,14 +59,17 @@ def json_output(stream: TextIO) -> Output:
 
     @contextmanager
     def opened(rule: DecisionRule) -> Iterator[Write]:
-        del rule
         n_written = 0
 
         def write(part: Sequence[ImagePrediction]) -> None:
             nonlocal n_written
             for one in part:
                 stream.write(",\n" if n_written else "\n")
-                stream.write(json.dumps(_plain(vars(one)), ensure_ascii=False))
+                stream.write(
+                    json.dumps(
+                        _plain({"model": rule.model} | vars(one)), ensure_ascii=False
+                    )
+                )
                 n_written += 1
 
         stream.write("[")

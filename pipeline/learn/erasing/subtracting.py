@@ -140,4 +140,4 @@ def subtract_patients(state: RunState, parts: Sequence[PatientSums]) -> RunState
         "counted": torch.from_numpy(counted),
     }
     left = tuple(renamed.get(one.digest, one) for one in state.contributions)
-    return replace(state, tensors=tensors, contributions=left)
+    return replace(state, tensors=tensors, contributions=left, model=None)

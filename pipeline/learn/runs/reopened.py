@@ -36,6 +36,7 @@ from .state import STATE_FILE, RunState, load_state
 
 __all__ = [
     "ReopenedRun",
+    "check_sound",
     "find_state",
     "load_model_of",
     "load_other_images",
@@ -125,16 +126,29 @@ def _sound_model(folder: Path, run: Run) -> SavedModel:
             f"{run.fingerprint}",
             hint,
         )
+    check_sound(saved, folder)
+    return saved
+
+
+def check_sound(saved: SavedModel, place: Path) -> None:
+    """Refuse weights that are no finite numbers.
+
+    Args:
+        saved: The model.
+        place: What messages call its file.
+
+    Raises:
+        TrainingError: Names the tensor.
+    """
     for name, tensor in saved.model.state_dict().items():
         # An infinite limit says that the model does not know what is unlike its images.
         sound = ~torch.isnan(tensor) if name == "distance_limit" else tensor.isfinite()
         if not sound.all():
             raise TrainingError(
-                f"{folder} cannot be used: {name} holds values that are no finite "
+                f"{place} cannot be used: {name} holds values that are no finite "
                 "numbers",
-                hint,
+                "Train again: the file is damaged or was exchanged.",
             )
-    return saved
 
 
 def load_own_images(

@@ -18,6 +18,7 @@ from retune.store.errors import ErasedDataError
 
 from ..problem.config import untrained
 from ..problem.features import Features
+from .carried_model import CarriedModel
 from .checkpoints import Checkpoints
 from .experiment import Experiment
 from .image_list import write_image_list
@@ -118,9 +119,12 @@ def write_run_files(
         StoreWriteError: The disk refused.
     """
     write_image_list(folder, learning_set.listed)
-    save_model(folder, _saved_model(learning_set, experiment))
+    saved = _saved_model(learning_set, experiment)
+    save_model(folder, saved)
     if experiment.state:
-        save_state(folder / STATE_FILE, run_state(learning_set, experiment, lineage))
+        state = run_state(learning_set, experiment, lineage)
+        carried = CarriedModel.of(folder.name, learning_set.encoder.spec, saved)
+        save_state(folder / STATE_FILE, replace(state, model=carried))
     write_manifest(folder)
 
 

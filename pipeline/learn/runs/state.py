@@ -27,6 +27,7 @@ from ..methods.analytic.counted import check_apart
 from ..methods.analytic.method import merge_states
 from ..problem.config import TrainConfig
 from ..problem.features import Prompts
+from .carried_model import CarriedModel
 from .selection import Contribution
 
 __all__ = [
@@ -57,6 +58,8 @@ class RunState:
         tensors: The method's own.
         contributions: What it has learned from, a digest for the images of a dataset;
             empty for files of version 1.
+        model: What the run answers with, to predict from the file alone; None for
+            files of before it was kept, and for states that were never evaluated.
     """
 
     method: str
@@ -66,6 +69,7 @@ class RunState:
     prompts: Prompts
     tensors: Mapping[str, Tensor]
     contributions: tuple[Contribution, ...] = ()
+    model: CarriedModel | None = None
 
 
 def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
@@ -94,6 +98,9 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
         for name, tensor in state.tensors.items()
         if local or not name.startswith("local.")
     }
+    if state.model is not None:
+        described["model"] = state.model.header
+        tensors |= state.model.tensors
     tensors["prompts"] = torch.from_numpy(np.ascontiguousarray(state.prompts.embedding))
     described["checksum"] = _checksum(tensors, described)
     write_atomically(path, save(tensors, metadata={"retune": json.dumps(described)}))
@@ -155,8 +162,15 @@ def load_state(path: Path) -> RunState:
             findings,
             described["fingerprint"],
             prompts,
-            {name.removeprefix("state."): one for name, one in tensors.items()},
+            {
+                name.removeprefix("state."): one
+                for name, one in tensors.items()
+                if not name.startswith("model.")
+            },
             tuple(Contribution(**one) for one in described.get("contributions", [])),
+            CarriedModel.from_parts(
+                described.get("model"), tensors, torch.from_numpy(prompts.embedding)
+            ),
         )
         _check_prompts(prompts)
     except TrainingError:
@@ -211,7 +225,7 @@ def merge_runs(states: list[RunState]) -> RunState:
     _check_contributions(states)
     check_apart(tensors)
     every = tuple(one for state in states for one in state.contributions)
-    return replace(first, tensors=merged, contributions=every)
+    return replace(first, tensors=merged, contributions=every, model=None)
 
 
 def _check_contributions(states: Sequence[RunState]) -> None:
