@@ -52,8 +52,8 @@ class Predictions:
     """What a run says of images, a row for each image and finding.
 
     Attributes:
-        table: Of `PREDICTION_SCHEMA`. An image that could not be used has one row, with
-            an `error` and neither finding nor probability.
+        table: Table of `PREDICTION_SCHEMA`. An image that could not be used has one
+            row, with an `error` and neither finding nor probability.
     """
 
     table: pa.Table

@@ -73,7 +73,7 @@ def read_image(
 
     Raises:
         BackboneError: No decoding process can be started.
-        ConfigurationError: A limit in the environment is no number.
+        ConfigurationError: A limit in the environment is not a number.
     """
     path = Path(item.root, item.path)
     try:
