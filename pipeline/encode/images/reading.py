@@ -14,6 +14,7 @@ from retune.store import FileState, ItemFailure, content_digest
 from retune.store.errors import ImageError
 
 from .bounds import PIXEL_LIMIT_VARIABLE, most_file_bytes
+from .burned_in import has_burned_in_text
 from .decode import decode_picture, pixel_limit
 
 __all__ = ["ImageItem", "ReadImage", "read_bytes", "read_image"]
@@ -98,7 +99,12 @@ def read_image(
         reason = "decoding it needs more memory than there is"
         failure = ItemFailure(item.image_id, str(path), "decode", reason, digest)
         return ReadImage(item, state, None, failure)
-    return ReadImage(item, replace(state, display=picture.display), pixels, None)
+    state = replace(
+        state,
+        display=picture.display,
+        burned_in_text=has_burned_in_text(picture.image),
+    )
+    return ReadImage(item, state, pixels, None)
 
 
 def _refuse_outside(path: Path, root: str) -> None:
