@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types docs bench fuzz bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types completeness docs bench fuzz bench-peers clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,8 +59,10 @@ mini-benchmark: setup ## Train a mini that saw no patient of nih-320, for make r
 results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (after make mini-benchmark)
 	$(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
 
-test: lint types $(VENV)/.developing ## Lint, types and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+# One more than two cores: tests that start processes wait half of their time.
+TEST_PROCESSES ?= 3
+test: lint types completeness $(VENV)/.developing ## Lint, types and tests
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .
@@ -73,6 +75,12 @@ types: $(VENV)/.developing ## Types of the code
 	@for room in cli pipeline store; do ln -sfn ../../../$$room build/types/retune/$$room; done
 	@for file in __init__.py py.typed; do ln -sfn ../../../retune/$$file build/types/retune/$$file; done
 	$(BIN)/mypy -p retune
+
+completeness: types ## Every name that a user can import has a known type
+	@PYTHONPATH=build/types $(BIN)/basedpyright --verifytypes retune --ignoreexternal \
+		--pythonpath $(BIN)/python > build/types/completeness.txt \
+		|| { grep -A1 'error:' build/types/completeness.txt; false; }
+	@grep 'completeness score' build/types/completeness.txt
 
 ONLY ?=
 bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=search for one kind

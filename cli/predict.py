@@ -184,11 +184,11 @@ def _print_image(one: "ImagePrediction", rule: "DecisionRule", *, whole: bool) -
         header, rows = _findings_table(one, rule)
         print_table(header, rows)
     else:
-        found = ", ".join(
+        findings = ", ".join(
             f"{name} {_figure(one.probabilities[name])}" for name in one.called
         )
         mark = "  OUT OF DISTRIBUTION" if one.out_of_distribution else ""
-        print_line(f"{path}: {found or 'none'}{mark}")
+        print_line(f"{path}: {findings or 'none'}{mark}")
 
 
 def _findings_table(

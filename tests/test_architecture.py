@@ -64,8 +64,10 @@ def test_rooms_import_only_along_the_arrows(room: str) -> None:
 @pytest.mark.parametrize("folder", _FORBIDDEN)
 def test_rooms_stay_free_of_heavy_or_foreign_packages(folder: str) -> None:
     for path in _files(folder):
-        found = {name.split(".")[0] for name in _imports(path)}
-        assert not found & _FORBIDDEN[folder], f"{path}: {found & _FORBIDDEN[folder]}"
+        imported = {name.split(".")[0] for name in _imports(path)}
+        assert not imported & _FORBIDDEN[folder], (
+            f"{path}: {imported & _FORBIDDEN[folder]}"
+        )
 
 
 def test_one_file_of_the_pipeline_draws_bars() -> None:
@@ -271,11 +273,11 @@ def test_the_public_surface_of_the_store_is_locked() -> None:
 def test_every_error_is_in_the_drawn_tree() -> None:
     drawing = errors.__doc__ or ""
     for name in errors.__all__:
-        kind = getattr(errors, name)
-        assert issubclass(kind, errors.RetuneError)
+        error_type = getattr(errors, name)
+        assert issubclass(error_type, errors.RetuneError)
         assert name in drawing
-        assert kind("what", "do this").hint == "do this"
-        assert str(kind("what")) == "what"
+        assert error_type("what", "do this").hint == "do this"
+        assert str(error_type("what")) == "what"
 
 
 @pytest.mark.parametrize(

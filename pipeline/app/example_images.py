@@ -31,14 +31,14 @@ def example_images(store: FeatureStore, run: ReportedRun) -> list[ExampleImage]:
         store: Where the run is.
         run: Runs from before runs kept a list of their images have no example.
     """
-    found = []
+    images = []
     for name in run.findings[:_MOST]:
         for path in _positive_images(store, run, name):
             content = small_jpeg(path)
             if content is not None:
-                found.append(ExampleImage(f"{name}: labelled positive", content))
+                images.append(ExampleImage(f"{name}: labelled positive", content))
                 break
-    return found
+    return images
 
 
 def _positive_images(

@@ -108,7 +108,7 @@ class Run:
         import pandas as pd
 
         names = self._record.task_names()
-        tasks = [f"{place} {name}" for place, name in enumerate(names, 1)]
+        tasks = [f"{number} {name}" for number, name in enumerate(names, 1)]
         return pd.Index(["zero-shot", *tasks], name="after task")
 
     @property
@@ -134,13 +134,13 @@ class Run:
             `value`, `low` and `high`.
         """
         start = split if by is None else f"{split}/{by}="
-        found = self._figures(
+        table = self._figures(
             lambda where, _: where == start if by is None else where.startswith(start)
         )
-        group = found.pop("split").str.removeprefix(start)
+        group = table.pop("split").str.removeprefix(start)
         if by is not None:
-            found.insert(0, "group", group)
-        return found.reset_index(drop=True)
+            table.insert(0, "group", group)
+        return table.reset_index(drop=True)
 
     def _figures(self, wanted: Any) -> "pd.DataFrame":
         import pandas as pd

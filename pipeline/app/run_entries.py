@@ -146,10 +146,10 @@ def delete_runs(store: FeatureStore, runs: Sequence[str]) -> tuple[str, ...]:
     return run_ids
 
 
-def _check_word(text: str, kind: str) -> None:
+def _check_word(text: str, word: str) -> None:
     plain = text == text.strip() and text.isprintable()
     if not text or not plain or text.startswith("-") or set(text) & set("/,"):
         raise ConfigurationError(
-            f"{text!r} cannot be a run's {kind}",
+            f"{text!r} cannot be a run's {word}",
             "Use letters, digits, '-', '_' and '.', as in baseline-a.",
         )

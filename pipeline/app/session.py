@@ -866,8 +866,8 @@ class Store:
         Example:
             store.predict("latest", ["data/000.png", "data/"])
         """
-        found = Run(self.feature_store, self._run_id(run))
-        return found.model(backbone=backbone, device=device).predict(images)
+        opened = Run(self.feature_store, self._run_id(run))
+        return opened.model(backbone=backbone, device=device).predict(images)
 
     def drift(
         self,

@@ -274,8 +274,8 @@ def _train_config(
 def _seeded(config: ExperimentConfig, seeds: int) -> list[ExperimentConfig]:
     train = config.train
     return [
-        replace(config, train=replace(train, seed=train.seed + place))
-        for place in range(seeds)
+        replace(config, train=replace(train, seed=train.seed + index))
+        for index in range(seeds)
     ]
 
 

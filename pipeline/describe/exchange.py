@@ -233,7 +233,7 @@ def _after_editing(
     by_place = {_place(m.description): m for m in parents}
     by_text = {m.description.text: m for m in parents}
     taken = {_place(row) for row in rows}
-    gone = _Gone([m for place, m in by_place.items() if place not in taken])
+    gone = _Gone([m for index, m in by_place.items() if index not in taken])
     members = []
     for row in rows:
         same = by_place.get(_place(row))
@@ -315,7 +315,7 @@ def _judge(
 ) -> tuple[tuple[Member, ...], tuple[tuple[str, Problem], ...]]:
     """Each sentence with the rules that it breaks, and all faults by finding."""
     judged: list[Member] = []
-    found: list[tuple[str, Problem]] = []
+    problems_found: list[tuple[str, Problem]] = []
     by_finding: dict[str, list[Member]] = {}
     for member in members:
         by_finding.setdefault(member.description.finding, []).append(member)
@@ -327,7 +327,7 @@ def _judge(
             for polarity in _BOTH
         }
         problems = validate_finding(finding, sentences, replace(requirements, n=1))
-        found += [(finding, problem) for problem in problems]
+        problems_found += [(finding, problem) for problem in problems]
         broken: dict[tuple[str, str], list[str]] = {}
         for problem in problems:
             broken.setdefault((problem.polarity, problem.text), []).append(problem.rule)
@@ -337,4 +337,4 @@ def _judge(
             # That too few came when they were asked for is not judged anew.
             rules += [rule for rule in member.accepted if rule == "count"]
             judged.append(replace(member, accepted=tuple(dict.fromkeys(rules))))
-    return tuple(judged), tuple(found)
+    return tuple(judged), tuple(problems_found)

@@ -120,7 +120,7 @@ class LanguageModel:
 
     def __init__(self, model: str, base_url: str, sampling: Sampling) -> None:
         self.model = model
-        self.host = host_of(base_url)
+        self.host: str = host_of(base_url)
         self.sampling = sampling
         self._form = "schema"
         self._dropped: set[str] = set()
@@ -131,7 +131,7 @@ class LanguageModel:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

@@ -145,18 +145,22 @@ def members_from_json(content: object) -> tuple[Member, ...]:
     """
     if not isinstance(content, list):
         raise TypeError(f"expected a list, not {_short(content)}")
-    found = []
+    members = []
     for number, entry in enumerate(content, start=1):
         try:
-            found.append(member_from_json(entry))
+            members.append(member_from_json(entry))
         except TypeError as error:
             raise TypeError(f"entry {number}: {error}") from error
-    return tuple(found)
+    return tuple(members)
 
 
-def _check_fields(values: object, kind: type[Description] | type[Origin]) -> None:
-    if not isinstance(values, dict) or set(values) != set(kind.__dataclass_fields__):
-        raise TypeError(f"not the fields of {kind.__name__}: {_short(values)}")
+def _check_fields(
+    values: object, record_type: type[Description] | type[Origin]
+) -> None:
+    if not isinstance(values, dict) or set(values) != set(
+        record_type.__dataclass_fields__
+    ):
+        raise TypeError(f"not the fields of {record_type.__name__}: {_short(values)}")
     for name, value in values.items():
         kinds = _KINDS.get(name, (str,))
         if type(value) not in kinds or (

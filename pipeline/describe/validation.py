@@ -208,7 +208,7 @@ def validate_finding(
     A sentence that repeats an earlier one, whatever the polarity, is the one at fault.
     The count is of sentences without a problem.
     """
-    found: list[Problem] = []
+    all_problems: list[Problem] = []
     kept = Repetitions(texts=(text for texts in sentences.values() for text in texts))
     for polarity, texts in sentences.items():
         n_good = 0
@@ -220,18 +220,18 @@ def validate_finding(
             if not problems:
                 kept.add(text)
                 n_good += 1
-            found += problems
+            all_problems += problems
         if n_good < requirements.n:
             reason = f"{n_good} usable sentences; at least {requirements.n} are needed"
-            found.append(Problem("count", polarity, "", reason))
-    return found
+            all_problems.append(Problem("count", polarity, "", reason))
+    return all_problems
 
 
 def _repetition(polarity: Polarity, text: str, kept: Repetitions) -> list[Problem]:
-    found = kept.of(text)
-    if found is None:
+    repeated = kept.of(text)
+    if repeated is None:
         return []
-    rule, other = found
+    rule, other = repeated
     said = "repeats" if rule == "duplicate" else "nearly"
     return [Problem(rule, polarity, text, f"{said} {other!r}")]
 

@@ -171,7 +171,7 @@ async def write_finding(
 def _judged(
     sheet: _Sheet, finding: str, set_name: str, answer: Answer, origin: Origin
 ) -> list[Problem]:
-    found = []
+    entries = []
     for polarity in _BOTH:
         for text in answer[polarity]:
             description = Description(
@@ -187,8 +187,8 @@ def _judged(
                 edited=False,
                 source=f"describe:{origin.host}",
             )
-            found += sheet.take(polarity, Member(description, origin))
-    return found
+            entries += sheet.take(polarity, Member(description, origin))
+    return entries
 
 
 def _origin(

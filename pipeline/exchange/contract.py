@@ -171,12 +171,12 @@ def list_block(
     >>> block.vectors.tolist(), block.lengths.tolist()
     ([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [2, -1, 3])
     """
-    kind = np.dtype(dtype)
+    value_type = np.dtype(dtype)
     if (lengths == dim).all():
         with np.errstate(over="ignore", invalid="ignore"):
-            return Block(flat.reshape(-1, dim).astype(kind, copy=False), lengths)
+            return Block(flat.reshape(-1, dim).astype(value_type, copy=False), lengths)
     starts = np.cumsum(np.maximum(lengths, 0)) - np.maximum(lengths, 0)
-    vectors = np.zeros((len(lengths), dim), dtype=kind)
+    vectors = np.zeros((len(lengths), dim), dtype=value_type)
     right = np.flatnonzero(lengths == dim)
     if len(right):
         vectors[right] = flat[starts[right, np.newaxis] + np.arange(dim)]

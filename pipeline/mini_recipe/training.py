@@ -187,18 +187,18 @@ class _Trainer:
         """One step on one pool; returns the loss."""
         del step
         shares = np.array([pool.share for pool in self._pools])
-        place = int(self._random.choice(len(shares), p=shares / shares.sum()))
-        pool = self._pools[place]
+        pool_index = int(self._random.choice(len(shares), p=shares / shares.sum()))
+        pool = self._pools[pool_index]
         size = min(self._config.batch_size, len(pool.features))
         rows = self._random.choice(len(pool.features), size, replace=False)
         value = torch.from_numpy(pool.value[rows])
         observed = torch.from_numpy(pool.observed[rows])
 
-        images = self._embed_images(place, rows)
+        images = self._embed_images(pool_index, rows)
         sentences = self._embed_sentences()
         statements = functional.normalize(sentences.mean(dim=2), dim=-1)
         loss = (
-            self._difference_loss(images, statements, value, observed, place)
+            self._difference_loss(images, statements, value, observed, pool_index)
             + self._config.contrastive_weight
             * self._contrastive_loss(images, statements, value, observed)
             + self._config.sentence_weight * self._sentence_loss(sentences)
@@ -209,8 +209,8 @@ class _Trainer:
         self._schedule.step()
         return float(loss.detach())
 
-    def _embed_images(self, place: int, rows: npt.NDArray[np.integer]) -> Tensor:
-        inputs = self._inputs[place][torch.from_numpy(rows)]
+    def _embed_images(self, pool_index: int, rows: npt.NDArray[np.integer]) -> Tensor:
+        inputs = self._inputs[pool_index][torch.from_numpy(rows)]
         kept = 1 - self._config.feature_dropout
         mask = torch.rand(inputs.shape, generator=self._torch_random) < kept
         return functional.normalize(self._project(inputs * mask / kept), dim=-1)
@@ -249,10 +249,10 @@ class _Trainer:
         statements: Tensor,
         value: Tensor,
         observed: Tensor,
-        place: int,
+        pool_index: int,
     ) -> Tensor:
         difference = images @ (statements[:, 1] - statements[:, 0]).T
-        logits = difference * self._log_scales[0].exp() + self._offset[place]
+        logits = difference * self._log_scales[0].exp() + self._offset[pool_index]
         cells = functional.binary_cross_entropy_with_logits(
             logits, value, reduction="none"
         )

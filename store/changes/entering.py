@@ -178,7 +178,7 @@ def replace_labels(
     connection.execute("DELETE FROM dataset_findings WHERE dataset = ?", [dataset])
     connection.executemany(
         "INSERT INTO dataset_findings VALUES (?, ?, ?)",
-        [[dataset, finding, place] for place, finding in enumerate(findings)],
+        [[dataset, finding, order] for order, finding in enumerate(findings)],
     )
     names = connection.execute(
         """SELECT finding FROM dataset_findings

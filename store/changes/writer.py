@@ -262,9 +262,9 @@ class StoreWriter:
             StoreWriteError: The disk refused.
         """
         with self._catalog.write() as connection:
-            found = drop_encoder_rows(connection, fingerprint)
+            dropped = drop_encoder_rows(connection, fingerprint)
         remove_shards(self._root, fingerprint)
-        return found
+        return dropped
 
     def publish(
         self,

@@ -272,9 +272,9 @@ def _contents(
         "study": erased.studies,
         "digest": erased.digests,
     }
-    for kind, names in named.items():
+    for form, names in named.items():
         for name in names:
-            yield kind, name.encode()
+            yield form, name.encode()
     for shard in shards:
         for vector in shard.vectors:
             yield "vector", vector.tobytes()

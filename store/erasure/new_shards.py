@@ -67,8 +67,8 @@ def rewrite_shards(
         "SELECT shard_id, path, fingerprint, modality FROM shards ORDER BY path"
     ).fetchall()
     connection.unregister("wanted_items")
-    for shard_id, path, *kind in shards:
-        if tuple(kind) not in holding:
+    for shard_id, path, *encoder_modality in shards:
+        if tuple(encoder_modality) not in holding:
             continue
         keys = read_keys(root / path)
         gone = np.isin(keys, wanted)

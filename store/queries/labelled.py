@@ -273,18 +273,18 @@ def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) 
     condition = f"({where}\n)"
     whole = f"CASE WHEN true THEN {condition} END"
     try:
-        kind = connection.execute(f"DESCRIBE SELECT {whole} FROM images").fetchall()[0][
-            1
-        ]
+        condition_type = connection.execute(
+            f"DESCRIBE SELECT {whole} FROM images"
+        ).fetchall()[0][1]
         connection.execute(f"SELECT count(*) FROM images WHERE {whole}").fetchall()
     except duckdb.Error as error:
         raise QueryError(
             f"`where` {where!r} is not a condition over images: {error}", hint
         ) from error
-    if kind != "BOOLEAN":
+    if condition_type != "BOOLEAN":
         raise QueryError(
-            f"`where` {where!r} is not a condition over images: it gives {kind}, not "
-            "true or false",
+            f"`where` {where!r} is not a condition over images: it gives "
+            f"{condition_type}, not true or false",
             hint,
         )
     return condition
@@ -294,8 +294,8 @@ def _read_states(
     connection: duckdb.DuckDBPyConnection, images: pa.Table
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int8]]:
     """Label states of some images, scattered into one matrix."""
-    place = pa.array(np.arange(len(images), dtype=np.int32))
-    chosen = images.select(["image_id", "dataset"]).append_column("place", place)
+    row_number = pa.array(np.arange(len(images), dtype=np.int32))
+    chosen = images.select(["image_id", "dataset"]).append_column("place", row_number)
     connection.register("chosen", chosen)
     connection.execute(
         """CREATE TEMP TABLE chosen_findings AS
@@ -341,14 +341,14 @@ def read_descriptions(
             params=[fingerprint, set_name, list(findings)],
         ).to_arrow_table()
         embedding = gather(store, connection, table)
-    found = set(
+    described = set(
         zip(table["finding"].to_pylist(), table["polarity"].to_pylist(), strict=True)
     )
     lacking = [
         f"{finding} ({polarity})"
         for finding in findings
         for polarity in ("positive", "negative")
-        if (finding, polarity) not in found
+        if (finding, polarity) not in described
     ]
     if lacking:
         raise ConfigurationError(

@@ -126,9 +126,9 @@ def read_long_labels(store: FeatureStore, image_ids: pa.Array) -> pa.Table:
     """
     with store.catalog.read() as connection:
         connection.register("wanted", pa.table({"image_id": image_ids}))
-        found: pa.Table = connection.sql(
+        labels: pa.Table = connection.sql(
             """SELECT image_id, finding, state FROM labels
             WHERE image_id IN (SELECT image_id FROM wanted)
             ORDER BY image_id, finding"""
         ).to_arrow_table()
-        return found
+        return labels

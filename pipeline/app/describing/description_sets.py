@@ -88,9 +88,9 @@ class Draft:
 def every_set(store: _Path) -> tuple[list[SetRow], bool]:
     """The sets that ship, then those of the store; whether there is a store."""
     rows = [
-        SetRow(name, "shipped", "", "en", len(found), found[0].created_at)
+        SetRow(name, "shipped", "", "en", len(sentences), sentences[0].created_at)
         for name in available_sets()
-        for found in [load_descriptions(name)]
+        for sentences in [load_descriptions(name)]
     ]
     try:
         return [*rows, *list_sets(FeatureStore(store))], True

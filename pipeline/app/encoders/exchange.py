@@ -258,14 +258,14 @@ def _added_to(
             f"has {len(external)}",
             "Import without `add` first, or check the name with `retune-cli status`.",
         )
-    found = external[0]
-    if found.dim != dim:
+    earlier = external[0]
+    if earlier.dim != dim:
         raise FingerprintMismatchError(
-            f"the store's vectors of '{request.backbone_name}' have {found.dim} "
+            f"the store's vectors of '{request.backbone_name}' have {earlier.dim} "
             f"numbers, these have {dim}",
             "They are of another encoder: give it another `backbone_name`.",
         )
-    return found
+    return earlier
 
 
 def _import_images(
@@ -277,7 +277,7 @@ def _import_images(
     images: Any,
     progress: ProgressCallback,
 ) -> Counts:
-    keys = identify(writer, images, match.place[match.place >= 0], progress)
+    keys = identify(writer, images, match.image_row[match.image_row >= 0], progress)
     known = read_known_keys(store, spec.fingerprint, "image")
     return import_images(writer, spec, tables, match, images, keys, known, progress)
 
@@ -303,7 +303,7 @@ def _summary(
         dim=spec.dim,
         dtype=spec.output_dtype,
         join=match.join if match else "",
-        rows=len(match.place) if match else 0,
+        rows=len(match.image_row) if match else 0,
         imported=counts.imported,
         known=counts.known,
         failed=counts.failed,

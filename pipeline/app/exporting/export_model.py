@@ -145,16 +145,16 @@ def _as_onnx(
         entry.key, entry.value = key, value
     content: bytes = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (found,) = session.run(None, {name: example.numpy()})
-    return content, _difference(found, wanted, backbone)
+    (onnx_scores,) = session.run(None, {name: example.numpy()})
+    return content, _difference(onnx_scores, wanted, backbone)
 
 
-def _difference(found: Any, wanted: Any, backbone: "Backbone | None") -> float:
+def _difference(onnx_scores: Any, wanted: Any, backbone: "Backbone | None") -> float:
     """The largest difference of probabilities, which must be small."""
     import numpy as np
 
     known = ~np.isnan(wanted)
-    difference = float(np.abs(found - wanted)[known].max(initial=0.0))
+    difference = float(np.abs(onnx_scores - wanted)[known].max(initial=0.0))
     if not difference <= (_TOLERANCE if backbone is None else _PIXEL_TOLERANCE):
         raise TrainingError(
             f"ONNX's probabilities differ by {difference:.2g} from torch's",

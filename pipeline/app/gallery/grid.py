@@ -216,5 +216,5 @@ def read_tiles(store: FeatureStore, image_ids: Sequence[str]) -> list[dict[str, 
                 AND image_id IN (SELECT image_id FROM asked)
                 GROUP BY image_id) USING (image_id)"""
         ).to_arrow_table()
-    found = {row["image_id"]: row for row in rows.to_pylist()}
-    return [found[one] for one in image_ids if one in found]
+    row_of_image = {row["image_id"]: row for row in rows.to_pylist()}
+    return [row_of_image[one] for one in image_ids if one in row_of_image]

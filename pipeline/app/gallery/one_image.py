@@ -67,10 +67,10 @@ def read_image_page(store: FeatureStore, image_id: str) -> ImagePage | None:
             [image_id],
         )
         names = [column[0] for column in rows.description or ()]
-        found = rows.fetchall()
-        if not found:
+        rows_read = rows.fetchall()
+        if not rows_read:
             return None
-        facts = dict(zip(names, found[0], strict=True))
+        facts = dict(zip(names, rows_read[0], strict=True))
         states = dict(
             connection.execute(
                 "SELECT finding, state FROM labels WHERE image_id = ?", [image_id]

@@ -281,22 +281,22 @@ def _of_finding(
     share = (label.sum() + 1) / (len(label) + 2)
     line = platt(score, label, Line.tangent(float(share)))
     probability = 1 / (1 + np.exp(-(line.slope * score + line.offset)))
-    found = doubt_labels(probability, label)
+    doubts = doubt_labels(probability, label)
     cells = _Cells(
         rows,
         np.full(len(rows), k),
         label.astype(np.int64),
         probability,
-        found.disagreement,
-        found.suspected,
+        doubts.disagreement,
+        doubts.suspected,
     )
     return cells, FindingDoubts(
         name,
         int(label.sum()),
         int((~label).sum()),
         rank(score, label).auroc(),
-        int((found.suspected & label).sum()),
-        int((found.suspected & ~label).sum()),
+        int((doubts.suspected & label).sum()),
+        int((doubts.suspected & ~label).sum()),
     )
 
 

@@ -272,8 +272,8 @@ class RunModel:
     ) -> list[ImagePrediction]:
         scored: list[Prediction] = []
         if len(batch.vectors):
-            found = predict(self.saved.model, batch.vectors, detailed=True)
-            scored = [found.image(row) for row in range(len(batch.vectors))]
+            prediction = predict(self.saved.model, batch.vectors, detailed=True)
+            scored = [prediction.image(row) for row in range(len(batch.vectors))]
         images = iter(scored)
         return [
             ImagePrediction.of(

@@ -222,8 +222,8 @@ def to_table(predictions: Sequence[ImagePrediction], rule: DecisionRule) -> pa.T
         return PREDICTION_SCHEMA.empty_table()
     return pa.table(
         [
-            pa.array(values, kind)
-            for values, kind in zip(columns, PREDICTION_SCHEMA.types, strict=True)
+            pa.array(values, arrow_type)
+            for values, arrow_type in zip(columns, PREDICTION_SCHEMA.types, strict=True)
         ],
         schema=PREDICTION_SCHEMA,
     )

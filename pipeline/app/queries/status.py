@@ -179,10 +179,10 @@ def list_encoders(store: FeatureStore) -> Listing[EncodedRow]:
     return _rows(store, EncodedRow, _ENCODERS)
 
 
-def _rows(store: FeatureStore, kind: type[_Row], query: str) -> Listing[_Row]:
-    found = [kind(*row) for row in store.sql(query).fetchall()]
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
-    return Listing.of(found, names)
+def _rows(store: FeatureStore, row_type: type[_Row], query: str) -> Listing[_Row]:
+    rows = [row_type(*row) for row in store.sql(query).fetchall()]
+    names = [field.name for field in fields(row_type)]  # type: ignore[arg-type]  # a dataclass
+    return Listing.of(rows, names)
 
 
 _DATASETS = """SELECT dataset, layout, count(*) AS images,

@@ -37,7 +37,8 @@ class QueryEncoder:
         backbone: str | None = None,
         device: str = "auto",
     ) -> None:
-        self.store, self.fingerprint = store, fingerprint
+        self.store: FeatureStore = store
+        self.fingerprint: str = fingerprint
         self._name, self._device = backbone, device
         self._backbone: Backbone | None = None
         self._sentences: dict[str, Vector] = {}

@@ -123,8 +123,8 @@ class SearchResult(Sequence[SearchHit]):
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __getitem__(self, place: Any) -> Any:
-        return self.hits[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self.hits[index]
 
     def frame(self) -> "pd.DataFrame":
         """The images as a pandas DataFrame."""
@@ -168,7 +168,7 @@ def search(
             store, backbone=request.backbone, fingerprint=request.fingerprint
         )
         encoder = QueryEncoder(store, chosen.fingerprint)
-    kind, vector = _vector_of(request, encoder)
+    query_type, vector = _vector_of(request, encoder)
     direction = _unit(vector)
     if request.without is not None:
         if not request.without.strip():
@@ -179,9 +179,9 @@ def search(
         datasets=request.datasets, where=request.where,
     )  # fmt: skip
     ranked = rank(direction)
-    found = _read_hits(store, request, kind, ranked)
-    listing = Listing.of(found, _COLUMNS)
-    return SearchResult(listing, kind, encoder.fingerprint, len(ranked))
+    hits = _read_hits(store, request, query_type, ranked)
+    listing = Listing.of(hits, _COLUMNS)
+    return SearchResult(listing, query_type, encoder.fingerprint, len(ranked))
 
 
 def _unit(vector: Vector) -> Vector:
@@ -191,7 +191,7 @@ def _unit(vector: Vector) -> Vector:
 
 def _vector_of(request: SearchRequest, encoder: QueryEncoder) -> tuple[Kind, Vector]:
     """What the query is, and its vector."""
-    query, kind = request.query, request.kind
+    query, query_type = request.query, request.kind
     if not isinstance(query, str | Path):
         return "picture", encoder.picture(query)
     text = str(query)
@@ -199,15 +199,15 @@ def _vector_of(request: SearchRequest, encoder: QueryEncoder) -> tuple[Kind, Vec
         raise ConfigurationError(
             "the query is empty", "Write a sentence, or name a file or an image id."
         )
-    if kind in (None, "image"):
+    if query_type in (None, "image"):
         vector = encoder.image(text)
         if vector is not None:
             return "image", vector
-        if kind == "image":
+        if query_type == "image":
             raise ConfigurationError(
                 f"the store has no image {text}", "Its ids are in the table images."
             )
-    if kind == "file" or (kind is None and _is_file(text)):
+    if query_type == "file" or (query_type is None and _is_file(text)):
         return "file", encoder.picture(text)
     return "sentence", encoder.sentence(text)
 
@@ -233,7 +233,7 @@ def _is_file(text: str) -> bool:
 
 
 def _read_hits(
-    store: FeatureStore, request: SearchRequest, kind: Kind, ranked: RankedVectors
+    store: FeatureStore, request: SearchRequest, query_type: Kind, ranked: RankedVectors
 ) -> list[SearchHit]:
     """As many images as asked for; more vectors are looked at until there are."""
     populations = read_populations(store) if request.per_patient else {}
@@ -241,14 +241,14 @@ def _read_hits(
     while True:
         table = read_ranked_images(
             store,
-            ranked.table(ranked.best(most)),
+            ranked.positions(ranked.best(most)),
             datasets=request.datasets,
             where=request.where,
         )
         seen: dict[object, int] = {}
         hits: list[SearchHit] = []
         for row in table.drop_columns(["content_digest"]).to_pylist():
-            if kind == "image" and row["image_id"] == request.query:
+            if query_type == "image" and row["image_id"] == request.query:
                 continue
             who = (populations.get(row["dataset"]), row["patient_id"])
             if request.per_patient is not None and row["patient_id"] is not None:

@@ -112,7 +112,7 @@ def _whole_numbers(column: pa.DoubleArray) -> pa.Array:
 
 
 def _parquet_places(file: Path, rows: Sequence[int]) -> list[str]:
-    return [f"{file}, {place}" for place in row_places(rows)]
+    return [f"{file}, {line}" for line in row_places(rows)]
 
 
 def _unreadable(file: Path, error: Exception) -> DatasetError:

@@ -98,8 +98,8 @@ def find_dialect(content: bytes, encoding: str) -> list[Dialect]:
     sample = _sample(content, encoding)
     ranked = sorted(
         (
-            (_score(dialect, sample), -place, dialect)
-            for place, dialect in enumerate(_candidates(sample, encoding))
+            (_score(dialect, sample), -index, dialect)
+            for index, dialect in enumerate(_candidates(sample, encoding))
         ),
         key=lambda one: one[:2],
         reverse=True,
@@ -168,14 +168,17 @@ def read_any_csv(file: Path, encoding: str | None = None) -> tuple[TextTable, Di
         DatasetError: No dialect fits the whole file; the complaint is the likeliest's.
     """
     content = read_file(file)
-    found = encoding or find_encoding(content)
-    if found == "utf-8":
+    chosen_encoding = encoding or find_encoding(content)
+    if chosen_encoding == "utf-8":
         check_encoding(file, content)
     try:
-        dialects = find_dialect(content, found) or [Dialect(encoding=found)]
+        dialects = find_dialect(content, chosen_encoding) or [
+            Dialect(encoding=chosen_encoding)
+        ]
     except (UnicodeError, LookupError) as error:
         raise DatasetError(
-            f"{file} is not written in {found}: {error}", "Save the table as UTF-8."
+            f"{file} is not written in {chosen_encoding}: {error}",
+            "Save the table as UTF-8.",
         ) from error
     del content
     refused: DatasetError | None = None
@@ -184,7 +187,8 @@ def read_any_csv(file: Path, encoding: str | None = None) -> tuple[TextTable, Di
             return read_csv(file, dialect), dialect
         except UnicodeError as error:
             raise DatasetError(
-                f"{file} is not written in {found}: {error}", "Save the table as UTF-8."
+                f"{file} is not written in {chosen_encoding}: {error}",
+                "Save the table as UTF-8.",
             ) from error
         except DatasetError as error:
             refused = refused or error

@@ -131,8 +131,8 @@ class Backbone:
         targets, parts = (torch.split(one, _PIECE) for one in (narrowed, source))
         for target, part in zip(targets, parts, strict=True):
             target.copy_(part)
-        found: npt.NDArray[np.floating] = narrowed.view(vectors.shape).numpy()
-        return found
+        narrow_vectors: npt.NDArray[np.floating] = narrowed.view(vectors.shape).numpy()
+        return narrow_vectors
 
     @staticmethod
     def use_threads(n_threads: int) -> None:

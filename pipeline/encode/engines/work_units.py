@@ -45,6 +45,6 @@ def plan_units(
     even = -(-len(items) // (_LEAST_UNITS * workers))
     size = max(1, min(shard_rows, even))
     return [
-        WorkUnit(f"{run}{place:08x}", tuple(items[first : first + size]))
-        for place, first in enumerate(range(0, len(items), size))
+        WorkUnit(f"{run}{number:08x}", tuple(items[first : first + size]))
+        for number, first in enumerate(range(0, len(items), size))
     ]

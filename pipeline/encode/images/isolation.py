@@ -123,8 +123,8 @@ class _DecodingProcess:
         return Picture(image, reply["display"])
 
     def _read(self, n_bytes: int, deadline: float) -> bytearray:
-        found = bytearray(n_bytes)
-        view, filled = memoryview(found), 0
+        content = bytearray(n_bytes)
+        view, filled = memoryview(content), 0
         with selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
             while filled < n_bytes:
@@ -135,7 +135,7 @@ class _DecodingProcess:
                 if not got:
                     raise _ProcessEndedError
                 filled += got
-        return found
+        return content
 
     def kill(self) -> None:
         """Kill the process; whoever waits for it finds its pipe closed."""

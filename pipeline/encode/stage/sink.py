@@ -83,7 +83,7 @@ class ShardSink:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self._committed_at = -float("inf")
-        self.waited_seconds = 0.0
+        self.waited_seconds: float = 0.0
         self._clear()
 
     def __enter__(self) -> Self:
@@ -91,12 +91,14 @@ class ShardSink:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None or issubclass(kind, (KeyboardInterrupt, BackboneError)):
+            if error_type is None or issubclass(
+                error_type, (KeyboardInterrupt, BackboneError)
+            ):
                 self.flush()
                 self._wait()
                 self._writer.commit(COMMIT_PATIENCE_SECONDS)

@@ -61,8 +61,8 @@ def embed_images(
 
     def is_known(digest: str) -> bool:
         key = digest.encode()
-        place = int(np.searchsorted(known_keys, key))
-        return place < len(known_keys) and known_keys[place] == key
+        row = int(np.searchsorted(known_keys, key))
+        return row < len(known_keys) and known_keys[row] == key
 
     stopping = threading.Event()
 

@@ -60,12 +60,12 @@ def whitened(embedding: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     if middle <= 0:
         return np.zeros(embedding.shape, dtype=np.float32)
     turn = vectors / np.sqrt(np.maximum(values, 0) + _FLOOR * middle)
-    found = np.empty(embedding.shape, dtype=np.float32)
+    white_rows = np.empty(embedding.shape, dtype=np.float32)
     for at, one in zip(range(0, len(embedding), _BLOCK), blocks, strict=True):
         white = (one - mean) @ turn
         length = np.linalg.norm(white, axis=1, keepdims=True)
-        found[at : at + len(one)] = white / np.maximum(length, 1e-12)
-    return found
+        white_rows[at : at + len(one)] = white / np.maximum(length, 1e-12)
+    return white_rows
 
 
 def expected_limit(white: npt.NDArray[np.float32], patient: Rows, seed: int) -> float:

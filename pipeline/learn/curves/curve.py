@@ -171,25 +171,25 @@ def measure_curve(
         raise ConfigurationError(
             f"there are no {min(beyond)} training patients", "Ask for fewer in `shots`."
         )
-    found: dict[tuple[str, int], list[tuple[Draw, PatientInfluence]]] = {}
+    influences: dict[tuple[str, int], list[tuple[Draw, PatientInfluence]]] = {}
     if ZERO_SHOT in config.methods:
         nothing = Draw(0, config.seed, rows[:0], True)
-        found[ZERO_SHOT, 0] = [(nothing, measured.influence(measured.zero_shot))]
+        influences[ZERO_SHOT, 0] = [(nothing, measured.influence(measured.zero_shot))]
     learning = [name for name in config.methods if name != ZERO_SHOT]
     # Threads that share small products wait for each other longer than they work.
     cores = {True: None, False: 1}
     with few_threads(config.train.batch_size, measured.features.embedding.shape):
-        for place, draw in enumerate(made, start=1):
+        for number, draw in enumerate(made, start=1):
             with threadpool_limits(cores[len(draw.rows) > _MANY], "blas"):
                 for name in learning:
                     scored = measured.influence(measured.learn(name, draw))
                     key = name, draw.n_patients
-                    found.setdefault(key, []).append((draw, scored))
+                    influences.setdefault(key, []).append((draw, scored))
             note = f"{draw.n_patients} patients, seed {draw.seed}"
-            progress(Progress("draws of patients", place, len(made), note))
-    order = sorted(found, key=lambda key: (config.methods.index(key[0]), key[1]))
-    points = [measured.point(*key, found[key]) for key in order]
-    scores = [one for key in order for one in measured.scores(key[0], found[key])]
+            progress(Progress("draws of patients", number, len(made), note))
+    order = sorted(influences, key=lambda key: (config.methods.index(key[0]), key[1]))
+    points = [measured.point(*key, influences[key]) for key in order]
+    scores = [one for key in order for one in measured.scores(key[0], influences[key])]
     names = tuple(np.array(measured.features.findings, object)[measured.counted])
     excluded = measured.excluded
     return Curve(names, excluded, tuple(beyond), tuple(points), tuple(scores))
@@ -279,8 +279,8 @@ class _Measured:
         mask = self.targets.observed[draw.rows]
         if mask.any():
             method.learn(Task(f"{draw.n_patients} patients", draw.rows, mask))
-        found = predict(method.model, self.features.embedding, rows=self.test.rows)
-        return found.score[self.test.rows]
+        prediction = predict(method.model, self.features.embedding, rows=self.test.rows)
+        return prediction.score[self.test.rows]
 
     def _logistic_regression(self, draw: Draw) -> npt.NDArray[np.floating]:
         value = self.targets.value[draw.rows]
@@ -334,10 +334,10 @@ class _Measured:
         self,
         method: str,
         n_patients: int,
-        found: Sequence[tuple[Draw, PatientInfluence]],
+        influences: Sequence[tuple[Draw, PatientInfluence]],
     ) -> CurvePoint:
         """The mean over draws."""
-        rows = [one for _, one in found]
+        rows = [one for _, one in influences]
         means = np.array([one.auroc.mean() for one in rows])
         mean, size = float(means.mean()), len(rows) * len(self.counted)
         weights = np.full((len(rows), len(self.counted)), 1 / size)
@@ -347,7 +347,7 @@ class _Measured:
         return CurvePoint(
             method,
             n_patients,
-            float(np.mean([len(draw.rows) for draw, _ in found])),
+            float(np.mean([len(draw.rows) for draw, _ in influences])),
             len(rows),
             mean,
             low,
@@ -356,7 +356,7 @@ class _Measured:
         )
 
     def scores(
-        self, method: str, found: Sequence[tuple[Draw, PatientInfluence]]
+        self, method: str, influences: Sequence[tuple[Draw, PatientInfluence]]
     ) -> list[CurveScore]:
         """Each finding after each draw."""
         names = [self.features.findings[k] for k in self.counted]
@@ -364,6 +364,6 @@ class _Measured:
             CurveScore(
                 method, draw.n_patients, len(draw.rows), draw.seed, name, float(value)
             )
-            for draw, one in found
+            for draw, one in influences
             for name, value in zip(names, one.auroc, strict=True)
         ]

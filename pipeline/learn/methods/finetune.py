@@ -31,7 +31,7 @@ class Finetune:
     """Adaptors and optimiser carried on from task to task."""
 
     def __init__(self, problem: Problem) -> None:
-        self.model = self.build_model(
+        self.model: AdaptedModel = self.build_model(
             problem.config,
             problem.prompts,
             len(problem.features.findings),

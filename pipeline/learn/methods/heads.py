@@ -27,18 +27,20 @@ class Heads:
     """
 
     def __init__(self, model: AnalyticModel, problem: Problem) -> None:
-        self.model = model.to(problem.device)
+        self.model: AnalyticModel = model.to(problem.device)
         self._problem = problem
         self._validation = problem.features.rows("validation")
-        self.learned = np.zeros(len(problem.features.findings), dtype=bool)
+        self.learned: npt.NDArray[np.bool_] = np.zeros(
+            len(problem.features.findings), dtype=bool
+        )
 
     def features(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """φ of some rows, shape (n, F)."""
         x = torch.from_numpy(self._problem.features.embedding[rows])
         with torch.inference_mode():
             phi = self.model.features(x.to(self._problem.device).float())
-        found: npt.NDArray[np.float32] = phi.cpu().numpy()
-        return found
+        feature_rows: npt.NDArray[np.float32] = phi.cpu().numpy()
+        return feature_rows
 
     def put(self, k: int, weights: Floats, intercept: float, line: Line) -> None:
         """Give a finding new weights, and calibrate it.
@@ -58,10 +60,10 @@ class Heads:
         rows, targets = self._validation, self._problem.targets
         seen = rows[targets.observed[rows, k]]
         scores = self.features(seen) @ weights + intercept
-        found = platt(
+        fitted = platt(
             np.asarray(scores, dtype=np.float64), targets.value[seen, k] > 0, line
         )
-        self.model.slope[k], self.model.offset[k] = found.slope, found.offset
+        self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset
 
     def state(self) -> dict[str, Tensor]:
         """All that was learned."""

@@ -35,14 +35,14 @@ class Linear:
     """
 
     #: Parts of `TrainConfig` that it does not depend on.
-    ignored_options = (
+    ignored_options: tuple[str, ...] = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
         "patience", "learn_scale", "precision",
     )  # fmt: skip
 
     def __init__(self, problem: Problem) -> None:
         features = problem.features
-        self.model = self.build_model(
+        self.model: AnalyticModel = self.build_model(
             problem.config,
             problem.prompts,
             len(features.findings),

@@ -51,14 +51,14 @@ class RanPac:
     #: An image that is added twice counts twice.
     counts_images = True
     #: Parts of `TrainConfig` that it does not depend on.
-    ignored_options = (
+    ignored_options: tuple[str, ...] = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
         "patience", "learn_scale", "precision",
     )  # fmt: skip
 
     def __init__(self, problem: Problem) -> None:
         features = problem.features
-        self.model = self.build_model(
+        self.model: AnalyticModel = self.build_model(
             problem.config,
             problem.prompts,
             len(features.findings),
@@ -115,10 +115,10 @@ class RanPac:
         data = vectors.T @ (moment[:-1] - mean * positives)
         penalty = PENALTIES * max(values.mean(), 1e-12)
         weights = vectors @ (data[:, None] / (values[:, None] + penalty))
-        place = self._best(k, weights, middle - mean @ weights)
-        chosen = np.concatenate([np.zeros(self._dim), weights[:, place]])
+        strength = self._best(k, weights, middle - mean @ weights)
+        chosen = np.concatenate([np.zeros(self._dim), weights[:, strength]])
         share = (positives + 1) / (count + 2)
-        intercept = float(middle - mean @ weights[:, place])
+        intercept = float(middle - mean @ weights[:, strength])
         self._heads.put(k, chosen, intercept, Line.tangent(float(share)))
 
     def _best(self, k: int, weights: Floats, intercepts: Floats) -> int:

@@ -89,14 +89,14 @@ class Replay(Hook):
         }
         if self._kept:
             # Rows of a task lie in random order: its first ones are a random part.
-            place = torch.cat(
+            kept_rows = torch.cat(
                 [
                     torch.nonzero(self._kept["task"] == task)[:share, 0]
                     for task in range(number)
                 ]
             )
             new = {
-                name: torch.cat([tensor[place], new[name]])
+                name: torch.cat([tensor[kept_rows], new[name]])
                 for name, tensor in self._kept.items()
             }
         self._kept = {

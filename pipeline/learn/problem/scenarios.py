@@ -143,8 +143,8 @@ def plan_scenario(
     elif name == "data":
         parts = patient_parts(patient_id, rows, n_tasks, seed)
         tasks = [
-            _task(f"part {place}", part, everything, targets)
-            for place, part in enumerate(parts, start=1)
+            _task(f"part {number}", part, everything, targets)
+            for number, part in enumerate(parts, start=1)
         ]
     elif name in ("class", "label"):
         tasks = _finding_tasks(
@@ -184,9 +184,9 @@ def _finding_tasks(
     else:
         parts = patient_parts(patient_id, rows, len(sequence), seed)
     tasks = []
-    for place, (finding, part) in enumerate(zip(sequence, parts, strict=True)):
+    for index, (finding, part) in enumerate(zip(sequence, parts, strict=True)):
         shown = np.zeros(len(sequence), dtype=bool)
-        shown[list(sequence[: place + 1]) if visible == "cumulative" else finding] = (
+        shown[list(sequence[: index + 1]) if visible == "cumulative" else finding] = (
             True
         )
         tasks.append(_task(findings[finding], part, shown, targets))

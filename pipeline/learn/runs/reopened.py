@@ -165,8 +165,8 @@ def load_own_images(
     record, run = reopened.record, reopened.run
     if reopened.listed is None:
         asked = replace(record.provenance.selection, allow_leakage=True)
-        found = load_images(store, asked, fingerprint=run.fingerprint)
-        return _with_owner(found, record)
+        images = load_images(store, asked, fingerprint=run.fingerprint)
+        return _with_owner(images, record)
     listed = reopened.listed.of_splits(splits)
     if not len(listed.image_id):
         raise TrainingError(
@@ -184,12 +184,12 @@ def load_own_images(
     return place_images(store, encoder, read, split, selection)
 
 
-def _with_owner(found: ImageSet, record: RunRecord) -> ImageSet:
+def _with_owner(images: ImageSet, record: RunRecord) -> ImageSet:
     """The patients named as the run named them: shared by datasets, or not."""
     if record.provenance.selection.allow_leakage:
-        return found
-    owner = found.listed.population + "/" + found.listed.patient_id
-    return replace(found, features=replace(found.features, patient_id=owner))
+        return images
+    owner = images.listed.population + "/" + images.listed.patient_id
+    return replace(images, features=replace(images.features, patient_id=owner))
 
 
 def _splits_of(listed: ImageList, image_ids: Sequence[str]) -> Names:

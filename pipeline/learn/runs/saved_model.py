@@ -114,11 +114,11 @@ def predict(
                 if rows is None
                 else rows[start : start + batch_size]
             )
-            found = model.scores(torch.from_numpy(embedding[part]).to(device).float())
+            scores = model.scores(torch.from_numpy(embedding[part]).to(device).float())
             if columns is None:
-                shape = (len(embedding), found[0].shape[1])
-                columns = [np.zeros(shape, dtype=np.float32) for _ in found]
-            for column, values in zip(columns, found, strict=True):
+                shape = (len(embedding), scores[0].shape[1])
+                columns = [np.zeros(shape, dtype=np.float32) for _ in scores]
+            for column, values in zip(columns, scores, strict=True):
                 column[part] = values.cpu().numpy()
             release_pages(embedding)
     assert columns is not None
@@ -130,7 +130,7 @@ def predict(
 
 
 def _with_familiarity(
-    found: Prediction,
+    prediction: Prediction,
     model: FamiliarModel,
     embedding: npt.NDArray[np.floating],
     batch_size: int,
@@ -140,7 +140,7 @@ def _with_familiarity(
     assert isinstance(model, torch.nn.Module)
     device = next(iter(model.state_dict().values())).device
     chosen = np.arange(len(embedding)) if rows is None else rows
-    spread = np.full(found.difference.shape, np.nan, dtype=np.float32)
+    spread = np.full(prediction.difference.shape, np.nan, dtype=np.float32)
     distance = np.full(len(embedding), np.nan, dtype=np.float32)
     flag = np.zeros(len(embedding), dtype=bool)
     with torch.inference_mode():
@@ -152,7 +152,7 @@ def _with_familiarity(
             distance[part] = away.cpu().numpy()
             flag[part] = model.unlike_seen(away).cpu().numpy()
     return replace(
-        found, uncertainty=spread, distance=distance, out_of_distribution=flag
+        prediction, uncertainty=spread, distance=distance, out_of_distribution=flag
     )
 
 

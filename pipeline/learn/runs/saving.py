@@ -209,12 +209,12 @@ def prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
     def flat(values: npt.NDArray[np.float32]) -> pa.Array:
         return pa.array(values[rows].reshape(-1))
 
-    def known(values: npt.NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+    def known(values: npt.NDArray[Any] | None, arrow_type: pa.DataType) -> pa.Array:
         """NULL where the model does not know; one value per image is repeated."""
         if values is None:
-            return pa.nulls(len(rows) * n_findings, kind)
+            return pa.nulls(len(rows) * n_findings, arrow_type)
         each = values if values.ndim == 2 else np.repeat(values, n_findings)
-        return pa.array(each.reshape(-1), kind, from_pandas=True)
+        return pa.array(each.reshape(-1), arrow_type, from_pandas=True)
 
     distance, flag = details.distance, details.out_of_distribution
     if distance is not None and np.isnan(distance).all():

@@ -107,8 +107,8 @@ def contributions_of(
         dataset: Of N images.
         content_digest: Of N images.
     """
-    found = []
+    contributions = []
     for name in sorted(set(dataset.tolist())):
         digests = content_digest[dataset == name].tolist()
-        found.append(Contribution(name, len(digests), images_digest(digests)))
-    return tuple(found)
+        contributions.append(Contribution(name, len(digests), images_digest(digests)))
+    return tuple(contributions)

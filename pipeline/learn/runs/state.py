@@ -109,11 +109,11 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
 def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] = _EMPTY) -> int:
     """crc32 over header and tensors by name: a file that travels may be damaged."""
     text = json.dumps(dict(header), sort_keys=True) if header else ""
-    found = zlib.crc32(text.encode())
+    checksum = zlib.crc32(text.encode())
     for name in sorted(tensors):
-        found = zlib.crc32(name.encode(), found)
-        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
-    return found
+        checksum = zlib.crc32(name.encode(), checksum)
+        checksum = zlib.crc32(tensors[name].numpy().tobytes(), checksum)
+    return checksum
 
 
 def _check_bytes(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:

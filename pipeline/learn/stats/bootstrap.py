@@ -168,9 +168,9 @@ def _of_finding(
     until = below[np.searchsorted(low_runs, high_runs, side="right")]
     pairs = below[-1] * up.sum(axis=0)
     in_order = np.einsum("rb,rb->b", up, before + until) / 2
-    found: Floats = np.full(len(pairs), np.nan)
-    np.divide(in_order, pairs, out=found, where=pairs > 0)
-    return found
+    drawn: Floats = np.full(len(pairs), np.nan)
+    np.divide(in_order, pairs, out=drawn, where=pairs > 0)
+    return drawn
 
 
 def _runs(ordered: Array, positive: Mask) -> npt.NDArray[np.int64]:
@@ -181,8 +181,8 @@ def _runs(ordered: Array, positive: Mask) -> npt.NDArray[np.int64]:
     """
     tie = np.r_[0, np.cumsum(ordered[1:] != ordered[:-1])]
     size, n_positive = np.bincount(tie), np.bincount(tie, weights=positive)
-    kind = np.where(n_positive == 0, 0, np.where(n_positive == size, 1, 2))
-    begins = np.r_[True, (kind[1:] != kind[:-1]) | (kind[1:] == 2)]
+    label_type = np.where(n_positive == 0, 0, np.where(n_positive == size, 1, 2))
+    begins = np.r_[True, (label_type[1:] != label_type[:-1]) | (label_type[1:] == 2)]
     runs: npt.NDArray[np.int64] = (np.cumsum(begins) - 1)[tie]
     return runs
 

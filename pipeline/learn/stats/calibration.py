@@ -161,7 +161,7 @@ def _heavy_tailed(
     there may be two maxima: the expected height, and that of the labels alone.
     """
     own = smoothed_share(float(target.sum()), len(target))
-    found, least = about, np.inf
+    likeliest, least = about, np.inf
     for height in (about[1], float(np.log(own / (1 - own)))):
         line = np.array([about[0], height])
         for _ in range(_STEPS):
@@ -175,8 +175,8 @@ def _heavy_tailed(
         loss = _loss(line, design, target, np.array([width**-2.0, 0.0]), about)
         loss += float(np.log1p(((line[1] - about[1]) / _HEIGHT_SCALE) ** 2))
         if loss < least:
-            found, least = line, loss
-    return found
+            likeliest, least = line, loss
+    return likeliest
 
 
 def _near(
@@ -191,11 +191,11 @@ def _near(
     design = np.column_stack([logits, np.ones(len(scores))])
     pull = np.array([_FACTOR_SPREAD, _SHIFT_SPREAD]) ** -2.0
     about = np.array([1.0, height])
-    factor, found = _newton(design, positive.astype(float), about, pull, about)
-    if not np.isfinite(factor + found):
+    factor, offset = _newton(design, positive.astype(float), about, pull, about)
+    if not np.isfinite(factor + offset):
         return expected
     slope = expected.slope * max(float(factor), _LEAST_FACTOR)
-    return Line(slope, float(found) - slope * middle)
+    return Line(slope, float(offset) - slope * middle)
 
 
 def _newton(

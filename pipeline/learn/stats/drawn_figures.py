@@ -36,15 +36,15 @@ class DrawnFigures:
         Args:
             values: Metric -> the figure itself, shape (K,).
         """
-        found = {}
+        ends_of = {}
         for metric, table in self.tables.items():
             columns = zip(values[metric], table.T, self._excess(metric), strict=True)
             ends = [
                 interval_of_draws(metric, float(value), column, float(excess))
                 for value, column, excess in columns
             ]
-            found[metric] = np.array(ends).T.reshape(2, -1)
-        return found
+            ends_of[metric] = np.array(ends).T.reshape(2, -1)
+        return ends_of
 
     def _excess(self, metric: Metric) -> Floats:
         return self.excess.get(metric, np.zeros(self.tables[metric].shape[1]))
@@ -118,13 +118,13 @@ def draw_figures(
         seen = observed[:, k]
         patient, positive = draws.patient[seen], targets[seen, k] > 0
         chance = probability[seen, k].astype(np.float64)
-        found, excess[k] = _of_labels(chance, positive, patient, thresholds[k], draws)
-        found |= _of_constant(float(constant[k]), positive, patient, draws)
-        found[Metric.AVERAGE_PRECISION] = _average_precision(
+        values, excess[k] = _of_labels(chance, positive, patient, thresholds[k], draws)
+        values |= _of_constant(float(constant[k]), positive, patient, draws)
+        values[Metric.AVERAGE_PRECISION] = _average_precision(
             score[seen, k], positive, patient, draws
         )
         for metric in _ALL:
-            columns[metric].append(found[metric])
+            columns[metric].append(values[metric])
     tables = {name: np.stack(one, axis=1) for name, one in columns.items()}
     return DrawnFigures(tables, {Metric.CALIBRATION_ERROR: excess})
 
@@ -145,9 +145,9 @@ def _weighed(
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    found: Floats = np.full(len(above), np.nan)
-    np.divide(above, below, out=found, where=below > 0)
-    return found
+    ratio: Floats = np.full(len(above), np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
 
 
 def _of_labels(

@@ -163,8 +163,8 @@ class ThresholdOrigin:
         Raises:
             TypeError: They are others.
         """
-        found = cls(**content)
-        return replace(found, datasets=tuple(found.datasets))
+        point = cls(**content)
+        return replace(point, datasets=tuple(point.datasets))
 
 
 def choose_thresholds(
@@ -193,13 +193,13 @@ def choose_thresholds(
         positive: npt.NDArray[np.bool_] = targets[seen, k] > 0
         score = probability[seen, k].astype(np.float64)
         known = not np.isnan(score).any()
-        found = point.threshold(score, positive) if known else None
-        if found is not None:
-            thresholds[k] = found
+        threshold = point.threshold(score, positive) if known else None
+        if threshold is not None:
+            thresholds[k] = threshold
         n_positive = int(positive.sum())
         origins.append(
             ThresholdOrigin(
-                "" if found is None else str(point),
+                "" if threshold is None else str(point),
                 n_positive,
                 len(positive) - n_positive,
                 tuple(datasets),

@@ -114,10 +114,10 @@ def rank_findings(
         targets: Shape (N, K), 0 or 1.
         observed: Shape (N, K), bool.
     """
-    found: list[Ranking | None] = []
+    rankings: list[Ranking | None] = []
     for k in range(targets.shape[1]):
         seen = observed[:, k]
         score = scores[seen, k]
         missing = bool(np.isnan(score).any())
-        found.append(None if missing else rank(score, targets[seen, k] > 0))
-    return found
+        rankings.append(None if missing else rank(score, targets[seen, k] > 0))
+    return rankings

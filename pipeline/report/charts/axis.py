@@ -19,13 +19,13 @@ class Level:
     """A value that a run is held against.
 
     Attributes:
-        kind: Its class in the style sheet: ``zero``, ``joint``, ``observed``, ``exact``
-            or ``logistic``.
+        style: Its class in the style sheet: ``zero``, ``joint``, ``observed``,
+            ``exact`` or ``logistic``.
         label: What it is called.
         value: NaN if there is none.
     """
 
-    kind: str
+    style: str
     label: str
     value: float
 

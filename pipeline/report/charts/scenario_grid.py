@@ -115,8 +115,10 @@ def scenario_grid(
     patient = number_patients(patient_id)
     members = np.unique(patient[rows])
     seen_in = np.zeros((len(members), len(scenario.tasks)), dtype=bool)
-    for place, task in enumerate(scenario.tasks):
-        seen_in[np.searchsorted(members, np.unique(patient[task.rows])), place] = True
+    for task_index, task in enumerate(scenario.tasks):
+        seen_in[np.searchsorted(members, np.unique(patient[task.rows])), task_index] = (
+            True
+        )
     patterns, of_pattern = np.unique(seen_in, axis=0, return_inverse=True)
     of_pattern = of_pattern.reshape(-1)
     group_of = of_pattern[np.searchsorted(members, patient[rows])]
@@ -146,11 +148,11 @@ def _cells(
 ) -> tuple[GridCell, ...]:
     shown: list[list[int]] = [[] for _ in range(n_findings)]
     seen, all_images = np.zeros(n_findings), np.zeros(n_findings)
-    for place in np.flatnonzero(pattern).tolist():
-        inside = np.isin(tasks[place].rows, images)
-        mask = tasks[place].mask[inside]
+    for task in np.flatnonzero(pattern).tolist():
+        inside = np.isin(tasks[task].rows, images)
+        mask = tasks[task].mask[inside]
         for finding in np.flatnonzero(mask.any(axis=0)).tolist():
-            shown[finding].append(place + 1)
+            shown[finding].append(task + 1)
             seen[finding] += mask[:, finding].sum()
             all_images[finding] += len(mask)
     shares = np.divide(seen, all_images, out=np.zeros(n_findings), where=all_images > 0)
@@ -217,8 +219,7 @@ def scenario_lines(grid: ScenarioGrid) -> list[str]:
         ("their images", [f"{group.n_images:,}" for group in grid.groups]),
     ]
     texts = [
-        [group.cells[place].text for group in grid.groups]
-        for place in range(len(names))
+        [group.cells[task].text for group in grid.groups] for task in range(len(names))
     ]
     wide = max(
         (len(t) for row in [*texts, *(c for _, c in counts)] for t in row), default=1

@@ -78,5 +78,5 @@ def _without_projection(visual: Any, name: str) -> nn.Module:
             f"'{name}' has no projection that could be left out",
             "Leave out `layer`.",
         )
-    found: nn.Module = visual
-    return found
+    tower: nn.Module = visual
+    return tower

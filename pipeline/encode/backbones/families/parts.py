@@ -48,12 +48,12 @@ class ImageOnly(nn.Module):
 
     def encode_image(self, batch: Tensor) -> Tensor:
         """Vectors, shape (B, D)."""
-        found: Tensor = self.visual(batch)
-        return found
+        features: Tensor = self.visual(batch)
+        return features
 
 
 def output_size(visual: nn.Module, height: int, width: int) -> int:
     """D, found by encoding a black picture."""
     with torch.inference_mode():
-        found: Tensor = visual(torch.zeros(1, 3, height, width))
-    return int(found.shape[-1])
+        output: Tensor = visual(torch.zeros(1, 3, height, width))
+    return int(output.shape[-1])

@@ -114,13 +114,15 @@ class AnalyticModel(nn.Module):
             x: Embeddings, shape (B, D).
         """
         phi = self.features(x)
-        found = torch.full((len(phi), len(self.learned)), torch.nan, device=phi.device)
+        deviation = torch.full(
+            (len(phi), len(self.learned)), torch.nan, device=phi.device
+        )
         for k in torch.nonzero(self.learned)[:, 0].tolist():
             along = (phi - self.mean[k]) @ self.basis[self.group[k]]
             within = along.square() @ self.variance[k]
             between = (along @ self.directions[k].T).square().sum(dim=1)
-            found[:, k] = (within + between + self.noise[k]).sqrt()
-        return found
+            deviation[:, k] = (within + between + self.noise[k]).sqrt()
+        return deviation
 
     def distance(self, x: Tensor) -> Tensor:
         """Distance from the images trained on, shape (B,); about 1 for one of them.

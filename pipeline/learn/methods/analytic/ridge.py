@@ -45,12 +45,18 @@ __all__ = [
 RATIOS = np.r_[0.0, 10.0 ** np.arange(-3, 1.01, 0.25)]
 #: Candidates for r.
 CORRELATIONS = np.r_[0.0, np.arange(0.025, 0.8, 0.05)]
-#: Prior: half a normal distribution of r with this scale,
-_CORRELATION_SCALE = 0.3
-#: the chance that zero-shot's ranking is to be kept as it is,
-_ZERO_SHOT = 0.2
-#: and otherwise a normal distribution of log10 h.
-_LOG_RATIO, _LOG_RATIO_SPREAD = -1.0, 0.5
+#: Prior: the chance that zero-shot says nothing, r = 0,
+_USELESS = 0.3
+#: and otherwise half a normal distribution of r with this scale;
+_CORRELATION_SCALE = 0.12
+#: the chance that zero-shot's ranking is to be kept as it is, h = 0,
+_ZERO_SHOT = 0.1
+#: and otherwise a normal distribution of log10 h. Its mean is that of a finding which
+#: half of the images have: labels of rarer ones vary less, by 4p(1 - p).
+_LOG_RATIO, _LOG_RATIO_SPREAD = -0.375, 0.25
+#: Share of the log evidence that counts: labels of one patient are alike, and labels
+#: of 0 and 1 have no normal noise.
+_EVIDENCE = 0.5
 #: Images by which the spread of a feature is drawn towards the mean.
 _FEW = 20
 #: Directions in which weights differ between candidates, per finding, at most.
@@ -224,7 +230,7 @@ def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Po
     ratio = RATIOS[:, None] * base.count / base.values.sum()
     shrunk = 1 / (1 + base.values * ratio)
     squares = _squares(base.values, data, towards, ratio, shrunk, spread, shares)
-    chance = _posterior(squares, shrunk, base.count, has_prior=along > 0)
+    chance = _posterior(squares, shrunk, base.count, moment[-1], has_prior=along > 0)
     # w = fitted + α·kept; its mean is over h and α.
     fitted, kept = data * ratio * shrunk, towards * shrunk
     mean = chance.sum(axis=1) @ fitted + (chance @ shares) @ kept
@@ -277,21 +283,37 @@ def _squares(
 
 
 def _posterior(
-    squares: Floats, shrunk: Floats, count: float, *, has_prior: bool
+    squares: Floats, shrunk: Floats, count: float, positives: float, *, has_prior: bool
 ) -> Floats:
     """Probability of each candidate, shape (H, R); they sum to 1."""
     evidence: Floats = -0.5 * (count - 1) * np.log(squares)
     evidence += 0.5 * np.log(shrunk).sum(axis=1)[:, None]
-    evidence -= 0.5 * (CORRELATIONS / _CORRELATION_SCALE) ** 2
-    far = (np.log10(RATIOS[1:]) - _LOG_RATIO) / _LOG_RATIO_SPREAD
-    of_ratio = np.exp(-0.5 * far**2)
-    of_ratio *= (1 - _ZERO_SHOT) / of_ratio.sum()
-    evidence += np.log(np.r_[_ZERO_SHOT, of_ratio])[:, None]
-    evidence[0, 0] = -np.inf  # no deviation from nothing: no scores at all
+    chance = _EVIDENCE * evidence + log_prior((positives + 1) / (count + 2))
     if not has_prior:  # without descriptions w0 is 0, and so is any share of it
-        evidence[0] = -np.inf
-    chance = np.exp(evidence - evidence.max())
+        chance[0] = -np.inf
+    chance = np.exp(chance - chance.max())
     return np.asarray(chance / chance.sum())
+
+
+def log_prior(prevalence: float) -> Floats:
+    """Log of the prior probability of each candidate, shape (H, R).
+
+    Args:
+        prevalence: Share of positive images, between 0 and 1 exclusive.
+
+    >>> np.exp(log_prior(0.2)).sum(axis=1)[0].round(3)  # of 0.1 × 0.7
+    np.float64(0.07)
+    """
+    middle = _LOG_RATIO + np.log10(4 * prevalence * (1 - prevalence))
+    far = (np.log10(RATIOS[1:]) - middle) / _LOG_RATIO_SPREAD
+    of_ratio = np.exp(-0.5 * far**2)
+    of_ratio = np.r_[_ZERO_SHOT, (1 - _ZERO_SHOT) * of_ratio / of_ratio.sum()]
+    of_share = np.exp(-0.5 * (CORRELATIONS[1:] / _CORRELATION_SCALE) ** 2)
+    of_share = np.r_[_USELESS, (1 - _USELESS) * of_share / of_share.sum()]
+    chance = np.outer(of_ratio, of_share)
+    chance[0, 0] = 0  # no deviation from nothing: no scores at all
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(chance))
 
 
 def _directions(

@@ -291,14 +291,14 @@ def _products(
     common = counts >= n_features
     order = np.argsort(number, kind="stable")
     ends = np.cumsum(counts)
-    found = [
+    products = [
         (np.flatnonzero(columns[p]), order[ends[p] - counts[p] : ends[p]])
         for p in np.flatnonzero(common & columns.any(axis=1))
     ]
     rare = ~common[number]
     if rare.any():
-        for place in range(columns.shape[1]):
-            chosen = np.flatnonzero(rare & columns[number, place])
+        for column in range(columns.shape[1]):
+            chosen = np.flatnonzero(rare & columns[number, column])
             if len(chosen):
-                found.append((np.array([place]), chosen))
-    return found
+                products.append((np.array([column]), chosen))
+    return products

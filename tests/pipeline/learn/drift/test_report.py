@@ -54,8 +54,8 @@ def test_random_splits_alarm_as_rarely_as_stated() -> None:
         images = _images(random)
         order = random.permutation(120)
         groups = {
-            str(place): _of(images, part)
-            for place, part in enumerate(np.array_split(order, 3)[:2])
+            str(group): _of(images, part)
+            for group, part in enumerate(np.array_split(order, 3)[:2])
         }
         reference = ~np.logical_or.reduce([*groups.values()])
         rows, _ = compare_groups(images, reference, groups, seed=repeat)
@@ -162,11 +162,11 @@ def test_rates_are_means_over_observed_images() -> None:
     sums = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
     counts = np.array([[1.0, 0.0], [2.0, 0.0], [1.0, 3.0], [1.0, 1.0]])
     in_group = np.array([True, True, False, False])
-    found = rate_test(sums, counts, permute_groups(in_group, 99, 0))
-    assert found.group[0] == 1.0
-    assert found.reference[0] == 0.5
-    assert math.isnan(found.group[1])
-    assert math.isnan(found.p_value[1])
+    test = rate_test(sums, counts, permute_groups(in_group, 99, 0))
+    assert test.group[0] == 1.0
+    assert test.reference[0] == 0.5
+    assert math.isnan(test.group[1])
+    assert math.isnan(test.p_value[1])
 
 
 def test_the_largest_of_what_never_varies_is_no_change() -> None:

@@ -78,10 +78,10 @@ def test_ranpac_after_all_tasks_is_one_ridge_on_random_features() -> None:
         assert min(fits) < 1e-3
 
 
-@pytest.mark.parametrize("kind", [Linear, RanPac])
-def test_one_class_alone_leaves_zero_shot(kind: type) -> None:
+@pytest.mark.parametrize("method_type", [Linear, RanPac])
+def test_one_class_alone_leaves_zero_shot(method_type: type) -> None:
     setting = _problem()
-    method = kind(setting)
+    method = method_type(setting)
     before = method.model.weight.clone()
     for task in _tasks(setting, "class"):
         method.learn(task)
