@@ -123,6 +123,7 @@ class Store:
         ignore_official_splits: bool = False,
         moved: bool = False,
         pseudonymize: PathLike | None = None,
+        hide_paths: PathLike | None = None,
         file: str | None = None,
         path_column: str | None = None,
         patient_column: str | None = None,
@@ -161,6 +162,7 @@ class Store:
             ignore_official_splits: Divide all patients by their hash.
             moved: The dataset lies in another folder than before.
             pseudonymize: File with the key that turns ids into pseudonyms.
+            hide_paths: File that keeps the paths; the store gets digests of them.
             file: The label table, if `root` has several.
             path_column: Layout ``table``: the column with the image paths.
             patient_column: The column with the patient ids.
@@ -223,6 +225,7 @@ class Store:
             follow_links=follow_links,
             un_forget=un_forget,
             key_file=None if pseudonymize is None else Path(pseudonymize),
+            hide_paths=None if hide_paths is None else Path(hide_paths),
             map_file=None if mapping is None else Path(mapping),
             anew=anew,
             append=append,
