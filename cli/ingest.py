@@ -203,6 +203,14 @@ def ingest_command(
             help="Store patient, study and image ids as keyed digests.",
         ),
     ] = None,
+    hide_paths: Annotated[
+        Path | None,
+        typer.Option(
+            "--hide-paths",
+            metavar="PATHFILE",
+            help="Store digests of paths; the paths stand in this file only.",
+        ),
+    ] = None,
     un_forget: Annotated[
         bool,
         typer.Option(
@@ -269,6 +277,7 @@ def ingest_command(
         dates_from_dicom=dates_from_dicom,
         dry_run=dry_run,
         un_forget=un_forget,
+        hide_paths=hide_paths,
     )
     if propose:
         written = propose_map(request, map_file, store)

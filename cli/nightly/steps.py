@@ -143,14 +143,20 @@ def _predict(
 
 def _waiting(store: Any, fingerprint: str, done_file: Path) -> list[tuple[str, str]]:
     """Content digest and path of each encoded image without a prediction."""
+    from retune.store.hidden_paths import real_path
+
     known: set[str] = set()
     if done_file.is_file():
         known = set(done_file.read_text(encoding="utf-8").split())
     rows = store.sql(
-        """SELECT content_digest, min(root || '/' || path) FROM images
+        """SELECT content_digest, min_by(root, path), min(path) FROM images
         JOIN datasets USING (dataset) JOIN features ON item_id = content_digest
         WHERE fingerprint = ? AND modality = 'image'
-        GROUP BY content_digest ORDER BY 2""",
+        GROUP BY content_digest ORDER BY 2, 3""",
         [fingerprint],
     ).fetchall()
-    return [(digest, path) for digest, path in rows if digest not in known]
+    return [
+        (digest, real_path(root, path))
+        for digest, root, path in rows
+        if digest not in known
+    ]

@@ -104,7 +104,7 @@ class Store:
 
     def __init__(self, feature_store: FeatureStore) -> None:
         self.feature_store = feature_store
-        self._encoders: dict[str, QueryEncoder] = {}
+        self._encoders: dict[tuple[str, str | None, bool], QueryEncoder] = {}
 
     @property
     def path(self) -> Path:
@@ -123,6 +123,7 @@ class Store:
         ignore_official_splits: bool = False,
         moved: bool = False,
         pseudonymize: PathLike | None = None,
+        hide_paths: PathLike | None = None,
         file: str | None = None,
         path_column: str | None = None,
         patient_column: str | None = None,
@@ -161,6 +162,7 @@ class Store:
             ignore_official_splits: Divide all patients by their hash.
             moved: The dataset lies in another folder than before.
             pseudonymize: File with the key that turns ids into pseudonyms.
+            hide_paths: File that keeps the paths; the store gets digests of them.
             file: The label table, if `root` has several.
             path_column: Layout ``table``: the column with the image paths.
             patient_column: The column with the patient ids.
@@ -223,6 +225,7 @@ class Store:
             follow_links=follow_links,
             un_forget=un_forget,
             key_file=None if pseudonymize is None else Path(pseudonymize),
+            hide_paths=None if hide_paths is None else Path(hide_paths),
             map_file=None if mapping is None else Path(mapping),
             anew=anew,
             append=append,
@@ -502,6 +505,8 @@ class Store:
         backbone: str | None = None,
         fingerprint: str | None = None,
         kind: "Kind | None" = None,
+        encode_with: str | None = None,
+        allow_pickle: bool = False,
     ) -> "SearchResult":
         """Find images that look like a sentence, a file, an image or a picture.
 
@@ -518,6 +523,9 @@ class Store:
             backbone: Whose vectors; None if the store has those of one encoder.
             fingerprint: Fingerprint of the encoder, or its beginning.
             kind: ``image``, ``file`` or ``sentence``; None: see `query`.
+            encode_with: Where the backbone lies now, or which one made imported
+                vectors.
+            allow_pickle: Take .bin and .pt weights of it if there are no safetensors.
 
         Raises:
             ConfigurationError: Nothing was asked, or a name is unknown.
@@ -543,9 +551,15 @@ class Store:
         chosen = choose_encoder(
             self.feature_store, backbone=backbone, fingerprint=fingerprint
         ).fingerprint
-        if chosen not in self._encoders:
-            self._encoders[chosen] = QueryEncoder(self.feature_store, chosen)
-        return search(self.feature_store, request, self._encoders[chosen])
+        key = chosen, encode_with, allow_pickle
+        if key not in self._encoders:
+            self._encoders[key] = QueryEncoder(
+                self.feature_store,
+                chosen,
+                backbone=encode_with,
+                allow_pickle=allow_pickle,
+            )
+        return search(self.feature_store, request, self._encoders[key])
 
     def similar(self, image_id: str, k: int = 10, **options: Any) -> "SearchResult":
         """Find the images nearest to one of the store, which is left out.
@@ -849,6 +863,8 @@ class Store:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        encode_with: str | None = None,
+        allow_pickle: bool = False,
     ) -> "pd.DataFrame":
         """Predict findings of images that need not be in the store.
 
@@ -859,12 +875,17 @@ class Store:
             images: Files, folders, PIL images or arrays.
             backbone: Where the run's backbone lies now; None: where it was at `embed`.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            encode_with: What made imported vectors; the same as `backbone`.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
 
         Example:
             store.predict("latest", ["data/000.png", "data/"])
         """
         opened = Run(self.feature_store, self._run_id(run))
-        return opened.model(backbone=backbone, device=device).predict(images)
+        model = opened.model(
+            backbone=backbone or encode_with, device=device, allow_pickle=allow_pickle
+        )
+        return model.predict(images)
 
     def drift(
         self,

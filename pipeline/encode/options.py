@@ -86,6 +86,7 @@ class EmbedSummary:
         images_skipped: Images that were done before and have not changed.
         images_refused: Images that could not be decoded before and have not changed.
         images_failed: Images that could not be used this time.
+        images_with_text: Images that seem to have words burned in, of those encoded.
         descriptions_encoded: Sentences that went through the backbone.
         descriptions_cut: Those of them of which the backbone saw only the beginning.
         image_seconds: Time spent on images, without loading the backbone.
@@ -100,6 +101,7 @@ class EmbedSummary:
     images_skipped: int = 0
     images_refused: int = 0
     images_failed: int = 0
+    images_with_text: int = 0
     descriptions_encoded: int = 0
     descriptions_cut: list[str] = field(default_factory=list)
     image_seconds: float = 0.0

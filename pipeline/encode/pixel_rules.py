@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from retune.store import FeatureStore, FileState, StoreWriter
+from retune.store.hidden_paths import real_path
 from retune.store.queries.displays import read_encoders_of, read_undisplayed
 
 from ..platform.processor import usable_cores
@@ -61,7 +62,7 @@ def _looked_at(pictures: pa.Table) -> Iterator[tuple[int, list[FileState] | None
     with ThreadPoolExecutor(usable_cores()) as readers:
         for start in range(0, len(pictures), _TOGETHER):
             rows = pictures.slice(start, _TOGETHER).to_pylist()
-            paths = [Path(row["root"], row["path"]) for row in rows]
+            paths = [Path(real_path(row["root"], row["path"])) for row in rows]
             displays = list(readers.map(display_of_before, paths))
             if None in displays:
                 yield start + len(rows), None

@@ -19,6 +19,7 @@ from retune.store import (
     content_digest,
 )
 from retune.store.errors import ConfigurationError
+from retune.store.hidden_paths import real_path
 from retune.store.vectors.shards import to_stored
 
 from ..encode.stage.sink import ShardSink
@@ -143,7 +144,7 @@ def identify(
 
 def _file_state(image: dict[str, str]) -> FileState | None:
     """What an image's file looks like; None if there is none that can be read."""
-    path = os.path.join(image["root"], image["path"])  # noqa: PTH118 - many of them
+    path = real_path(image["root"], image["path"])
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             status = os.fstat(file.fileno())

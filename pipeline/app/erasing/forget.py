@@ -21,6 +21,7 @@ from ...learn.erasing.marks import TRAINED
 from ...learn.erasing.unlearning import learn_anew
 from ...progress import Progress, ProgressCallback, silent
 from .nights import clear_nights, night_folders
+from .path_files import clear_path_files, with_real_paths
 from .patients import choose_patients, listed_images
 
 __all__ = [
@@ -162,9 +163,10 @@ def _find(
     populations = populations_query(store)
     # A temporary table needs no right to write.
     with store.catalog.read() as connection:
-        return find_erased(
+        erased = find_erased(
             connection, patients, populations, listed, orphans=request.orphans
         )
+    return with_real_paths(store, erased)
 
 
 def _preview(store: FeatureStore, request: ForgetRequest) -> ForgetSummary:
@@ -198,6 +200,7 @@ def _erase(
     for hook in IMAGE_HOOKS:
         hook(store.path, erased.image_ids)
     notes = clear_nights(store.path, erased)
+    clear_path_files(store, erased)
     receipt = erase(
         store.path,
         store.catalog,

@@ -9,12 +9,19 @@ from typing import Any
 
 from retune.store import FeatureStore
 from retune.store.errors import StoreNotFoundError
+from retune.store.hidden_paths import dataset_folder
 from retune.store.queries.readings import find_readings
 
 from ...datasets.contract import TableOptions
 from ...datasets.table_map import TableMap, map_from
 
-__all__ = ["Remembered", "as_reading", "joined_options", "remembered"]
+__all__ = [
+    "Remembered",
+    "as_reading",
+    "hidden_paths_file",
+    "joined_options",
+    "remembered",
+]
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,31 @@ def remembered(
         bool(plain.get("dates_from_dicom")),
         one.split_seed,
     )
+
+
+def hidden_paths_file(
+    store: str | PathLike[str], root: Path, dataset: str | None
+) -> Path | None:
+    """The file that hides the paths of a dataset of this folder; None if none does.
+
+    Args:
+        store: Folder of the store; it need not be there.
+        root: The dataset's folder.
+        dataset: Its name; None: any that was read from this folder.
+    """
+    try:
+        known = find_readings(FeatureStore(store))
+    except StoreNotFoundError:
+        return None
+    folder = str(root.resolve())
+    files = [
+        one.root
+        for one in known
+        if dataset in (None, one.dataset)
+        and one.root != folder
+        and dataset_folder(one.root) == folder
+    ]
+    return Path(files[0]) if files else None
 
 
 def _options(plain: Mapping[str, Any]) -> TableOptions:

@@ -184,7 +184,8 @@ def load_state(path: Path) -> RunState:
         OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError,
     ) as error:  # fmt: skip
         raise TrainingError(f"{path} cannot be read: {error}", _HINT) from error
-    prompts.check(findings)
+    if prompts or state.method != "analytic":  # whose prior is 0 without texts
+        prompts.check(findings)
     return state
 
 

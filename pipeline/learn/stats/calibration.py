@@ -20,6 +20,9 @@ _TRUSTED_SPREAD = 1.0
 _HEIGHT_SCALE = 0.1
 #: No line is flatter than this share of the expected slope.
 _LEAST_FACTOR = 0.05
+#: n·p(1 - p) from which labels decide on the height: forty times the prior's curvature,
+#: which is 1/(4·0.1²) at most.
+_MANY_LABELS = 1000
 _STEPS = 50
 _SHARES = tuple(0.5**power for power in range(20))
 
@@ -158,11 +161,15 @@ def _heavy_tailed(
     """The most probable line, the prior of its height being a Cauchy distribution's.
 
     That prior is a normal one whose width is fitted along. From two starts, because
-    there may be two maxima: the expected height, and that of the labels alone.
+    there may be two maxima: the expected height, and that of the labels alone. Where
+    labels are many, their curvature is far above the prior's, and the second is enough.
     """
     own = smoothed_share(float(target.sum()), len(target))
+    starts = [float(np.log(own / (1 - own)))]
+    if len(target) * own * (1 - own) < _MANY_LABELS:
+        starts.insert(0, about[1])
     likeliest, least = about, np.inf
-    for height in (about[1], float(np.log(own / (1 - own)))):
+    for height in starts:
         line = np.array([about[0], height])
         for _ in range(_STEPS):
             off = line[1] - about[1]

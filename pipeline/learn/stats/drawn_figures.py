@@ -205,10 +205,18 @@ def _average_precision(
         return np.full(draws.times.shape[1], np.nan)
     order = np.argsort(-score, kind="stable")
     ordered = score[order]
-    ends = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
-    weight = draws.times[patient[order]].astype(np.float64)
-    every = np.cumsum(weight, axis=0)[ends]
-    true = np.cumsum(weight * positive[order, None], axis=0)[ends]
-    new = np.diff(true, axis=0, prepend=np.zeros((1, weight.shape[1])))
-    precision = np.divide(true, every, out=np.zeros_like(true), where=every > 0)
+    # Only where a positive image is passed does anything add to the figure: there,
+    # at the end of the images with the same score, precision is needed.
+    rank = np.cumsum(np.r_[False, ordered[1:] != ordered[:-1]])
+    places = np.flatnonzero(positive[order])
+    first = np.r_[True, rank[places[1:]] != rank[places[:-1]]]
+    ends = np.searchsorted(rank, rank[places[first]], side="right")
+    weight = draws.times[patient[order[: ends[-1]]]]
+    starts = np.r_[0, ends[:-1]]
+    every = np.cumsum(np.add.reduceat(weight, starts, axis=0, dtype=np.float64), axis=0)
+    new = np.add.reduceat(
+        weight[places], np.flatnonzero(first), axis=0, dtype=np.float64
+    )
+    true = np.cumsum(new, axis=0)
+    precision = np.divide(true, every, out=np.zeros(true.shape), where=every > 0)
     return _ratio((precision * new).sum(axis=0), true[-1])

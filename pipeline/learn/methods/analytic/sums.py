@@ -242,7 +242,9 @@ def sum_rows(
             if often is None:
                 total += phi.T @ phi
             else:
-                total += (phi * often[start : start + block]).T @ phi
+                # As a square, which is symmetric to the last bit, as states keep it.
+                scaled = phi * np.sqrt(often[start : start + block])
+                total += scaled.T @ scaled
             moments[mine] += counted[start : start + block].T @ phi
         grams[members] += total
     return Sums(grams, group, moments, squares)
