@@ -113,7 +113,7 @@ class L3a(RanPac):
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

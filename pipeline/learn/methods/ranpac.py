@@ -151,7 +151,7 @@ def random_features(
 
     Args:
         config: Its seed draws the features.
-        prompts: Of zero-shot.
+        prompts: Prompts of zero-shot.
         n_findings: K.
         dim: D.
         projection: Random features; 0: eight times D, 4,096 at most.
