@@ -84,7 +84,7 @@ class Heads:
         return kept | {"learned": torch.from_numpy(self.learned.copy())}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

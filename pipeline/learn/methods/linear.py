@@ -91,7 +91,7 @@ class Linear:
         return self._heads.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

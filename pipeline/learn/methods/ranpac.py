@@ -146,7 +146,7 @@ class RanPac:
         return self._heads.state() | self._sums.to_tensors("train")
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

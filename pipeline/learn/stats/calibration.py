@@ -116,14 +116,14 @@ def calibrate(
     """The line from score to logit, near what is known without validation labels.
 
     The most probable line given the labels and a prior. The prior of its height, at the
-    mean of the scores, lies about the logit of the share of positives, which training
+    mean of the scores, lies near the logit of the share of positives, which training
     labels know better than few validation labels do; it has heavy tails, so that it
-    gives way where many of these contradict it. The slope's lies about the expected one
+    gives way where many of these contradict it. The slope's lies near the expected one
     if scores estimate probabilities; else about what a finding of middling difficulty
     has. docs/method.md says what else was tried.
 
     Args:
-        scores: Of validation images, shape (n,).
+        scores: Scores of validation images, shape (n,).
         positive: Shape (n,).
         prevalence: Share of positives among training and validation labels, within
             (0, 1).

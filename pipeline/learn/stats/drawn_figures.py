@@ -55,7 +55,7 @@ class DrawnFigures:
         """Of the mean over some findings, in draws that have all of them.
 
         Args:
-            metric: Of `tables`.
+            metric: Metric of `tables`.
             value: The mean itself.
             findings: Shape (K,).
         """
@@ -104,13 +104,13 @@ def draw_figures(
     """Average precision, F1, Brier and calibration error in every draw of patients.
 
     Args:
-        probability: Of n images, shape (n, K).
+        probability: Probability of n images, shape (n, K).
         score: What average precision ranks by, shape (n, K).
         targets: Shape (n, K), 0 or 1.
         observed: Shape (n, K), bool.
-        thresholds: Of F1, shape (K,).
+        thresholds: Thresholds of F1, shape (K,).
         constant: The probability that the constant says, shape (K,); NaN: unknown.
-        draws: Of the same n images.
+        draws: Draws of the same n images.
     """
     columns: dict[Metric, list[Floats]] = {metric: [] for metric in _ALL}
     excess = np.zeros(targets.shape[1])
