@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types completeness docs bench fuzz bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types completeness docs bench fuzz bench-peers gpu-kit gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -68,6 +68,7 @@ lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs cli pipeline store retune
+	$(BIN)/proselint check --config docs/_style/proselint.json *.md docs/*.md
 
 # The rooms install as retune.<room>; the type checker sees them so through links.
 types: $(VENV)/.developing ## Types of the code
@@ -101,6 +102,17 @@ fuzz: $(VENV)/.developing ## Mutated images and tables, seeded: IMAGES, TABLES, 
 bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
 	$(PYTHON) -m venv build/clip-retrieval
 	build/clip-retrieval/bin/python -m pip install --quiet 'clip-retrieval==2.45.0' 'setuptools<70'
+
+# gpu-check runs on PYTHON's packages with a KIT, else in .venv.
+KIT_PYTHON ?= 3.12
+KIT        ?=
+DEVICE     ?= cuda
+GPU_IMAGES ?= 20000
+gpu-kit: setup ## Wheels for gpu-check where there is no package registry: build/gpu-kit
+	$(BIN)/python tests/gpu/kit.py '$(KIT_PYTHON)' build/gpu-kit
+
+gpu-check: $(if $(KIT),,$(VENV)/.developing) ## Tests and benchmark on a GPU; KIT=build/gpu-kit installs from there only
+	$(if $(KIT),$(PYTHON),$(BIN)/python) tests/gpu/check.py $(if $(KIT),--kit '$(KIT)') --device '$(DEVICE)' --images '$(GPU_IMAGES)'
 
 clean: ## Remove .venv, build and caches; never a store or data
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -8,6 +8,7 @@ import typer
 from .terminal.options import (
     DatasetsOption,
     JsonOption,
+    PickleOption,
     QuietOption,
     StoreOption,
     WhereOption,
@@ -142,13 +143,7 @@ def embed_command(
             " the projection.",
         ),
     ] = "projected",
-    allow_pickle: Annotated[
-        bool,
-        typer.Option(
-            "--allow-pickle",
-            help="Also read pickled .bin and .pt weights (tensors only).",
-        ),
-    ] = False,
+    allow_pickle: PickleOption = False,
     retry_failed: Annotated[
         bool,
         typer.Option("--retry-failed", help="Try images again that failed before."),

@@ -151,7 +151,7 @@ def ingest_command(
     append: Annotated[
         bool,
         typer.Option(
-            "--append", help="The table holds new rows only; keep the rows of before."
+            "--append", help="The table holds new rows only; keep the earlier rows."
         ),
     ] = False,
     dates_from_dicom: Annotated[

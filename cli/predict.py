@@ -13,6 +13,7 @@ from .terminal.options import (
     CoverageOption,
     ErasedOption,
     OperatingPointOption,
+    PickleOption,
     QuietOption,
     StoreOption,
 )
@@ -60,6 +61,7 @@ def predict_command(
             "--device", help="Device to encode on: auto, cpu, cuda or cuda:N."
         ),
     ] = "auto",
+    allow_pickle: PickleOption = False,
     allow_erased: ErasedOption = False,
     operating_point: OperatingPointOption = None,
     coverage: CoverageOption = None,
@@ -116,7 +118,14 @@ def predict_command(
 
         output = also_reports(output, sr, unreported)
     request = PredictRequest(
-        run, _names(images), backbone, device, allow_erased, operating_point, coverage
+        run,
+        _names(images),
+        backbone,
+        device,
+        allow_erased,
+        operating_point,
+        coverage,
+        allow_pickle,
     )
     with progress_bar(quiet=quiet) as show:
         place = None if state_file(run) else FeatureStore(store)

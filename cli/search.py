@@ -11,6 +11,7 @@ from .terminal.options import (
     DatasetsOption,
     FingerprintOption,
     JsonOption,
+    PickleOption,
     QuietOption,
     StoreOption,
     WhereOption,
@@ -45,6 +46,15 @@ def search_command(
     where: WhereOption = None,
     backbone: BackboneOption = None,
     fingerprint: FingerprintOption = None,
+    encode_with: Annotated[
+        str | None,
+        typer.Option(
+            "--encode-with",
+            help="Where the backbone is now; for imported vectors, the backbone "
+            "that made them.",
+        ),
+    ] = None,
+    allow_pickle: PickleOption = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Also write a contact sheet: .png or .jpg."),
@@ -91,6 +101,8 @@ def search_command(
             where=where,
             backbone=backbone,
             fingerprint=fingerprint,
+            encode_with=encode_with,
+            allow_pickle=allow_pickle,
         ),
     )
     if out is not None:

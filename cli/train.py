@@ -42,7 +42,7 @@ def train_command(
         typer.Option(
             "--method",
             help="finetune (RE-tune's sequential training, the default), analytic "
-            "(exact, forgets nothing), mask, replay, lwf, ewc, linear or ranpac.",
+            "(exact, forgets nothing), mask, replay, lwf, ewc, linear, ranpac or l3a.",
         ),
     ] = None,
     settings: Annotated[

@@ -23,10 +23,10 @@ class StepResult:
 
     Attributes:
         name: The command.
-        exit_code: Of the command.
+        exit_code: Exit code of the command.
         seconds: How long it took.
         figures: What it counted.
-        messages: What it said beside that.
+        messages: What else it said.
     """
 
     name: str
@@ -48,7 +48,7 @@ def run_step(
 
     Args:
         step: Which.
-        config: Of the night.
+        config: Configuration of the night.
         run: Runs a command line and gives its exit code.
     """
     started = time.monotonic()
@@ -85,10 +85,10 @@ def _command(
 
 def _figures(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _unusable(figures: dict[str, Any]) -> int:
@@ -117,9 +117,9 @@ def _predict(
         waiting = _waiting(store, run.fingerprint, done_file)
         if not waiting:
             return 0, {"images_predicted": 0}, ()
-        kind = str(step.options.get("format", "parquet")).lstrip(".")
+        extension = str(step.options.get("format", "parquet")).lstrip(".")
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        out = config.folder / predictions_name(run.run_id, stamp, kind)
+        out = config.folder / predictions_name(run.run_id, stamp, extension)
         backbone = step.options.get("backbone")
         request = PredictRequest(
             run.run_id,

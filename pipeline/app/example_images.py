@@ -62,7 +62,7 @@ def small_jpeg(path: Path, side: int = 256) -> bytes | None:
 
     Args:
         path: PNG, JPEG, TIFF, BMP or DICOM.
-        side: Of the square that it fits into, in pixels.
+        side: Side of the square that it fits into, in pixels.
     """
     try:
         content, _ = read_bytes(path, most_file_bytes(pixel_limit()))

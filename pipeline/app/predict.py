@@ -28,7 +28,8 @@ class PredictRequest:
         allow_erased: Also a run that was trained on erased data.
         operating_point: Choose thresholds anew on the run's validation images; None:
             the run's own.
-        coverage: Of answer sets; None: none.
+        coverage: Coverage of answer sets; None: none.
+        allow_pickle: Take .bin and .pt weights if there are no safetensors.
     """
 
     run: str
@@ -38,6 +39,7 @@ class PredictRequest:
     allow_erased: bool = False
     operating_point: str | None = None
     coverage: float | None = None
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ def _open(store: FeatureStore | None, request: PredictRequest) -> RunModel:
             allow_erased=request.allow_erased,
             operating_point=request.operating_point,
             coverage=request.coverage,
+            allow_pickle=request.allow_pickle,
         )
     if request.operating_point is not None or request.coverage is not None:
         raise ConfigurationError(

@@ -172,6 +172,8 @@ class Run:
         device: str = "auto",
         operating_point: str | None = None,
         coverage: float | None = None,
+        encode_with: str | None = None,
+        allow_pickle: bool = False,
     ) -> "RunModel":
         """The run's model with its backbone, loaded once, for `predict`.
 
@@ -181,16 +183,19 @@ class Run:
             operating_point: Choose thresholds anew on the run's validation images:
                 ``f1``, ``youden``, ``sensitivity=S`` or ``specificity=S``.
             coverage: Also give answer sets of this coverage, such as 0.9.
+            encode_with: What made imported vectors; the same as `backbone`.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
         """
         from .predicting.model import RunModel
 
         return RunModel.open(
             self.feature_store,
             self.run_id,
-            backbone=backbone,
+            backbone=backbone or encode_with,
             device=device,
             operating_point=operating_point,
             coverage=coverage,
+            allow_pickle=allow_pickle,
         )
 
     @property
@@ -274,7 +279,7 @@ def compare(
         across_encoders: Also where they were trained on vectors of different encoders.
         min_positives: Test positives, and negatives, from which a finding enters the
             mean.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Example:
         retune.compare(store.runs[0], store.runs[1])

@@ -34,12 +34,12 @@ def pixel_rules(
 
     Args:
         store: With vectors or without.
-        writer: Of the store; enters how the pictures are shown.
+        writer: Writer of the store; enters how the pictures are shown.
         backbone: By name.
         progress: Told while pictures are looked at.
 
     Returns:
-        1 if the store has vectors under the rules of before, and the rules of now show
+        1 if the store has vectors under the earlier rules, and the rules of now show
         the same of every picture; else `PIXEL_RULES`.
     """
     specs = read_encoders_of(store, backbone)
@@ -51,7 +51,7 @@ def pixel_rules(
             if files is None:
                 return PIXEL_RULES
             writer.note(files, ())
-            progress(Progress("looking at pictures of before", done, len(pictures)))
+            progress(Progress("looking at earlier pictures", done, len(pictures)))
     writer.commit()
     return 1
 

@@ -103,7 +103,7 @@ def identify(
     image without one gets a digest of its id in place of its content's.
 
     Args:
-        writer: Of the store; the digests are entered.
+        writer: Writer of the store; the digests are entered.
         images: As `retune.store.queries.identities.read_image_names` gives them, N.
         places: Rows of those that are needed.
         progress: Told while files are read.
@@ -169,7 +169,7 @@ def import_images(
     """Put the vectors of all matched rows into the store.
 
     Args:
-        writer: Of the store.
+        writer: Writer of the store.
         spec: Whose vectors they are.
         tables: The files, in the order of `match`.
         match: Which image each row is of.

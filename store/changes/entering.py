@@ -45,8 +45,8 @@ class FileState:
     """What a file looked like when it was read.
 
     Attributes:
-        image_id: Of the image.
-        content_digest: Of its bytes.
+        image_id: Id of the image.
+        content_digest: Digest of its bytes.
         size_bytes: Their number.
         mtime_ns: When it was last changed.
         display: What was done to show it; None if it was not decoded.
@@ -70,7 +70,7 @@ class ItemFailure:
         path: The file that was tried.
         stage: ``read`` or ``decode`` or ``encode``.
         error: What went wrong, for a person.
-        content_digest: Of the bytes that failed; None if they could not be read.
+        content_digest: Digest of the bytes that failed; None if they could not be read.
     """
 
     image_id: str

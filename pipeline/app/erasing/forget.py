@@ -81,7 +81,7 @@ class ForgetSummary:
         runs: Run id -> what became of it.
         notes: What a reader must know.
         receipt: Where the receipt lies; None if nothing was erased now.
-        erasure_id: Of the receipt.
+        erasure_id: Id of the receipt.
     """
 
     n_patients: int
@@ -117,7 +117,7 @@ def forget(
     Args:
         store: With the patients.
         request: Whom to erase.
-        progress: Told of each stage.
+        progress: Called at each stage.
 
     Raises:
         ConfigurationError: Nobody is meant, or an id is unknown or ambiguous.
@@ -250,11 +250,11 @@ def verify_erased(
     if not path.is_file():
         path = store.path / RECEIPTS_FOLDER / f"{path.name}.json"
     loaded = load_receipt(path)
-    found = search_store(
+    report = search_store(
         store.path,
         store.catalog,
         loaded,
         populations_query(store),
         night_folders(store.path),
     )
-    return loaded, found
+    return loaded, report

@@ -34,7 +34,7 @@ class Remembered:
         options: The options that it was read with.
         understood: Part of the table -> how it was understood.
         dates_from_dicom: Whether dates came from DICOM files.
-        split_seed: Of the patient hash that made its splits.
+        split_seed: Split seed of the patient hash that made its splits.
     """
 
     dataset: str
@@ -121,7 +121,7 @@ def _options(plain: Mapping[str, Any]) -> TableOptions:
 def joined_options(given: TableOptions, before: TableOptions) -> TableOptions:
     """What was said now, and what was said before where nothing is said now.
 
-    A map says all there is to say: with one, nothing of before counts.
+    A map says all there is to say: with one, nothing from earlier counts.
     """
     if given.mapping is not None:
         return given

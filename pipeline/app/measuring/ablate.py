@@ -36,9 +36,9 @@ class AblationRequest:
         selection: Which images; its `description_set` is not looked at.
         backbone: Use the vectors of this backbone.
         fingerprint: Use the vectors of this encoder.
-        seed: Of training and of the controls.
+        seed: Seed of training and of the controls.
         epochs: At most; None: the preset's.
-        device: Of the text encoder: ``auto``, ``cpu``, ``cuda``.
+        device: Device of the text encoder: ``auto``, ``cpu``, ``cuda``.
     """
 
     descriptions: str = "default"

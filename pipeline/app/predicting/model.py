@@ -52,8 +52,8 @@ class Predictions:
     """What a run says of images, a row for each image and finding.
 
     Attributes:
-        table: Of `PREDICTION_SCHEMA`. An image that could not be used has one row, with
-            an `error` and neither finding nor probability.
+        table: Table of `PREDICTION_SCHEMA`. An image that could not be used has one
+            row, with an `error` and neither finding nor probability.
     """
 
     table: pa.Table
@@ -115,6 +115,7 @@ class RunModel:
         allow_erased: bool = False,
         operating_point: str | None = None,
         coverage: float | None = None,
+        allow_pickle: bool = False,
     ) -> Self:
         """Load a run and its backbone.
 
@@ -129,6 +130,7 @@ class RunModel:
                 run's own.
             coverage: Also give answer sets that hold the right answer in this share of
                 positive and of negative images; None: none.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
 
         Raises:
             ErasedDataError: The run was trained on somebody who is erased.
@@ -152,7 +154,11 @@ class RunModel:
         rule = DecisionRule.of(saved.findings, thresholds, origins, sets)
         rule = _with_limit(replace(rule, model=run.run_id), saved)
         loaded = reopen_backbone(
-            store, run.fingerprint, backbone=backbone, device=device
+            store,
+            run.fingerprint,
+            backbone=backbone,
+            device=device,
+            allow_pickle=allow_pickle,
         )
         datasets = reopened.record.provenance.selection.datasets
         return cls(run, saved, loaded, rule, RunRoots.of(store, datasets))

@@ -150,7 +150,7 @@ class RayEngine:
 
     Args:
         root: The store's folder.
-        source: Of the backbone; each worker loads it.
+        source: Source of the backbone; each worker loads it.
         options: How to encode; `num_gpus`, `address` and `workers` shape the cluster's
             part.
         known: Fingerprints of vectors that are there already.

@@ -97,7 +97,7 @@ def decode_dicom_picture(content: bytes, max_pixels: int) -> Picture:
         ImageError: As there.
     """
     _check_inflated(content, max_pixels)
-    # pydicom tells of oddities by warnings, with values in them; what matters is told
+    # pydicom reports oddities by warnings, with values in them; what matters is told
     # by what comes out.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom(\..*)?")
     _silent_pydicom()

@@ -75,7 +75,7 @@ def read_image(
 
     Raises:
         BackboneError: No decoding process can be started.
-        ConfigurationError: A limit in the environment is no number.
+        ConfigurationError: A limit in the environment is not a number.
     """
     shown = os.path.join(item.root, item.path)  # noqa: PTH118 - as stored
     try:

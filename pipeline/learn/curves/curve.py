@@ -43,6 +43,7 @@ Rows = npt.NDArray[np.int64]
 #: Images whose products are worth sharing among cores.
 _MANY = 20_000
 ZERO_SHOT, LOGISTIC_REGRESSION = "zero-shot", "logistic-regression"
+_EXACT = "analytic"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class CurveConfig:
     Attributes:
         shots: Numbers of training patients, None for all.
         seeds: How many draws of patients.
-        seed: Of the first draw; the others follow.
+        seed: Seed of the first draw; the others follow.
         methods: `ZERO_SHOT`, `LOGISTIC_REGRESSION`, or names of methods.
         findings: Only these; None for all with both classes among training images.
         uncertain: Policy for uncertain labels.
@@ -80,7 +81,7 @@ class CurveScore:
         method: Its name.
         n_patients: Training patients; 0 for zero-shot.
         n_images: Their images.
-        seed: Of the draw.
+        seed: Seed of the draw.
         finding: Its name.
         auroc: The figure.
     """
@@ -152,7 +153,8 @@ def measure_curve(
 
     Args:
         features: The images.
-        prompts: Descriptions of all their findings.
+        prompts: Descriptions of all their findings; or none at all, for an encoder
+            that knows images only.
         config: What to measure.
         progress: Told after each draw.
 
@@ -163,6 +165,7 @@ def measure_curve(
     for name in config.methods:
         if name not in (ZERO_SHOT, LOGISTIC_REGRESSION):
             method_named(name)
+    config = replace(config, methods=_without_texts(config.methods, prompts))
     measured = _prepare(features, prompts, config)
     rows = measured.features.rows("train")
     seeds = range(config.seed, config.seed + config.seeds)
@@ -195,6 +198,24 @@ def measure_curve(
     return Curve(names, excluded, tuple(beyond), tuple(points), tuple(scores))
 
 
+def _without_texts(methods: tuple[str, ...], prompts: Prompts) -> tuple[str, ...]:
+    """The methods that can be had; without texts those of the default that need none.
+
+    Raises:
+        TrainingError: One was asked for that needs texts, and there are none.
+    """
+    needing = [name for name in methods if name not in (_EXACT, LOGISTIC_REGRESSION)]
+    if prompts or not needing:
+        return methods
+    if methods != CurveConfig.methods:
+        raise TrainingError(
+            f"method {needing[0]} needs vectors of texts; this encoder knows images "
+            "only",
+            f"Use `methods` {_EXACT},{LOGISTIC_REGRESSION}.",
+        )
+    return (_EXACT, LOGISTIC_REGRESSION)
+
+
 def _prepare(features: Features, prompts: Prompts, config: CurveConfig) -> "_Measured":
     for split in ("train", "test"):
         if not len(features.rows(split)):
@@ -215,7 +236,8 @@ def _prepare(features: Features, prompts: Prompts, config: CurveConfig) -> "_Mea
     dropped = usable_findings(features, targets_of(features))
     names = choose_findings(features.findings, dropped, config.findings, None)
     features, prompts = select_findings(features, prompts, names)
-    prompts.check(features.findings)
+    if prompts:
+        prompts.check(features.findings)
     targets = targets_of(features)
     test = EvaluatedRows.of(features, targets, features.rows("test"))
     positives = (test.observed & (test.value > 0)).sum(axis=0)
@@ -263,7 +285,12 @@ class _Measured:
 
     @property
     def zero_shot(self) -> npt.NDArray[np.floating]:
-        """Scores of the test images without learning, shape (n, K)."""
+        """Scores of the test images without learning, shape (n, K).
+
+        Without texts there is nothing to score by, and all images are equal.
+        """
+        if not self.prompts:
+            return np.zeros((len(self.test.rows), len(self.features.findings)))
         train = untrained(self.config.train)
         model = build_model(train, self.prompts, *self._shape)
         embedding = self.features.embedding

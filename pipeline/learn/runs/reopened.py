@@ -81,7 +81,7 @@ def check_folder(folder: Path, *, pinned: bool) -> None:
     """Refuse files of a run that are not as they were written.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         pinned: Whether the run is of a version that writes checksums.
 
     Raises:

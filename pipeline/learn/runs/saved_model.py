@@ -48,7 +48,7 @@ class SavedModel:
         findings: K names, in the order of the model's outputs.
         thresholds: Probability from which each finding is called positive, shape (K,),
             chosen on validation.
-        fingerprint: Of the encoder whose embeddings it takes.
+        fingerprint: Fingerprint of the encoder whose embeddings it takes.
         dim: D of these embeddings.
         prompts: The descriptions.
         method: Name of the method that learned it.

@@ -53,7 +53,7 @@ class RunState:
         method: Name of the method.
         config: How it learned.
         findings: K names, in the order of the tensors.
-        fingerprint: Of the encoder whose embeddings it saw.
+        fingerprint: Fingerprint of the encoder whose embeddings it saw.
         prompts: The descriptions of the findings.
         tensors: The method's own.
         contributions: What it has learned from, a digest for the images of a dataset;
@@ -76,7 +76,7 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
     """Write a state.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         state: What to write.
         local: Also what is of use with the same images only.
 
@@ -117,7 +117,7 @@ def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] = _EMPTY)
 
 
 def _check_bytes(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
-    """Compare with the checksum, which files of before it was kept have not."""
+    """Compare with the checksum, which older files do not have."""
     is_old = described["format_version"] < 2
     if is_old and "checksum" not in described:
         return
@@ -184,7 +184,8 @@ def load_state(path: Path) -> RunState:
         OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError,
     ) as error:  # fmt: skip
         raise TrainingError(f"{path} cannot be read: {error}", _HINT) from error
-    prompts.check(findings)
+    if prompts or state.method != "analytic":  # whose prior is 0 without texts
+        prompts.check(findings)
     return state
 
 
