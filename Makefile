@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types docs bench fuzz kills flips bench-peers clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types completeness docs bench fuzz kills flips bench-peers gpu-kit gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,13 +59,16 @@ mini-benchmark: setup ## Train a mini that saw no patient of nih-320, for make r
 results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (after make mini-benchmark)
 	$(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
 
-test: lint types $(VENV)/.developing ## Lint, types and tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-fail-under=90
+# One more than two cores: tests that start processes wait half of their time.
+TEST_PROCESSES ?= 3
+test: lint types completeness $(VENV)/.developing ## Lint, types and tests
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs cli pipeline store retune
+	$(BIN)/proselint check --config docs/_style/proselint.json *.md docs/*.md
 
 # The rooms install as retune.<room>; the type checker sees them so through links.
 types: $(VENV)/.developing ## Types of the code
@@ -73,6 +76,12 @@ types: $(VENV)/.developing ## Types of the code
 	@for room in cli pipeline store; do ln -sfn ../../../$$room build/types/retune/$$room; done
 	@for file in __init__.py py.typed; do ln -sfn ../../../retune/$$file build/types/retune/$$file; done
 	$(BIN)/mypy -p retune
+
+completeness: types ## Every name that a user can import has a known type
+	@PYTHONPATH=build/types $(BIN)/basedpyright --verifytypes retune --ignoreexternal \
+		--pythonpath $(BIN)/python > build/types/completeness.txt \
+		|| { grep -A1 'error:' build/types/completeness.txt; false; }
+	@grep 'completeness score' build/types/completeness.txt
 
 ONLY ?=
 bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=search for one kind
@@ -101,6 +110,17 @@ flips: $(VENV)/.developing ## Single bits of a store flipped, and what notices: 
 bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
 	$(PYTHON) -m venv build/clip-retrieval
 	build/clip-retrieval/bin/python -m pip install --quiet 'clip-retrieval==2.45.0' 'setuptools<70'
+
+# gpu-check runs on PYTHON's packages with a KIT, else in .venv.
+KIT_PYTHON ?= 3.12
+KIT        ?=
+DEVICE     ?= cuda
+GPU_IMAGES ?= 20000
+gpu-kit: setup ## Wheels for gpu-check where there is no package registry: build/gpu-kit
+	$(BIN)/python tests/gpu/kit.py '$(KIT_PYTHON)' build/gpu-kit
+
+gpu-check: $(if $(KIT),,$(VENV)/.developing) ## Tests and benchmark on a GPU; KIT=build/gpu-kit installs from there only
+	$(if $(KIT),$(PYTHON),$(BIN)/python) tests/gpu/check.py $(if $(KIT),--kit '$(KIT)') --device '$(DEVICE)' --images '$(GPU_IMAGES)'
 
 clean: ## Remove .venv, build and caches; never a store or data
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

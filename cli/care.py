@@ -95,13 +95,15 @@ def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
             f"{report.n_values:,} values for {len(read.needles):,} ids, paths, digests "
             "and vectors"
         )
-        for kind, count in report.values_only.items():
-            print_line(f"compared as whole values only, being short: {count} ({kind})")
+        for column_type, count in report.values_only.items():
+            print_line(
+                f"compared as whole values only, being short: {count} ({column_type})"
+            )
         for problem in report.problems:
             print_line(f"problem: {problem}")
-        for place, counts in report.found.items():
-            told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-            print_line(f"FOUND in {place}: {told}")
+        for location, counts in report.matches.items():
+            told = ", ".join(f"{count} {form}" for form, count in counts.items())
+            print_line(f"FOUND in {location}: {told}")
         if not report:
             print_line("nothing was found")
     if report:

@@ -40,11 +40,14 @@ def findings_command(
         else:
             print_table(known.columns, known.cells())
         return
-    found = list_findings(FeatureStore(store), split_names(datasets))
+    findings_list = list_findings(FeatureStore(store), split_names(datasets))
     if json:
-        print_json([vars(row) for row in found])
-    elif found:
+        print_json([vars(row) for row in findings_list])
+    elif findings_list:
         titles = {"absent": "not mentioned"}
-        print_table([titles.get(name, name) for name in found.columns], found.cells())
+        print_table(
+            [titles.get(name, name) for name in findings_list.columns],
+            findings_list.cells(),
+        )
     else:
         print_line("the store has no labels yet: retune-cli ingest ROOT")

@@ -55,7 +55,7 @@ class _InOrder(typer.core.TyperGroup):
         return list(_COMMANDS)
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="retune-cli",
     cls=_InOrder,
     help="Encode chest X-rays once, then train adaptors on them in seconds. "

@@ -13,6 +13,7 @@ from .terminal.options import (
     CoverageOption,
     ErasedOption,
     OperatingPointOption,
+    PickleOption,
     QuietOption,
     StoreOption,
 )
@@ -30,7 +31,13 @@ _MOST_TABLES = 10
 
 
 def predict_command(
-    run: Annotated[str, typer.Argument(help="Run id, its first digits, or latest.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Run id, its first digits, latest, or a state file of any run: then no"
+            " store is needed."
+        ),
+    ],
     images: Annotated[
         list[str],
         typer.Argument(
@@ -54,6 +61,7 @@ def predict_command(
             "--device", help="Device to encode on: auto, cpu, cuda or cuda:N."
         ),
     ] = "auto",
+    allow_pickle: PickleOption = False,
     allow_erased: ErasedOption = False,
     operating_point: OperatingPointOption = None,
     coverage: CoverageOption = None,
@@ -81,21 +89,31 @@ def predict_command(
 
     Example: retune-cli predict latest xray.png
 
+    Example: retune-cli predict state.safetensors scans --out found.csv
+
     Example: find scans -name "*.dcm" | retune-cli predict latest - --out found.parquet
     """
     from retune.pipeline.platform.memory import keep_freed_memory
 
     keep_freed_memory()  # before the imports below start threads
 
-    from retune.pipeline.app.predict import PredictRequest, predict_images
+    from retune.pipeline.app.predict import PredictRequest, predict_images, state_file
     from retune.store import FeatureStore
 
     output = _output(out, as_csv=csv, as_json=json)
     request = PredictRequest(
-        run, _names(images), backbone, device, allow_erased, operating_point, coverage
+        run,
+        _names(images),
+        backbone,
+        device,
+        allow_erased,
+        operating_point,
+        coverage,
+        allow_pickle,
     )
     with progress_bar(quiet=quiet) as show:
-        summary = predict_images(FeatureStore(store), request, output, show)
+        place = None if state_file(run) else FeatureStore(store)
+        summary = predict_images(place, request, output, show)
     if out is not None:
         rate = summary.n_images / summary.image_seconds
         print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")
@@ -173,11 +191,11 @@ def _print_image(one: "ImagePrediction", rule: "DecisionRule", *, whole: bool) -
         header, rows = _findings_table(one, rule)
         print_table(header, rows)
     else:
-        found = ", ".join(
+        findings = ", ".join(
             f"{name} {_figure(one.probabilities[name])}" for name in one.called
         )
         mark = "  OUT OF DISTRIBUTION" if one.out_of_distribution else ""
-        print_line(f"{path}: {found or 'none'}{mark}")
+        print_line(f"{path}: {findings or 'none'}{mark}")
 
 
 def _findings_table(

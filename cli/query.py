@@ -96,13 +96,13 @@ def status_command(
     from retune.pipeline.app.queries.status import store_status
     from retune.store import FeatureStore
 
-    found = store_status(FeatureStore(store))
+    status = store_status(FeatureStore(store))
     if json:
-        print_json(found.as_json())
+        print_json(status.as_json())
         return
-    print_line(f"feature store {found.path}")
-    for name, part in found.parts.items():
-        heading = f"{name}: the last {len(part)} of {found.n_runs:,}"
+    print_line(f"feature store {status.path}")
+    for name, part in status.parts.items():
+        heading = f"{name}: the last {len(part)} of {status.n_runs:,}"
         print_line()
         if not part:
             print_line(f"{name}: none")
@@ -110,13 +110,13 @@ def status_command(
         print_line(heading if name == "runs" else name)
         print_table(part.columns, part.cells())
     print_line()
-    for one in found.contaminated:
+    for one in status.contaminated:
         print_line(
             f"{one.images:,} images of {one.dataset} are of patients that "
             f"{one.backbone} was trained on; {one.held:,} of them in validation and "
             "test count in no metric unless --allow-contaminated"
         )
-    if not found.leaks:
+    if not status.leaks:
         print_line("leakage: none; no patient and no picture is in two splits")
         return
     print_line("leakage: in more than one split, so train refuses them together")
@@ -125,6 +125,6 @@ def status_command(
         [
             (leak.kind, ", ".join(leak.datasets), leak.n_shared, leak.n_images,
              leak.examples[0])
-            for leak in found.leaks
+            for leak in status.leaks
         ],
     )  # fmt: skip

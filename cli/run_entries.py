@@ -10,7 +10,7 @@ from .terminal.printing import print_json, print_line, print_table
 
 __all__ = ["runs_app"]
 
-runs_app = typer.Typer(
+runs_app: typer.Typer = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -43,11 +43,11 @@ def runs_command(
     from retune.pipeline.app.run_entries import list_runs
     from retune.store import FeatureStore
 
-    found = list_runs(FeatureStore(store), tag)
+    runs = list_runs(FeatureStore(store), tag)
     if json:
-        print_json([vars(entry) for entry in found])
-    elif found:
-        print_table(found.columns, found.cells())
+        print_json([vars(entry) for entry in runs])
+    elif runs:
+        print_table(runs.columns, runs.cells())
     else:
         print_line("no runs")
 

@@ -11,6 +11,7 @@ from .terminal.options import (
     DatasetsOption,
     FingerprintOption,
     JsonOption,
+    PickleOption,
     QuietOption,
     StoreOption,
     WhereOption,
@@ -45,6 +46,15 @@ def search_command(
     where: WhereOption = None,
     backbone: BackboneOption = None,
     fingerprint: FingerprintOption = None,
+    encode_with: Annotated[
+        str | None,
+        typer.Option(
+            "--encode-with",
+            help="Where the backbone is now; for imported vectors, the backbone "
+            "that made them.",
+        ),
+    ] = None,
+    allow_pickle: PickleOption = False,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Also write a contact sheet: .png or .jpg."),
@@ -78,7 +88,7 @@ def search_command(
     if json and csv:
         raise typer.BadParameter("give one of --json and --csv")
     opened = FeatureStore(store)
-    found = search(
+    result = search(
         opened,
         SearchRequest(
             query,
@@ -89,29 +99,31 @@ def search_command(
             where=where,
             backbone=backbone,
             fingerprint=fingerprint,
+            encode_with=encode_with,
+            allow_pickle=allow_pickle,
         ),
     )
     if out is not None:
         from retune.pipeline.app.searching.contact_sheet import write_contact_sheet
 
-        write_contact_sheet(opened, found.hits, out, _title(query, without))
+        write_contact_sheet(opened, result.hits, out, _title(query, without))
     if json:
-        print_json([asdict(hit) for hit in found.hits])
+        print_json([asdict(hit) for hit in result.hits])
     elif csv:
         columns = list(SearchHit.__dataclass_fields__)
-        print_csv(columns, [tuple(asdict(hit).values()) for hit in found.hits])
+        print_csv(columns, [tuple(asdict(hit).values()) for hit in result.hits])
     else:
         print_table(
             ("rank", "image", "similarity", "patient", "split", "view", "positive"),
             [
                 (hit.rank, hit.image_id, float(hit.similarity), hit.patient_id,
                  hit.split, hit.view, ", ".join(hit.positive))
-                for hit in found.hits
+                for hit in result.hits
             ],
         )  # fmt: skip
-    article = "an" if found.kind == "image" else "a"
+    article = "an" if result.kind == "image" else "a"
     remark(
-        f"{found.n_compared:,} vectors compared with {article} {found.kind}",
+        f"{result.n_compared:,} vectors compared with {article} {result.kind}",
         quiet=quiet,
     )
     if out is not None:

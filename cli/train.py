@@ -42,7 +42,7 @@ def train_command(
         typer.Option(
             "--method",
             help="finetune (RE-tune's sequential training, the default), analytic "
-            "(exact, forgets nothing), mask, replay, lwf, ewc, linear or ranpac.",
+            "(exact, forgets nothing), mask, replay, lwf, ewc, linear, ranpac or l3a.",
         ),
     ] = None,
     settings: Annotated[
@@ -298,7 +298,7 @@ def _settings(given: list[str] | None) -> dict[str, float | str] | None:
 
     if given is None:
         return None
-    found: dict[str, float | str] = {}
+    settings: dict[str, float | str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not name.strip() or not equals or not value.strip():
@@ -307,7 +307,7 @@ def _settings(given: list[str] | None) -> dict[str, float | str] | None:
                 "Example: --set theta=0.05",
             )
         try:
-            found[name.strip()] = float(value)
+            settings[name.strip()] = float(value)
         except ValueError:
-            found[name.strip()] = value.strip()
-    return found
+            settings[name.strip()] = value.strip()
+    return settings

@@ -105,15 +105,15 @@ def find_leftovers(folders: list[Path]) -> list[Path]:
     Args:
         folders: Where to look; folders inside them are not entered.
     """
-    found = []
+    leftovers = []
     for folder in folders:
         with suppress(FileNotFoundError, NotADirectoryError):
-            found += [
+            leftovers += [
                 path
                 for path in sorted(folder.glob(f"{TEMPORARY_PREFIX}*"))
                 if _is_leftover(path)
             ]
-    return found
+    return leftovers
 
 
 def _open_locked(temporary: Path) -> int:

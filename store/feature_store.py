@@ -65,9 +65,9 @@ class FeatureStore:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         _check_marker(self.path)
-        self.catalog = Catalog(self.path / CATALOG_NAME)
+        self.catalog: Catalog = Catalog(self.path / CATALOG_NAME)
         self.encode_sentence: EncodeSentence | None = None
 
     @classmethod

@@ -98,12 +98,12 @@ def writes_files(
         duckdb.Error: It is no SQL.
     """
     for statement in connection.extract_statements(query):
-        kind = statement.type.name
-        if kind in _OUTWARD:
+        statement_type = statement.type.name
+        if statement_type in _OUTWARD:
             return True
         if not _says_copy(statement.query):
             continue
-        if kind != "SELECT":
+        if statement_type != "SELECT":
             return True
         text = statement.query.rstrip().rstrip(";")
         try:
@@ -125,8 +125,8 @@ def _says_copy(query: str) -> bool:
     text = query.encode()
     return any(
         text[start : start + 4].lower() == b"copy"
-        for start, kind in duckdb.tokenize(query)
-        if kind in (duckdb.token_type.keyword, duckdb.token_type.identifier)
+        for start, token_type in duckdb.tokenize(query)
+        if token_type in (duckdb.token_type.keyword, duckdb.token_type.identifier)
     )
 
 

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
 settings.register_profile("retune", deadline=None)
 settings.load_profile("retune")
 
+# The hub's client asks the network six times, for half a minute, unless told so before
+# its first import.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Threads of torch that wait leave the processor to the other test processes.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -37,8 +43,8 @@ def real_data() -> Path:
 def _chromium_path() -> str | None:
     """Chromium of the system, or what RETUNE_CHROMIUM names."""
     names = ("chromium", "chromium-browser", "google-chrome")
-    found = (shutil.which(name) for name in names)
-    return os.environ.get("RETUNE_CHROMIUM") or next(filter(None, found), None)
+    paths = (shutil.which(name) for name in names)
+    return os.environ.get("RETUNE_CHROMIUM") or next(filter(None, paths), None)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pydicom.uid import (
 
 def dicom(
     pixels: np.ndarray,
-    kind: str = "MONOCHROME2",
+    photometric: str = "MONOCHROME2",
     *,
     bits: int = 8,
     syntax: str = ExplicitVRLittleEndian,
@@ -35,7 +35,7 @@ def dicom(
     dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
     if pixels.ndim == 3:
         dataset.PlanarConfiguration = 0
-    dataset.PhotometricInterpretation = kind
+    dataset.PhotometricInterpretation = photometric
     dataset.BitsAllocated = pixels.dtype.itemsize * 8
     dataset.BitsStored, dataset.HighBit = bits, bits - 1
     dataset.PixelRepresentation = int(pixels.dtype.kind == "i")

@@ -24,7 +24,7 @@ def image_rows(patients: npt.NDArray[np.int64], dataset: str = "ward") -> pa.Tab
     """A row for each image; the number of its patient says the split."""
     n_images = len(patients)
     names = [patient_name(number) for number in patients.tolist()]
-    files = [f"scans/{name}/{place:05d}.png" for place, name in enumerate(names)]
+    files = [f"scans/{name}/{index:05d}.png" for index, name in enumerate(names)]
     splits = ("train", "train", "train", "validation", "test")
     return pa.table(
         {

@@ -27,11 +27,11 @@ def make_store(folder: Path, n: int = N) -> "retune.Store":
     with (data / "labels.csv").open("w", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "patient_id", "split", "Edema", "Fracture"])
-        for place in range(n):
-            split = ("train", "train", "validation", "test")[place // 2 % 4]
-            name = f"p{place // 2:02d}/s{place:03d}/view{place:03d}.jpg"
+        for index in range(n):
+            split = ("train", "train", "validation", "test")[index // 2 % 4]
+            name = f"p{index // 2:02d}/s{index:03d}/view{index:03d}.jpg"
             states = random.integers(0, 2, 2).tolist()
-            rows.writerow([name, f"p{place // 2:02d}", split, *states])
+            rows.writerow([name, f"p{index // 2:02d}", split, *states])
     store = retune.open(folder / "store", create=True)
     store.ingest(data, layout="table")
     return store
@@ -49,11 +49,11 @@ def lists(vectors: np.ndarray) -> pa.Array:
 
 
 def varint(value: int) -> bytes:
-    found = b""
+    encoded = b""
     while value > 127:
-        found += bytes([value & 127 | 128])
+        encoded += bytes([value & 127 | 128])
         value >>= 7
-    return found + bytes([value])
+    return encoded + bytes([value])
 
 
 def message(number: int, content: bytes) -> bytes:
@@ -88,41 +88,41 @@ def framed(record: bytes) -> bytes:
 
 
 def write(
-    folder: Path, kind: str, vectors: np.ndarray, ids: Sequence[str] = IDS
+    folder: Path, layout: str, vectors: np.ndarray, ids: Sequence[str] = IDS
 ) -> dict:
     """Write vectors in a published layout; gives the arguments of `import_vectors`."""
     folder.mkdir(exist_ok=True)
     path = folder / "vectors"
-    if kind == "parquet":  # a fixed-size list, as `datasets` and pandas write it
+    if layout == "parquet":  # a fixed-size list, as `datasets` and pandas write it
         file = path.with_suffix(".parquet")
         pq.write_table(pa.table({"image_id": ids, "embedding": lists(vectors)}), file)
         return {"files": [file], "ids": "image_id"}
-    if kind == "parquet-lists":  # lists that need not be equally long, in row groups
+    if layout == "parquet-lists":  # lists that need not be equally long, in row groups
         file = path.with_suffix(".parquet")
         column = pa.array(list(vectors), pa.list_(pa.from_numpy_dtype(vectors.dtype)))
         table = pa.table({"dicom_id": ids, "features": column, "n": range(len(ids))})
         pq.write_table(table, file, row_group_size=7)
         return {"files": [file], "ids": "dicom_id", "vectors": "features"}
-    if kind == "feather":
+    if layout == "feather":
         file = path.with_suffix(".feather")
         table = pa.table({"image_id": ids, "embedding": lists(vectors)})
         pyarrow.feather.write_feather(table, file)
         return {"files": [file], "ids": "image_id"}
-    if kind == "arrow-stream":
+    if layout == "arrow-stream":
         file = path.with_suffix(".arrow")
         table = pa.table({"image_id": ids, "embedding": lists(vectors)})
         with pyarrow.ipc.new_stream(file, table.schema) as out:
             out.write_table(table, max_chunksize=11)
         return {"files": [file], "ids": "image_id"}
-    if kind == "npz":
+    if layout == "npz":
         file = path.with_suffix(".npz")
         np.savez(file, embeddings=vectors, paths=np.array(ids))
         return {"files": [file], "ids": "paths"}
-    if kind == "npz-packed":
+    if layout == "npz-packed":
         file = path.with_suffix(".npz")
         np.savez_compressed(file, x=vectors, names=np.array(ids, dtype="S"))
         return {"files": [file]}
-    if kind == "npy-csv":
+    if layout == "npy-csv":
         np.save(path.with_suffix(".npy"), vectors)
         text = "image,label\n" + "".join(f"{name},0\n" for name in ids)
         path.with_suffix(".csv").write_text(text)
@@ -130,11 +130,11 @@ def write(
             "files": [path.with_suffix(".npy"), path.with_suffix(".csv")],
             "ids": "image",
         }
-    if kind == "npy-txt":  # an array that is stored by columns
+    if layout == "npy-txt":  # an array that is stored by columns
         np.save(path.with_suffix(".npy"), np.asfortranarray(vectors))
         path.with_suffix(".txt").write_text("\n".join(ids) + "\n")
         return {"files": [path.with_suffix(".npy"), path.with_suffix(".txt")]}
-    if kind == "hdf5":
+    if layout == "hdf5":
         file = path.with_suffix(".h5")
         with h5py.File(file, "w") as out:
             out.create_dataset(
@@ -142,7 +142,7 @@ def write(
             )
             out.create_dataset("set/keys", data=list(ids), dtype=h5py.string_dtype())
         return {"files": [file], "ids": "set/keys"}
-    if kind == "datasets":  # Dataset.save_to_disk
+    if layout == "datasets":  # Dataset.save_to_disk
         import datasets
 
         features = datasets.Features(
@@ -158,20 +158,20 @@ def write(
         )
         made.save_to_disk(str(folder / "hf"), num_shards=2)
         return {"files": [folder / "hf"], "ids": "image_path"}
-    if kind == "tfrecord":  # PhysioNet's: one file and one record per image
-        for place, name in enumerate(ids):
+    if layout == "tfrecord":  # PhysioNet's: one file and one record per image
+        for line, name in enumerate(ids):
             file = (folder / "files" / name).with_suffix(".tfrecord")
             file.parent.mkdir(parents=True, exist_ok=True)
             record = example(
                 {
                     "image/format": b"png",
                     "image/id": f"files/{name.replace('.jpg', '.dcm')}".encode(),
-                    "embedding": vectors[place],
+                    "embedding": vectors[line],
                 }
             )
             file.write_bytes(framed(record))
         return {"files": [folder / "files"]}
-    assert kind == "clip-retrieval"
+    assert layout == "clip-retrieval"
     for part, rows in enumerate(np.array_split(np.arange(len(ids)), 2)):
         for name in ("img_emb", "metadata"):
             (folder / "clip" / name).mkdir(parents=True, exist_ok=True)

@@ -41,10 +41,10 @@ def gallery_store(root: Path, *, with_run: bool = True) -> FeatureStore:
     vectors = random.normal(size=(N_IMAGES, 16)).astype(np.float32)
     vectors[:, : len(FINDINGS)] += 2.5 * states
     names, keys, files = [], [], []
-    for place in range(N_IMAGES):
-        name = f"{place:03d}.png" if place else f"000{chr(0x202E)}<b>'\".png"
+    for index in range(N_IMAGES):
+        name = f"{index:03d}.png" if index else f"000{chr(0x202E)}<b>'\".png"
         pixels = random.integers(0, 60, (SIDE, SIDE)).astype(np.uint8)
-        pixels[8:40, 8:40] += np.uint8(60 + 60 * states[place, 0])
+        pixels[8:40, 8:40] += np.uint8(60 + 60 * states[index, 0])
         Image.fromarray(pixels).save(folder / name)
         content = (folder / name).read_bytes()
         names.append(name)
@@ -59,10 +59,10 @@ def gallery_store(root: Path, *, with_run: bool = True) -> FeatureStore:
             "image_id": [f"{DATASET}/{name}" for name in names],
             "dataset": [DATASET] * N_IMAGES,
             "path": names,
-            "patient_id": [f"p{place // 2}" for place in range(N_IMAGES)],
+            "patient_id": [f"p{index // 2}" for index in range(N_IMAGES)],
             "study_id": pa.nulls(N_IMAGES, pa.string()),
-            "view": [("PA", "AP")[place % 2] for place in range(N_IMAGES)],
-            "sex": [("F", "M")[place // 2 % 2] for place in range(N_IMAGES)],
+            "view": [("PA", "AP")[index % 2] for index in range(N_IMAGES)],
+            "sex": [("F", "M")[index // 2 % 2] for index in range(N_IMAGES)],
             "age": pa.array(np.arange(N_IMAGES) / 2, pa.float32()),
             "split": splits[(np.arange(N_IMAGES) // 2) % 5].tolist(),
         }
@@ -79,13 +79,13 @@ def gallery_store(root: Path, *, with_run: bool = True) -> FeatureStore:
         sentences = [f"{n} {k}" for n in ("yes", "no") for k in range(len(FINDINGS))]
         text_keys = [content_digest(one.encode()) for one in sentences]
         writer.publish(encoder(16), "text", text_keys, texts)
-    for place, (sentence, key) in enumerate(zip(sentences, text_keys, strict=True)):
+    for index, (sentence, key) in enumerate(zip(sentences, text_keys, strict=True)):
         store.sql(
             """INSERT INTO descriptions SELECT ?, 'default', ?, ?, ?, ?, 'x', 'x',
             'x', 'x', false, false, 'x'""",
             [
-                str(place), FINDINGS[place % len(FINDINGS)],
-                "positive" if place < len(FINDINGS) else "negative", sentence, key,
+                str(index), FINDINGS[index % len(FINDINGS)],
+                "positive" if index < len(FINDINGS) else "negative", sentence, key,
             ],
             write=True,
         )  # fmt: skip

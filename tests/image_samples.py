@@ -25,15 +25,15 @@ def write_table(folder: Path, names: Sequence[str]) -> None:
     """A label table for these images: two per patient, labels in a pattern."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        f"{name},{place // 2},PA,{place % 2},{(place // 2) % 2}"
-        for place, name in enumerate(names)
+        f"{name},{index // 2},PA,{index % 2},{(index // 2) % 2}"
+        for index, name in enumerate(names)
     ]
     (folder / "labels.csv").write_text("\n".join([COLUMNS, *lines]) + "\n")
 
 
 def write_dataset(folder: Path, n_images: int, seed: int = 0) -> list[str]:
     """A dataset in the layout `table`; gives the file names."""
-    names = [f"{place:03d}.png" for place in range(n_images)]
+    names = [f"{index:03d}.png" for index in range(n_images)]
     write_images(folder, names, seed)
     write_table(folder, names)
     return names

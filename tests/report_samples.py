@@ -62,13 +62,13 @@ def sample_run(
     for task in range(n_tasks + 1):
         if task:
             area = np.clip(area + rng.normal(0.01 + spread, 0.02, len(area)), 0, 0.99)
-        for place, name in enumerate(findings):
-            enter(task, name, "auroc", float(area[place]), 0.08)
-    for place, name in enumerate(findings):
-        enter(n_tasks, name, "task_introduced", place + 1.0 if each else 1.0, 0)
+        for index, name in enumerate(findings):
+            enter(task, name, "auroc", float(area[index]), 0.08)
+    for index, name in enumerate(findings):
+        enter(n_tasks, name, "task_introduced", index + 1.0 if each else 1.0, 0)
         enter(n_tasks, name, "n_positive", float(rng.integers(3, 90)), 0)
         enter(n_tasks, name, "n_observed", float(n_test), 0)
-        enter(n_tasks, name, "auroc_joint", float(joint[place]), 0.06)
+        enter(n_tasks, name, "auroc_joint", float(joint[index]), 0.06)
         for metric in (
             "average_precision", "f1", "sensitivity_at_90_specificity", "brier",
             "calibration_error", "auroc_positive",
@@ -109,8 +109,8 @@ def varied_runs() -> list[ReportedRun]:
         *(run(seed, method="analytic", seed=seed, spread=0.01) for seed in range(3)),
         *(run(3 + seed, seed=seed) for seed in range(3)),
         *(
-            run(6 + place, method=method)
-            for place, method in enumerate(("replay", "lwf", "ewc", "mask"))
+            run(6 + seed, method=method)
+            for seed, method in enumerate(("replay", "lwf", "ewc", "mask"))
         ),
         run(10, preset="reference", epochs=10, spread=-0.02),
         run(11, scenario="class", method="analytic"),
@@ -140,8 +140,8 @@ def sample_extras(runs: list[ReportedRun]) -> PageExtras:
         }
         reliability[run.store, run.run_id] = Reliability(bins, "labels <b>changed</b>")
         images[run.store, run.run_id] = [
-            ExampleImage(f"{name}: labelled positive", _film(place))
-            for place, name in enumerate(run.findings)
+            ExampleImage(f"{name}: labelled positive", _film(column))
+            for column, name in enumerate(run.findings)
         ]
     points = [(8, Figure(0.6, 0.5, 0.7)), (64, Figure(0.7, 0.65, 0.75))]
     points.append((1024, Figure(0.8, 0.78, 0.82)))

@@ -92,11 +92,11 @@ def embed_stub(
 def stored_rows(store: FeatureStore) -> dict[str, list[float]]:
     """Content digest to vector of every image; fails if one has two."""
     rows = store.sql("SELECT content_digest, embedding FROM image_features").fetchall()
-    found = {key: list(vector) for key, vector in rows}
+    stored = {key: list(vector) for key, vector in rows}
     keys = [key for (key,) in store.sql("SELECT item_id FROM features").fetchall()]
     assert len(keys) == len(set(keys)), "a key has two rows"
-    assert set(found) <= set(keys)
-    return found
+    assert set(stored) <= set(keys)
+    return stored
 
 
 def assert_tidy(store: FeatureStore) -> None:

@@ -64,8 +64,10 @@ def test_rooms_import_only_along_the_arrows(room: str) -> None:
 @pytest.mark.parametrize("folder", _FORBIDDEN)
 def test_rooms_stay_free_of_heavy_or_foreign_packages(folder: str) -> None:
     for path in _files(folder):
-        found = {name.split(".")[0] for name in _imports(path)}
-        assert not found & _FORBIDDEN[folder], f"{path}: {found & _FORBIDDEN[folder]}"
+        imported = {name.split(".")[0] for name in _imports(path)}
+        assert not imported & _FORBIDDEN[folder], (
+            f"{path}: {imported & _FORBIDDEN[folder]}"
+        )
 
 
 def test_one_file_of_the_pipeline_draws_bars() -> None:
@@ -100,8 +102,8 @@ def test_nothing_uses_the_recipe_of_mini() -> None:
 #: import those before it and none behind it. A name is a folder or a single file.
 _FLOORS = (
     "store/errors", "store/schema", "store/label_states", "store/checksums",
-    "store/atomic_files", "store/catalog_errors", "store/sandbox", "store/commits",
-    "store/catalog",
+    "store/atomic_files", "store/hidden_paths", "store/catalog_errors",
+    "store/sandbox", "store/commits", "store/catalog",
     "store/fingerprint", "store/vectors", "store/changes", "store/erasure",
     "store/feature_store",
     "store/runs", "store/results", "store/relabelling", "store/description_sets",
@@ -115,7 +117,8 @@ _FLOORS = (
     "pipeline/datasets/layouts", "pipeline/datasets/missing_files",
     "pipeline/datasets/pseudonyms", "pipeline/datasets/acquisition",
     "pipeline/datasets/splits",
-    "pipeline/datasets/ingest", "pipeline/datasets/leakage",
+    "pipeline/datasets/ingest", "pipeline/datasets/path_hiding",
+    "pipeline/datasets/leakage",
     "pipeline/datasets/contamination",
     "pipeline/datasets/label_counts", "pipeline/datasets", "pipeline/demo",
     "pipeline/descriptions", "pipeline/describe",
@@ -270,11 +273,11 @@ def test_the_public_surface_of_the_store_is_locked() -> None:
 def test_every_error_is_in_the_drawn_tree() -> None:
     drawing = errors.__doc__ or ""
     for name in errors.__all__:
-        kind = getattr(errors, name)
-        assert issubclass(kind, errors.RetuneError)
+        error_type = getattr(errors, name)
+        assert issubclass(error_type, errors.RetuneError)
         assert name in drawing
-        assert kind("what", "do this").hint == "do this"
-        assert str(kind("what")) == "what"
+        assert error_type("what", "do this").hint == "do this"
+        assert str(error_type("what")) == "what"
 
 
 @pytest.mark.parametrize(

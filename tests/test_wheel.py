@@ -74,9 +74,9 @@ def _commands() -> list[str]:
     """The commands of README's section about your own images."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     section = text.partition("## Your own images")[2]
-    found = re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    assert found
-    lines = [line.partition("#")[0].strip() for line in found[1].splitlines()]
+    block = re.search(r"^```sh\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
+    assert block
+    lines = [line.partition("#")[0].strip() for line in block[1].splitlines()]
     assert len(lines) == 8
     return lines
 

@@ -109,21 +109,25 @@ def ablate_command(
         device,
     )
     with progress_bar(quiet=quiet) as show:
-        found = ablate(FeatureStore(store), request, show)
-    if found.unlisted:
+        comparison = ablate(FeatureStore(store), request, show)
+    if comparison.unlisted:
         remark(
-            f"The set {descriptions} does not list {', '.join(found.unlisted)}: "
+            f"The set {descriptions} does not list {', '.join(comparison.unlisted)}: "
             "templates stand in for its sentences, also where it says 'described'."
         )
-    n_contaminated = found.provenance.n_contaminated
+    n_contaminated = comparison.provenance.n_contaminated
     if n_contaminated:
         remark(contamination_line(n_contaminated, allow_contaminated))
     if json:
-        print_json([_plain(row) for row in found.rows])
+        print_json([_plain(row) for row in comparison.rows])
     else:
-        _print_rows(found.rows, descriptions, quiet=quiet)
+        _print_rows(comparison.rows, descriptions, quiet=quiet)
     if figure is not None:
-        _draw(found.rows, figure, f"{found.encoder.backbone}, set {descriptions}")
+        _draw(
+            comparison.rows,
+            figure,
+            f"{comparison.encoder.backbone}, set {descriptions}",
+        )
         remark(f"Figure: {figure}", quiet=quiet)
 
 
@@ -179,10 +183,10 @@ def _resting_on_few(rows: "Sequence[AblationRow]") -> list[str]:
     ]
 
 
-def _verdict(control: str, found: "MacroDifference") -> str:
-    if found.low > 0:
+def _verdict(control: str, difference: "MacroDifference") -> str:
+    if difference.low > 0:
         return f"the descriptions are better than the control '{control}'"
-    if found.high < 0:
+    if difference.high < 0:
         return f"the control '{control}' is better than the descriptions"
     return f"descriptions and the control '{control}' cannot be told apart here"
 
@@ -190,9 +194,9 @@ def _verdict(control: str, found: "MacroDifference") -> str:
 def _ahead(row: "AblationRow") -> tuple[object, ...]:
     if row.against is None:
         return ("", "", "", "")
-    found = row.against
-    signed = (found.first - found.second, found.low, found.high)
-    return (*(f"{value:+.3f}" for value in signed), f"{found.p:.3f}")
+    difference = row.against
+    signed = (difference.first - difference.second, difference.low, difference.high)
+    return (*(f"{value:+.3f}" for value in signed), f"{difference.p:.3f}")
 
 
 def _draw(rows: "Sequence[AblationRow]", path: Path, title: str) -> None:

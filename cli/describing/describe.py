@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_app"]
 
-describe_app = typer.Typer(
+describe_app: typer.Typer = typer.Typer(
     invoke_without_command=True,
     no_args_is_help=True,
     rich_markup_mode=None,

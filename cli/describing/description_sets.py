@@ -108,7 +108,7 @@ def diff_command(
     """
     from retune.pipeline.app.describing.description_sets import compare_sets
 
-    found = compare_sets(store, first, second)
+    comparison = compare_sets(store, first, second)
     if json:
         print_json(
             [
@@ -118,15 +118,15 @@ def diff_command(
                     "polarity": one.polarity,
                     "text": one.text,
                 }
-                for one in found.differences
+                for one in comparison.differences
             ]
         )
         return
-    for one in sorted(found.differences, key=lambda d: (d.finding, d.polarity)):
+    for one in sorted(comparison.differences, key=lambda d: (d.finding, d.polarity)):
         mark = "-" if one.set_name == first else "+"
         print_line(f"{mark} {one.finding}, {one.polarity}: {one.text}")
     remark(
-        f"{found.n_in_both} sentences are in both; - only in {first}, + only in "
+        f"{comparison.n_in_both} sentences are in both; - only in {first}, + only in "
         f"{second}"
     )
 

@@ -22,7 +22,7 @@ from ..terminal.printing import print_json, print_line, print_table, progress_ba
 
 __all__ = ["backbones_app"]
 
-backbones_app = typer.Typer(
+backbones_app: typer.Typer = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
 )

@@ -166,7 +166,7 @@ def import_vectors_command(
 
 
 def _lines(summary: "ImportSummary") -> list[str]:
-    found = [
+    lines = [
         f"encoder {summary.fingerprint} ({summary.backbone}, D={summary.dim}, "
         f"{summary.dtype}): {summary.imported:,} of {summary.rows:,} vectors imported, "
         f"{summary.known:,} already there"
@@ -179,12 +179,12 @@ def _lines(summary: "ImportSummary") -> list[str]:
     ):
         if count:
             more = f" and {count - len(shown):,} more" if count > len(shown) else ""
-            found.append(f"{count:,} {what}: {', '.join(shown)}{more}")
+            lines.append(f"{count:,} {what}: {', '.join(shown)}{more}")
     if summary.images_without:
-        found.append(f"{summary.images_without:,} images have no vector of it")
+        lines.append(f"{summary.images_without:,} images have no vector of it")
     if summary.set_name:
-        found.append(
+        lines.append(
             f"{summary.texts:,} vectors of texts imported, description set "
             f"{summary.set_name}"
         )
-    return found
+    return lines

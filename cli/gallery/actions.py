@@ -33,8 +33,8 @@ async def _body(request: Request, most: int) -> bytes:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith("application/x-www-form-urlencoded"):
+    content_type = request.headers.get("content-type", "")
+    if not content_type.startswith("application/x-www-form-urlencoded"):
         raise HTTPException(415)
     text = (await _body(request, _FORM_BYTES)).decode("utf-8", "replace")
     # Browsers send a line break of a name as two characters.
@@ -73,17 +73,17 @@ async def make_selection(request: Request) -> Response:
     gallery: Gallery = request.app.state.gallery
     try:
         places = json.loads(await _body(request, _SELECTION_BYTES))
-        wanted = sorted({int(place) for place in places})
+        wanted = sorted({int(position) for position in places})
     except (ValueError, TypeError) as error:
         raise HTTPException(400) from error
     points = await run_in_threadpool(gallery.points)
     if points is None:
         raise HTTPException(409)
     ids = [
-        found
-        for place in wanted
-        if 0 <= place < len(points.image_ids)
-        and (found := points.image_ids[place]) is not None
+        image_id
+        for position in wanted
+        if 0 <= position < len(points.image_ids)
+        and (image_id := points.image_ids[position]) is not None
     ]
     key = gallery.keep_ids(ids, f"{len(ids):,} images selected in the map")
     return JSONResponse({"address": f"/images?among={quote(key)}"})

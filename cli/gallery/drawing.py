@@ -18,7 +18,7 @@ class Line:
     """A curve as a polyline: its points, and where its last value stands."""
 
     title: str
-    place: int
+    index: int
     points: str
     dots: tuple[tuple[float, float, str], ...]
 
@@ -45,7 +45,7 @@ def _line(curve: "Curve") -> Line:
         if value is not None
     )
     points = " ".join(f"{x},{y}" for x, y, _ in dots)
-    return Line(curve.title, curve.place, points, dots)
+    return Line(curve.title, curve.index, points, dots)
 
 
 def heat_class(value: float | None) -> str:

@@ -18,7 +18,7 @@ from ..terminal.printing import visible
 
 __all__ = ["Guard", "log"]
 
-log = logging.getLogger("retune.gallery")
+log: logging.Logger = logging.getLogger("retune.gallery")
 
 #: Nothing from elsewhere, no script or style within a page, no frame around it.
 _POLICY = (

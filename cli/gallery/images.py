@@ -30,7 +30,7 @@ def show_picture(request: Request) -> Response:
     return _answer(request, gallery.picture, "image/png")
 
 
-def _answer(request: Request, read: object, kind: str) -> Response:
+def _answer(request: Request, read: object, media_type: str) -> Response:
     assert callable(read)
     try:
         content = read(request.query_params.get("id", ""))
@@ -39,7 +39,7 @@ def _answer(request: Request, read: object, kind: str) -> Response:
         return Response(error.message, 410, media_type="text/plain")
     if content is None:
         raise HTTPException(404)
-    return Response(content, media_type=kind)
+    return Response(content, media_type=media_type)
 
 
 @cache
@@ -51,7 +51,7 @@ def _assets() -> dict[str, bytes]:
 def show_asset(request: Request) -> Response:
     """A script or a style sheet of the gallery."""
     name = request.path_params["name"]
-    kind = _KINDS.get(name[name.rfind(".") :])
-    if kind is None or name not in _assets():
+    media_type = _KINDS.get(name[name.rfind(".") :])
+    if media_type is None or name not in _assets():
         raise HTTPException(404)
-    return Response(_assets()[name], media_type=kind)
+    return Response(_assets()[name], media_type=media_type)

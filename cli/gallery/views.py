@@ -144,16 +144,17 @@ def show_errors(request: Request) -> Response:
     finding = (given.get("finding") or findings[0]).replace("\r\n", "\n")
     if finding not in findings:  # of another run that was chosen before
         finding = findings[0]
-    kind: Any = given.get("kind") or "false-positives"
-    found = gallery.mistakes(run, finding, kind)
-    by_id = {one.image_id: one for one in found}
+    mistake: Any = given.get("kind") or "false-positives"
+    mistakes = gallery.mistakes(run, finding, mistake)
+    by_id = {one.image_id: one for one in mistakes}
     tiles = [
         {**tile, "mistake": by_id[tile["image_id"]]}
         for tile in read_tiles(gallery.store, list(by_id))
     ]
     return render(
         request, "errors.html.j2", entries=entries, run=run, findings=findings,
-        finding=finding, kinds=_KIND_WORDS, kind=kind, tiles=tiles, n_found=len(found),
+        finding=finding, kinds=_KIND_WORDS, kind=mistake, tiles=tiles,
+        n_found=len(mistakes),
     )  # fmt: skip
 
 
@@ -198,7 +199,7 @@ def show_points(request: Request) -> Response:
 
 
 def show_runs(request: Request) -> Response:
-    """Runs beside each other."""
+    """Runs side by side."""
     from retune.pipeline.app.gallery.runs_page import read_runs_page
     from retune.pipeline.app.run_entries import list_runs
 

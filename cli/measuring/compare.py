@@ -44,7 +44,7 @@ def compare_command(
     from retune.pipeline.app.compare import compare
     from retune.store import FeatureStore
 
-    found = compare(
+    comparison = compare(
         FeatureStore(store),
         first,
         second,
@@ -53,9 +53,9 @@ def compare_command(
         seed=seed,
     )
     if json:
-        _print_json(found)
+        _print_json(comparison)
     else:
-        _print_text(found)
+        _print_text(comparison)
 
 
 _HEADER = (
@@ -64,26 +64,31 @@ _HEADER = (
 )  # fmt: skip
 
 
-def _print_json(found: "Comparison") -> None:
-    macro = found.macro
+def _print_json(comparison: "Comparison") -> None:
+    macro = comparison.macro
     print_json(
         {
-            "runs": [found.first.run.run_id, found.second.run.run_id],
-            "scores_from": [found.first.source, found.second.source],
-            "n_images": found.n_images,
-            "n_patients": found.n_patients,
+            "runs": [comparison.first.run.run_id, comparison.second.run.run_id],
+            "scores_from": [comparison.first.source, comparison.second.source],
+            "n_images": comparison.n_images,
+            "n_patients": comparison.n_patients,
             "macro": {"difference": macro.difference, **vars(macro)},
-            "findings": [vars(row) for row in found.findings],
-            "left_out": found.note,
-            "notes": [*found.first.notes, *found.second.notes],
+            "findings": [vars(row) for row in comparison.findings],
+            "left_out": comparison.note,
+            "notes": [*comparison.first.notes, *comparison.second.notes],
         }
     )
 
 
-def _print_text(found: "Comparison") -> None:
+def _print_text(comparison: "Comparison") -> None:
     from retune.pipeline.app.compare import FEW
 
-    one, other, macro, rows = found.first, found.second, found.macro, found.findings
+    one, other, macro, rows = (
+        comparison.first,
+        comparison.second,
+        comparison.macro,
+        comparison.findings,
+    )
     for name, scored in (("first", one), ("second", other)):
         run = scored.run
         print_line(
@@ -93,7 +98,9 @@ def _print_text(found: "Comparison") -> None:
         )
     for note in dict.fromkeys([*one.notes, *other.notes]):
         print_line(f"note: {note}")
-    print_line(f"{found.n_images:,} test images of {found.n_patients:,} patients")
+    print_line(
+        f"{comparison.n_images:,} test images of {comparison.n_patients:,} patients"
+    )
     print_line()
     print_table(_HEADER, [_cells(row) for row in rows])
     print_line()
@@ -110,8 +117,8 @@ def _print_text(found: "Comparison") -> None:
                 "p counts these on both"
             )
             print_line("sides of 0: the difference rests on few patients.")
-    if found.note:
-        print_line(f"{found.note[0].upper()}{found.note[1:]}.")
+    if comparison.note:
+        print_line(f"{comparison.note[0].upper()}{comparison.note[1:]}.")
     tested = sum(row.p == row.p for row in rows)  # NaN is not itself
     plain = {one.score_name, other.score_name} == {"difference"}
     of_score = "s+ - s-" if plain else "each run's score"

@@ -139,41 +139,41 @@ def curve_command(
         fingerprint,
     )
     with progress_bar(quiet=quiet) as show:
-        found = curve(feature_store, request, show)
-    _tell(found, quiet=quiet, allowed=allow_contaminated)
+        result = curve(feature_store, request, show)
+    _tell(result, quiet=quiet, allowed=allow_contaminated)
     if json:
-        print_json(_plain(found))
+        print_json(_plain(result))
     elif csv:
-        rows = [vars(one) for one in found.points]
+        rows = [vars(one) for one in result.points]
         print_csv(list(rows[0]), [list(row.values()) for row in rows])
     else:
-        _print_points(found, store)
+        _print_points(result, store)
     if plot is not None:
-        found.plot(plot)
+        result.plot(plot)
         remark(f"Figure: {plot}", quiet=quiet)
 
 
-def _tell(found: "CurveResult", *, quiet: bool, allowed: bool) -> None:
-    for count in found.curve.beyond:
+def _tell(result: "CurveResult", *, quiet: bool, allowed: bool) -> None:
+    for count in result.curve.beyond:
         remark(f"Note: there are no {count:,} training patients", quiet=quiet)
-    for name, why in found.curve.excluded.items():
+    for name, why in result.curve.excluded.items():
         remark(f"Note: {name} is in no mean: {why}", quiet=quiet)
-    n_contaminated = found.learning_set.provenance.n_contaminated
+    n_contaminated = result.learning_set.provenance.n_contaminated
     if n_contaminated:
         remark(contamination_line(n_contaminated, allowed))
 
 
-def _plain(found: "CurveResult") -> dict[str, object]:
+def _plain(result: "CurveResult") -> dict[str, object]:
     return {
-        "curve_id": found.curve_id,
-        "findings": found.curve.findings,
-        "excluded": dict(found.curve.excluded),
-        "points": [vars(one) for one in found.points],
-        "scores": [vars(one) for one in found.curve.scores],
+        "curve_id": result.curve_id,
+        "findings": result.curve.findings,
+        "excluded": dict(result.curve.excluded),
+        "points": [vars(one) for one in result.points],
+        "scores": [vars(one) for one in result.curve.scores],
     }
 
 
-def _print_points(found: "CurveResult", store: Path) -> None:
+def _print_points(result: "CurveResult", store: Path) -> None:
     print_table(
         ("method", "patients", "images", "draws", "AUROC", "from", "to", "SD"),
         [
@@ -187,13 +187,13 @@ def _print_points(found: "CurveResult", store: Path) -> None:
                 one.high,
                 one.spread,
             )
-            for one in found.points
+            for one in result.points
         ],
     )
     print_line()
-    print_line(f"mean test AUROC of {', '.join(found.curve.findings)}")
+    print_line(f"mean test AUROC of {', '.join(result.curve.findings)}")
     print_line(
         "from, to: 95 % interval over test patients; SD: between draws of training "
         "patients"
     )
-    print_line(f"curve {found.curve_id} in the table curves of {store}")
+    print_line(f"curve {result.curve_id} in the table curves of {store}")

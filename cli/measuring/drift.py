@@ -113,17 +113,17 @@ def drift_command(
         allow_erased=allow_erased,
     )
     with progress_bar(quiet=quiet) as show:
-        found = drift(FeatureStore(store), request, show)
+        summary = drift(FeatureStore(store), request, show)
     if json:
-        print_json(found.as_json())
-    elif not quiet or found.alarms:
-        _show(found, by, alpha)
-    if found.failed:
+        print_json(summary.as_json())
+    elif not quiet or summary.alarms:
+        _show(summary, by, alpha)
+    if summary.failed:
         raise typer.Exit(_DRIFTED)
 
 
-def _show(found: "DriftSummary", by: str, alpha: float) -> None:
-    apart = [row for row in found.rows if row.metric == "c2st_auroc"]
+def _show(summary: "DriftSummary", by: str, alpha: float) -> None:
+    apart = [row for row in summary.rows if row.metric == "c2st_auroc"]
     print_table(
         (by, "images", "patients", "told apart", "low", "high", "p", "corrected"),
         [
@@ -132,7 +132,7 @@ def _show(found: "DriftSummary", by: str, alpha: float) -> None:
             for row in apart
         ],
     )  # fmt: skip
-    others = [row for row in found.alarms if row.family != "embedding"]
+    others = [row for row in summary.alarms if row.family != "embedding"]
     if others:
         print_line()
         print_table(
@@ -145,12 +145,12 @@ def _show(found: "DriftSummary", by: str, alpha: float) -> None:
         )  # fmt: skip
         if len(others) > _SHOWN:
             print_line(f"and {len(others) - _SHOWN} more in the table drift")
-    for note in found.notes:
+    for note in summary.notes:
         print_line(f"Note: {note}")
-    changed = sorted({row.group for row in found.alarms})
+    changed = sorted({row.group for row in summary.alarms})
     print_line(
         f"changed (corrected p < {alpha:g}): {', '.join(changed) or 'none'}; "
-        f"drift_id {found.drift_id}"
+        f"drift_id {summary.drift_id}"
     )
 
 

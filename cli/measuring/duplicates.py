@@ -64,26 +64,26 @@ def duplicates_command(
     announce_selection(feature_store, names, where, quiet=quiet)
     selection = Selection(names, where, allow_leakage=True)
     request = DuplicateAuditRequest(selection, threshold, k, backbone, fingerprint)
-    found = audit_duplicates(feature_store, request)
+    audit = audit_duplicates(feature_store, request)
     counts = {
-        "audit_id": found.audit_id,
-        "limit": found.limit,
-        "n_images": found.n_images,
-        "n_pairs": found.n_pairs,
-        "n_of_different_patients": found.n_apart,
-        "n_across_splits": found.n_across_splits,
+        "audit_id": audit.audit_id,
+        "limit": audit.limit,
+        "n_images": audit.n_images,
+        "n_pairs": audit.n_pairs,
+        "n_of_different_patients": audit.n_apart,
+        "n_across_splits": audit.n_across_splits,
     }
     if json:
-        print_json(counts | {"pairs": found.pairs.records()})
+        print_json(counts | {"pairs": audit.pairs.records()})
         return
     if csv:
-        print_csv(found.pairs.columns, found.pairs.cells())
+        print_csv(audit.pairs.columns, audit.pairs.cells())
         return
-    print_table(found.pairs.columns, found.pairs.cells())
+    print_table(audit.pairs.columns, audit.pairs.cells())
     print_line()
     print_line(
-        f"{found.n_pairs:,} pairs among {found.n_images:,} images reach a cosine of "
-        f"{found.limit:.3f}; {found.n_apart:,} of different patients, "
-        f"{found.n_across_splits:,} across splits"
+        f"{audit.n_pairs:,} pairs among {audit.n_images:,} images reach a cosine of "
+        f"{audit.limit:.3f}; {audit.n_apart:,} of different patients, "
+        f"{audit.n_across_splits:,} across splits"
     )
-    print_line(f"audit {found.audit_id} in the table duplicate_audits of {store}")
+    print_line(f"audit {audit.audit_id} in the table duplicate_audits of {store}")

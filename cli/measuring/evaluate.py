@@ -141,14 +141,14 @@ _COLUMNS = ("finding", "positive", "images", "auroc", "low", "high", "ap", "f1")
 
 
 def _print_text(result: "ExternalEvaluation", rows: "Sequence[FindingFigures]") -> None:
-    found = result.evaluation
+    evaluation = result.evaluation
     print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
     print_table(
         _COLUMNS, [tuple(getattr(one, name) for name in _COLUMNS) for one in rows]
     )
-    print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*found.macro))
-    if found.note:
-        print_line(f"{found.note[0].upper()}{found.note[1:]}.")
+    print_line("macro AUROC {:.3f} ({:.3f} to {:.3f})".format(*evaluation.macro))
+    if evaluation.note:
+        print_line(f"{evaluation.note[0].upper()}{evaluation.note[1:]}.")
     print_line()
     print_line("probabilities; * a constant: the share of positives seen in training")
     print_table(

@@ -7,7 +7,7 @@ from .labels import labels_command
 
 __all__ = ["audit_app"]
 
-audit_app = typer.Typer(
+audit_app: typer.Typer = typer.Typer(
     help="Find labels and pictures to look at again; nothing is changed.\n\n"
     "Example: retune-cli audit labels --findings Pneumonia",
     no_args_is_help=True,

@@ -77,10 +77,10 @@ def labels_command(
         backbone,
         fingerprint,
     )
-    found = audit_labels(feature_store, request)
-    if found.n_known:
+    audit = audit_labels(feature_store, request)
+    if audit.n_known:
         remark(
-            f"Note: {found.n_known:,} images of validation and test, and more of "
+            f"Note: {audit.n_known:,} images of validation and test, and more of "
             "training, are of patients that the backbone was trained on: it may have "
             "learned their labels, right or wrong",
             quiet=quiet,
@@ -88,25 +88,25 @@ def labels_command(
     if json:
         print_json(
             {
-                "audit_id": found.audit_id,
-                "n_labels": found.n_labels,
-                "findings": found.findings.records(),
-                "labels": found.labels.records(),
+                "audit_id": audit.audit_id,
+                "n_labels": audit.n_labels,
+                "findings": audit.findings.records(),
+                "labels": audit.labels.records(),
             }
         )
     elif csv:
-        print_csv(found.labels.columns, found.labels.cells())
+        print_csv(audit.labels.columns, audit.labels.cells())
     else:
-        _print(found, store)
+        _print(audit, store)
 
 
-def _print(found: "LabelAudit", store: Path) -> None:
-    print_table(found.labels.columns, found.labels.cells())
+def _print(audit: "LabelAudit", store: Path) -> None:
+    print_table(audit.labels.columns, audit.labels.cells())
     print_line()
-    print_table(found.findings.columns, found.findings.cells())
+    print_table(audit.findings.columns, audit.findings.cells())
     print_line()
     print_line(
-        f"{found.n_labels:,} labels compared; probability: by other patients' images; "
+        f"{audit.n_labels:,} labels compared; probability: by other patients' images; "
         "suspected: by the rule of confident learning"
     )
-    print_line(f"audit {found.audit_id} in the table label_audits of {store}")
+    print_line(f"audit {audit.audit_id} in the table label_audits of {store}")

@@ -33,19 +33,19 @@ class Step:
         >>> Step("ingest", {"root": "ris", "strict": True}).arguments(Path("s"))
         ['ingest', 'ris', '--store', 's', '--strict']
         """
-        place = _POSITIONAL.get(self.name)
-        found = [self.name]
-        if place:
-            found.append(str(self.options[place]))
-        found += ["--store", str(store)]
+        positional = _POSITIONAL.get(self.name)
+        words = [self.name]
+        if positional:
+            words.append(str(self.options[positional]))
+        words += ["--store", str(store)]
         for name, value in self.options.items():
-            if name == place or value is False or value is None:
+            if name == positional or value is False or value is None:
                 continue
             option = "--" + name.replace("_", "-")
             values = value if isinstance(value, list) else [value]
             for one in values:
-                found += [option] if one is True else [option, str(one)]
-        return found
+                words += [option] if one is True else [option, str(one)]
+        return words
 
 
 @dataclass(frozen=True)
@@ -112,17 +112,17 @@ def _steps(file: Path, name: str, plain: Mapping[str, Any]) -> list[Step]:
     from retune.store.errors import ConfigurationError
 
     given = plain[name]
-    found = []
+    steps = []
     for one in given if isinstance(given, list) else [given]:
         options = {} if one is None else one
-        place = _POSITIONAL.get(name)
-        if not isinstance(options, dict) or (place and place not in options):
-            needed = f", among them {place!r}" if place else ""
+        positional = _POSITIONAL.get(name)
+        if not isinstance(options, dict) or (positional and positional not in options):
+            needed = f", among them {positional!r}" if positional else ""
             raise ConfigurationError(
                 f"{file}: {name}: options are needed{needed}", _HINT
             )
-        found.append(Step(name, options))
-    return found
+        steps.append(Step(name, options))
+    return steps
 
 
 def _rooted(step: Step, home: Path) -> Step:

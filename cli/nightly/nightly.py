@@ -32,6 +32,7 @@ def nightly_command(
 
     Example: retune-cli nightly night.yaml --quiet --log /var/log/retune.log
     """
+    from retune.pipeline.app.erasing.nights import NIGHT_FILE
     from retune.store.errors import StoreWriteError
 
     from .configuration import load_config
@@ -62,7 +63,7 @@ def nightly_command(
             break
     seconds = time.monotonic() - clock
     night = as_json(results, started, seconds)
-    write_file(settings.folder / "last-night.json", night)
+    write_file(settings.folder / NIGHT_FILE, night)
     if settings.prometheus is not None:
         text = prometheus_text(results, seconds)
         write_file(settings.prometheus, text, mode=0o644)

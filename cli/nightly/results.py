@@ -17,6 +17,11 @@ _FIGURES = {
     "retune_images_new": ("ingest", "added", "Images that are new in the tables."),
     "retune_images_encoded": ("embed", "images_encoded", "Images encoded."),
     "retune_images_failed": ("embed", "images_failed", "Images not usable."),
+    "retune_images_with_text": (
+        "embed",
+        "images_with_text",
+        "Images with words burned in.",
+    ),
     "retune_images_predicted": ("predict", "images_predicted", "Images predicted."),
 }
 
@@ -28,12 +33,12 @@ def exit_code(results: Sequence[StepResult]) -> int:
 
 def figure(results: Sequence[StepResult], step: str, name: str) -> int | None:
     """The sum of a figure over the steps of this name; None if none has it."""
-    found = [
+    values = [
         int(one.figures[name])
         for one in results
         if one.name == step and isinstance(one.figures.get(name), int)
     ]
-    return sum(found) if found else None
+    return sum(values) if values else None
 
 
 def summary_line(results: Sequence[StepResult], seconds: float) -> str:
@@ -62,12 +67,12 @@ def summary_line(results: Sequence[StepResult], seconds: float) -> str:
 
 
 def _alarms(results: Sequence[StepResult]) -> int | None:
-    found = [
+    counts = [
         len(one.figures["alarms"])
         for one in results
         if isinstance(one.figures.get("alarms"), list)
     ]
-    return sum(found) if found else None
+    return sum(counts) if counts else None
 
 
 def as_json(
@@ -107,8 +112,8 @@ def prometheus_text(results: Sequence[StepResult], seconds: float) -> str:
         add(
             f"retune_nightly_step_{name}", f"Of each step: {name}.",
             {
-                f'{{step="{one.name}",place="{place}"}}': float(getattr(one, value))
-                for place, one in enumerate(results)
+                f'{{step="{one.name}",place="{label}"}}': float(getattr(one, value))
+                for label, one in enumerate(results)
             },
         )  # fmt: skip
     for name, (step, key, help_text) in _FIGURES.items():

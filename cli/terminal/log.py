@@ -26,7 +26,8 @@ class RunLog:
     """
 
     def __init__(self, file: Path, form: str = "text") -> None:
-        self.file, self.form = file, form
+        self.file: Path = file
+        self.form: str = form
 
     def write(self, level: str, message: str) -> None:
         """Append a line; a message of several lines becomes one.
@@ -96,27 +97,27 @@ def take_log_options(
     (['embed'], 'a.log', 'json')
     """
     rest: list[str] = []
-    found = {"--log": os.environ.get("RETUNE_LOG"), "--log-format": "text"}
+    options = {"--log": os.environ.get("RETUNE_LOG"), "--log-format": "text"}
     waiting: str | None = None
-    for place, argument in enumerate(arguments):
+    for position, argument in enumerate(arguments):
         name, mark, value = argument.partition("=")
         if waiting:
-            found[waiting], waiting = argument, None
+            options[waiting], waiting = argument, None
         elif argument == "--":
             return (
-                [*rest, *arguments[place:]],
-                found["--log"],
-                str(found["--log-format"]),
+                [*rest, *arguments[position:]],
+                options["--log"],
+                str(options["--log-format"]),
             )
-        elif name in found and mark:
-            found[name] = value
-        elif argument in found:
+        elif name in options and mark:
+            options[name] = value
+        elif argument in options:
             waiting = argument
         else:
             rest.append(argument)
     if waiting:
         rest.append(waiting)  # without a value: the parser says so
-    return rest, found["--log"], str(found["--log-format"])
+    return rest, options["--log"], str(options["--log-format"])
 
 
 def known_format(form: str) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "LeakageOption",
     "MinPositivesOption",
     "OperatingPointOption",
+    "PickleOption",
     "QuietOption",
     "SplitSeedOption",
     "StoreOption",
@@ -73,6 +74,12 @@ ContaminatedOption: TypeAlias = Annotated[
     typer.Option(
         "--allow-contaminated",
         help="Also evaluate on patients that the backbone was trained on.",
+    ),
+]
+PickleOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle", help="Also read pickled .bin and .pt weights (tensors only)."
     ),
 ]
 ErasedOption: TypeAlias = Annotated[

@@ -26,9 +26,9 @@ def announce_selection(
     """
     from retune.pipeline.app.queries.selection import count_selection
 
-    found = count_selection(store, datasets, where)
-    if found is not None:
+    selected = count_selection(store, datasets, where)
+    if selected is not None:
         remark(
-            f"--where chooses {found.n_chosen:,} of {found.n_images:,} images",
+            f"--where chooses {selected.n_chosen:,} of {selected.n_images:,} images",
             quiet=quiet,
         )

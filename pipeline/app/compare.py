@@ -34,7 +34,7 @@ class FindingDifference:
         difference: First less second.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: Of the test.
+        p: p of the test.
         p_holm: Adjusted for the number of findings (Holm).
         few: Whether a class has fewer than `FEW` images.
     """
@@ -59,7 +59,7 @@ class Comparison:
         first: One run with its scores.
         second: The other.
         findings: A test for each finding that both know.
-        macro: Of the mean over findings, by paired bootstrap over patients.
+        macro: Metrics of the mean over findings, by paired bootstrap over patients.
         note: How many findings the mean leaves out; empty if none.
     """
 
@@ -80,11 +80,11 @@ class Comparison:
         return len(set(self.first.patient_id.tolist()))
 
     def __repr__(self) -> str:
-        found = self.macro
+        macro = self.macro
         return (
             f"Comparison({self.first.run.run_id} less {self.second.run.run_id}: "
-            f"{found.difference:+.3f} ({found.low:+.3f} to {found.high:+.3f}), "
-            f"p = {found.p:.3f}, {self.n_images} images)"
+            f"{macro.difference:+.3f} ({macro.low:+.3f} to {macro.high:+.3f}), "
+            f"p = {macro.p:.3f}, {self.n_images} images)"
         )
 
 
@@ -106,7 +106,7 @@ def compare(
         across_encoders: Whether their vectors may be of different encoders.
         min_positives: Test positives, and negatives, from which a finding enters the
             mean.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ConfigurationError: A run is unknown, their images or labels differ, or test
@@ -136,20 +136,20 @@ def compare(
 
 def _differences(one: ScoredRun, other: ScoredRun) -> tuple[FindingDifference, ...]:
     value, observed = one.targets.value, one.targets.observed
-    found = paired_delong(one.score, other.score, value, observed)
+    test = paired_delong(one.score, other.score, value, observed)
     positive = ((value > 0) & observed).sum(axis=0)
     negative = observed.sum(axis=0) - positive
     return tuple(
         FindingDifference(
             name,
             int(positive[k]),
-            float(found.first[k]),
-            float(found.second[k]),
-            float(found.difference[k]),
-            float(found.low[k]),
-            float(found.high[k]),
-            float(found.p[k]),
-            float(found.p_holm[k]),
+            float(test.first[k]),
+            float(test.second[k]),
+            float(test.difference[k]),
+            float(test.low[k]),
+            float(test.high[k]),
+            float(test.p[k]),
+            float(test.p_holm[k]),
             bool(min(positive[k], negative[k]) < FEW),
         )
         for k, name in enumerate(one.findings)

@@ -65,13 +65,14 @@ class FindingFigures:
         ap: Average precision.
         f1: At the threshold.
         ap_interval: 95 %, over patients, as the other intervals.
-        f1_interval: Of F1.
+        f1_interval: Interval of F1.
         brier: Brier score.
         brier_interval: Its interval.
-        brier_constant: Of answering with the share of positives seen in training.
+        brier_constant: Brier score of answering with the share of positives seen in
+            training.
         calibration_error: Expected calibration error over 15 bins.
         calibration_error_interval: Its lower end less what chance alone would give.
-        calibration_error_constant: Of the constant.
+        calibration_error_constant: Calibration error of the constant.
         threshold: From which probability the finding is called positive.
         threshold_from: Where that comes from, in words.
         in_mean: Whether it has enough positives and negatives to enter means.
@@ -129,31 +130,31 @@ def evaluate(store: FeatureStore, request: EvaluateRequest) -> ExternalEvaluatio
 
 def figures_of(result: ExternalEvaluation) -> tuple[FindingFigures, ...]:
     """The metrics of each finding, in order."""
-    return tuple(_figures(result, place) for place in range(len(result.findings)))
+    return tuple(_figures(result, column) for column in range(len(result.findings)))
 
 
-def _figures(result: ExternalEvaluation, place: int) -> FindingFigures:
-    found = result.evaluation
+def _figures(result: ExternalEvaluation, column: int) -> FindingFigures:
+    evaluation = result.evaluation
 
     def value(metric: Metric) -> float:
-        return float(found.others[metric][place])
+        return float(evaluation.others[metric][column])
 
     def interval(metric: Metric) -> tuple[float, float]:
-        if metric not in found.intervals:
+        if metric not in evaluation.intervals:
             return math.nan, math.nan
-        low, high = found.intervals[metric][:, place].tolist()
+        low, high = evaluation.intervals[metric][:, column].tolist()
         return low, high
 
     def share(values: npt.NDArray[np.float64] | None) -> float:
-        return math.nan if values is None else float(values[place])
+        return math.nan if values is None else float(values[column])
 
     return FindingFigures(
-        result.findings[place],
-        int(found.n_positive[place]),
-        int(found.n_observed[place]),
-        float(found.auroc[place]),
-        float(found.low[place]),
-        float(found.high[place]),
+        result.findings[column],
+        int(evaluation.n_positive[column]),
+        int(evaluation.n_observed[column]),
+        float(evaluation.auroc[column]),
+        float(evaluation.low[column]),
+        float(evaluation.high[column]),
         value(Metric.AVERAGE_PRECISION),
         value(Metric.F1),
         interval(Metric.AVERAGE_PRECISION),
@@ -164,9 +165,9 @@ def _figures(result: ExternalEvaluation, place: int) -> FindingFigures:
         value(Metric.CALIBRATION_ERROR),
         interval(Metric.CALIBRATION_ERROR),
         value(Metric.CALIBRATION_ERROR_CONSTANT),
-        float(found.thresholds[place]),
-        str(result.origins[place]),
-        bool(found.counted[place]),
+        float(evaluation.thresholds[column]),
+        str(result.origins[column]),
+        bool(evaluation.counted[column]),
         share(result.covered),
         share(result.single),
     )

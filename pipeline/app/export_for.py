@@ -5,8 +5,6 @@ pictures; FiftyOne a folder with paths and labels. Both then hold what the store
 not: pictures of patients, or where they lie.
 """
 
-import importlib
-import importlib.util
 import io
 import json
 import shlex
@@ -25,6 +23,7 @@ from retune.store.vectors.shards import write_atomically
 
 from ..progress import Progress, ProgressCallback, silent
 from .example_images import small_jpeg
+from .gallery.projection import place_vectors
 from .queries.images import ImageQuery, image_table
 
 __all__ = [
@@ -37,7 +36,7 @@ __all__ = [
 ]
 
 TOOLS = ("embedding-atlas", "fiftyone")
-_SEED, _N_NEIGHBOURS, _BLOCK, _FEWEST, _WIDTH = 0, 15, 1024, 10, 50
+_SEED, _N_NEIGHBOURS, _BLOCK = 0, 15, 1024
 #: What a browser shows as it is.
 _SHOWN = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 _STATES = {1: "positive", 0: "negative", -1: "uncertain"}
@@ -60,10 +59,10 @@ class ExportForRequest:
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         most: More images are drawn by chance, because pictures and neighbours of all
             would take hours.
-        side: Of the small pictures, in pixels.
+        side: Side of the small pictures, in pixels.
         split: ``train``, ``validation`` or ``test``; None for all.
     """
 
@@ -105,7 +104,7 @@ def export_for(
     Args:
         store: With vectors.
         request: What to export.
-        progress: Told of pictures as they are made.
+        progress: Called as pictures are made.
 
     Raises:
         ConfigurationError: The tool, a dataset or an encoder is unknown, no image fits,
@@ -139,15 +138,15 @@ def export_for_embedding_atlas(
     out = _free(request.out or Path("embedding-atlas.parquet"))
     table, left_out = _images(store, request, vectors=True)
     vectors = _units(table["embedding"])
-    places = _places(vectors)
+    _, xy = place_vectors(vectors)
     paths = _paths(store, table)
     pictures = []
-    for place, path in enumerate(paths, start=1):
+    for number, path in enumerate(paths, start=1):
         pictures.append(small_jpeg(path, request.side))
-        progress(Progress("pictures", place, len(paths)))
+        progress(Progress("pictures", number, len(paths)))
     columns = {
-        "x": pa.array(places[:, 0], pa.float32()),
-        "y": pa.array(places[:, 1], pa.float32()),
+        "x": pa.array(xy[:, 0], pa.float32()),
+        "y": pa.array(xy[:, 1], pa.float32()),
         "neighbors": _neighbours(vectors),
         "image": pa.array(
             [one and {"bytes": one, "path": None} for one in pictures],
@@ -183,12 +182,12 @@ def export_for_fiftyone(
     findings = _findings(table)
     labels: dict[str, list[dict[str, object]]] = {}
     unreadable = 0
-    for place, (path, row) in enumerate(zip(_paths(store, table), rows, strict=True)):
-        shown = _shown(path, out / "data" / f"{place:06d}.jpg", request.side)
+    for index, (path, row) in enumerate(zip(_paths(store, table), rows, strict=True)):
+        shown = _shown(path, out / "data" / f"{index:06d}.jpg", request.side)
         unreadable += shown is None
         if shown is not None:
             labels[str(shown)] = _classifications(row, findings)
-        progress(Progress("pictures", place + 1, len(rows)))
+        progress(Progress("pictures", index + 1, len(rows)))
     text = json.dumps({"classes": findings, "labels": labels}, ensure_ascii=False)
     _write(out / "labels.json", text.encode())
     made = ("--name", out.name, "--dataset-dir", str(out), "--type", _FIFTYONE_TYPE)
@@ -300,37 +299,21 @@ def _units(column: pa.ChunkedArray) -> Floats:
     return units
 
 
-def _places(units: Floats) -> Floats:
-    """A map, shape (N, 2): t-SNE where openTSNE is installed, else PCA; seeded."""
-    centred = units - units.mean(axis=0)
-    _, directions = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-    reduced = centred @ directions[:, ::-1][:, :_WIDTH].astype(np.float32)
-    if importlib.util.find_spec("openTSNE") and len(units) >= _FEWEST:
-        perplexity = min(30.0, (len(units) - 1) / 3)
-        tsne = importlib.import_module("openTSNE").TSNE(
-            perplexity=perplexity, random_state=_SEED, n_jobs=1
-        )
-        return np.asarray(tsne.fit(reduced), dtype=np.float32)
-    places = np.zeros((len(units), 2), dtype=np.float32)
-    places[:, : reduced.shape[1]] = reduced[:, :2]
-    return places
-
-
 def _neighbours(units: Floats) -> pa.Array:
     """The nearest images of each, by cosine: rows and distances, nearest first."""
     most = min(_N_NEIGHBOURS, len(units) - 1)
-    found = []
+    neighbours = []
     for start in range(0, len(units), _BLOCK):
         near = units[start : start + _BLOCK] @ units.T
         rows = np.arange(len(near))
         near[rows, start + rows] = -np.inf  # not itself
         ids = np.argsort(-near, axis=1, kind="stable")[:, :most]
         distances = 1 - np.take_along_axis(near, ids, axis=1)
-        found += [
+        neighbours += [
             {"ids": one, "distances": far}
             for one, far in zip(ids.tolist(), distances.tolist(), strict=True)
         ]
-    kind = pa.struct(
+    neighbour_type = pa.struct(
         [("ids", pa.list_(pa.int64())), ("distances", pa.list_(pa.float32()))]
     )
-    return pa.array(found, kind)
+    return pa.array(neighbours, neighbour_type)

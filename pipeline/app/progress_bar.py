@@ -58,8 +58,8 @@ def _asked_bar() -> Iterator[ProgressCallback]:
 class _Bars:
     """One bar after another, as stages follow each other."""
 
-    def __init__(self, kind: Any, *, disable: bool | None) -> None:
-        self._kind, self._disable = kind, disable
+    def __init__(self, bar_type: Any, *, disable: bool | None) -> None:
+        self._kind, self._disable = bar_type, disable
         self._bar: Any = None
         self._stage = ""
 

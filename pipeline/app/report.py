@@ -47,17 +47,17 @@ class ReportRequest:
 
 def _read(request: ReportRequest) -> tuple[list[ReportedRun], _Origins]:
     """The runs that a request means, oldest first within a store."""
-    found: list[ReportedRun] = []
+    runs_read: list[ReportedRun] = []
     origins: dict[str, FeatureStore] = {}
-    for place, path in enumerate(request.stores):
+    for store_index, path in enumerate(request.stores):
         store = FeatureStore(path)
-        runs = read_runs(store, request.runs if place == 0 else ())
+        runs = read_runs(store, request.runs if store_index == 0 else ())
         origins |= {run.run_id: store for run in runs}
-        found += runs
+        runs_read += runs
     if request.as_backbone is not None:
         name = request.as_backbone
-        found = [replace(run, backbone=name, fingerprint=name) for run in found]
-    return found, origins
+        runs_read = [replace(run, backbone=name, fingerprint=name) for run in runs_read]
+    return runs_read, origins
 
 
 def report_markdown(request: ReportRequest) -> str:
@@ -78,7 +78,7 @@ def write_report(
     Args:
         request: What to report.
         out: The file to write.
-        progress: Told of each run whose test images are scored.
+        progress: Called for each run whose test images are scored.
 
     Returns:
         How many runs were read.
@@ -113,12 +113,12 @@ def _extras(
 
     reliability, images = {}, {}
     shown = shown_runs(runs)
-    for place, run in enumerate(shown, start=1):
+    for number, run in enumerate(shown, start=1):
         key, store = (run.store, run.run_id), origins[run.run_id]
         reliability[key] = _reliability(store, run)
         if request.images:
             images[key] = example_images(store, run)
-        progress(Progress("runs", place, len(shown)))
+        progress(Progress("runs", number, len(shown)))
     stores = [FeatureStore(path) for path in request.stores]
     curves = [curve for store in stores for curve in read_curves(store)]
     return PageExtras(reliability, images, curves)
@@ -136,8 +136,8 @@ def _reliability(store: FeatureStore, run: ReportedRun) -> Reliability:
     for name in run.findings:
         if name not in scored.findings:
             continue
-        place = scored.findings.index(name)
-        seen = scored.targets.observed[:, place]
-        positive = scored.targets.value[seen, place] > 0.5
-        bins[name] = reliability_bins(scored.probability[seen, place], positive)
+        column = scored.findings.index(name)
+        seen = scored.targets.observed[:, column]
+        positive = scored.targets.value[seen, column] > 0.5
+        bins[name] = reliability_bins(scored.probability[seen, column], positive)
     return Reliability(bins, "; ".join(scored.notes))

@@ -108,7 +108,7 @@ class Run:
         import pandas as pd
 
         names = self._record.task_names()
-        tasks = [f"{place} {name}" for place, name in enumerate(names, 1)]
+        tasks = [f"{number} {name}" for number, name in enumerate(names, 1)]
         return pd.Index(["zero-shot", *tasks], name="after task")
 
     @property
@@ -134,13 +134,13 @@ class Run:
             `value`, `low` and `high`.
         """
         start = split if by is None else f"{split}/{by}="
-        found = self._figures(
+        table = self._figures(
             lambda where, _: where == start if by is None else where.startswith(start)
         )
-        group = found.pop("split").str.removeprefix(start)
+        group = table.pop("split").str.removeprefix(start)
         if by is not None:
-            found.insert(0, "group", group)
-        return found.reset_index(drop=True)
+            table.insert(0, "group", group)
+        return table.reset_index(drop=True)
 
     def _figures(self, wanted: Any) -> "pd.DataFrame":
         import pandas as pd
@@ -172,6 +172,8 @@ class Run:
         device: str = "auto",
         operating_point: str | None = None,
         coverage: float | None = None,
+        encode_with: str | None = None,
+        allow_pickle: bool = False,
     ) -> "RunModel":
         """The run's model with its backbone, loaded once, for `predict`.
 
@@ -181,16 +183,19 @@ class Run:
             operating_point: Choose thresholds anew on the run's validation images:
                 ``f1``, ``youden``, ``sensitivity=S`` or ``specificity=S``.
             coverage: Also give answer sets of this coverage, such as 0.9.
+            encode_with: What made imported vectors; the same as `backbone`.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
         """
         from .predicting.model import RunModel
 
         return RunModel.open(
             self.feature_store,
             self.run_id,
-            backbone=backbone,
+            backbone=backbone or encode_with,
             device=device,
             operating_point=operating_point,
             coverage=coverage,
+            allow_pickle=allow_pickle,
         )
 
     @property
@@ -274,7 +279,7 @@ def compare(
         across_encoders: Also where they were trained on vectors of different encoders.
         min_positives: Test positives, and negatives, from which a finding enters the
             mean.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Example:
         retune.compare(store.runs[0], store.runs[1])

@@ -28,7 +28,7 @@ class RunEntry:
         name: What a person calls it; None if nothing.
         scenario: What was learned.
         method: How.
-        seed: Of weights, batches and parts.
+        seed: Seed of weights, batches and parts.
         seconds: Reading, training and evaluating.
         final_auroc: Mean test AUROC after the last task; None if undefined.
         tags: A person's words for it.
@@ -146,10 +146,10 @@ def delete_runs(store: FeatureStore, runs: Sequence[str]) -> tuple[str, ...]:
     return run_ids
 
 
-def _check_word(text: str, kind: str) -> None:
+def _check_word(text: str, word: str) -> None:
     plain = text == text.strip() and text.isprintable()
     if not text or not plain or text.startswith("-") or set(text) & set("/,"):
         raise ConfigurationError(
-            f"{text!r} cannot be a run's {kind}",
+            f"{text!r} cannot be a run's {word}",
             "Use letters, digits, '-', '_' and '.', as in baseline-a.",
         )

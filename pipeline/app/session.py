@@ -106,7 +106,7 @@ class Store:
     def __init__(self, feature_store: FeatureStore) -> None:
         let_threads_sleep()  # if torch is not loaded yet
         self.feature_store = feature_store
-        self._encoders: dict[str, QueryEncoder] = {}
+        self._encoders: dict[tuple[str, str | None, bool], QueryEncoder] = {}
 
     @property
     def path(self) -> Path:
@@ -125,6 +125,7 @@ class Store:
         ignore_official_splits: bool = False,
         moved: bool = False,
         pseudonymize: PathLike | None = None,
+        hide_paths: PathLike | None = None,
         file: str | None = None,
         path_column: str | None = None,
         patient_column: str | None = None,
@@ -163,6 +164,7 @@ class Store:
             ignore_official_splits: Divide all patients by their hash.
             moved: The dataset lies in another folder than before.
             pseudonymize: File with the key that turns ids into pseudonyms.
+            hide_paths: File that keeps the paths; the store gets digests of them.
             file: The label table, if `root` has several.
             path_column: Layout ``table``: the column with the image paths.
             patient_column: The column with the patient ids.
@@ -225,6 +227,7 @@ class Store:
             follow_links=follow_links,
             un_forget=un_forget,
             key_file=None if pseudonymize is None else Path(pseudonymize),
+            hide_paths=None if hide_paths is None else Path(hide_paths),
             map_file=None if mapping is None else Path(mapping),
             anew=anew,
             append=append,
@@ -341,9 +344,9 @@ class Store:
         Args:
             findings: Names, in any language.
             model: As the server knows it.
-            base_url: Of a server that speaks OpenAI's protocol, with /v1.
+            base_url: URL of a server that speaks OpenAI's protocol, with /v1.
             n: Sentences per finding and polarity.
-            set_name: Of the set; None: of the model and a digest.
+            set_name: Name of the set; None: of the model and a digest.
             language: ISO 639-1 code of the sentences.
             max_tokens: Longest sentence: 75 fits CLIP, 254 BiomedCLIP.
             progress: Draw a bar.
@@ -504,6 +507,8 @@ class Store:
         backbone: str | None = None,
         fingerprint: str | None = None,
         kind: "Kind | None" = None,
+        encode_with: str | None = None,
+        allow_pickle: bool = False,
     ) -> "SearchResult":
         """Find images that look like a sentence, a file, an image or a picture.
 
@@ -518,8 +523,11 @@ class Store:
             datasets: Only these; None for all.
             where: A SQL condition over `images`; None for all.
             backbone: Whose vectors; None if the store has those of one encoder.
-            fingerprint: Of the encoder, or its beginning.
+            fingerprint: Fingerprint of the encoder, or its beginning.
             kind: ``image``, ``file`` or ``sentence``; None: see `query`.
+            encode_with: Where the backbone lies now, or which one made imported
+                vectors.
+            allow_pickle: Take .bin and .pt weights of it if there are no safetensors.
 
         Raises:
             ConfigurationError: Nothing was asked, or a name is unknown.
@@ -545,15 +553,21 @@ class Store:
         chosen = choose_encoder(
             self.feature_store, backbone=backbone, fingerprint=fingerprint
         ).fingerprint
-        if chosen not in self._encoders:
-            self._encoders[chosen] = QueryEncoder(self.feature_store, chosen)
-        return search(self.feature_store, request, self._encoders[chosen])
+        key = chosen, encode_with, allow_pickle
+        if key not in self._encoders:
+            self._encoders[key] = QueryEncoder(
+                self.feature_store,
+                chosen,
+                backbone=encode_with,
+                allow_pickle=allow_pickle,
+            )
+        return search(self.feature_store, request, self._encoders[key])
 
     def similar(self, image_id: str, k: int = 10, **options: Any) -> "SearchResult":
         """Find the images nearest to one of the store, which is left out.
 
         Args:
-            image_id: Of the image.
+            image_id: Id of the image.
             k: Images to find.
             **options: Those of `search`.
 
@@ -581,7 +595,7 @@ class Store:
                 ``lance``.
             out: File or folder; None: ``vectors`` in the current folder.
             datasets: Only these; None for all.
-            columns: Of `images`, beside `image_id`; None for all.
+            columns: Columns of `images` in addition to `image_id`; None for all.
             **options: Further fields of `ExportRequest`: `backbone`, `fingerprint`,
                 `where`, `split`, `by_split`, `labels` (wide, long, none), `dtype`.
 
@@ -851,6 +865,8 @@ class Store:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        encode_with: str | None = None,
+        allow_pickle: bool = False,
     ) -> "pd.DataFrame":
         """Predict findings of images that need not be in the store.
 
@@ -861,12 +877,17 @@ class Store:
             images: Files, folders, PIL images or arrays.
             backbone: Where the run's backbone lies now; None: where it was at `embed`.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            encode_with: What made imported vectors; the same as `backbone`.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
 
         Example:
             store.predict("latest", ["data/000.png", "data/"])
         """
-        found = Run(self.feature_store, self._run_id(run))
-        return found.model(backbone=backbone, device=device).predict(images)
+        opened = Run(self.feature_store, self._run_id(run))
+        model = opened.model(
+            backbone=backbone or encode_with, device=device, allow_pickle=allow_pickle
+        )
+        return model.predict(images)
 
     def drift(
         self,
@@ -883,7 +904,7 @@ class Store:
 
         Args:
             by: ``month``, ``year``, ``day``, or a column of `images`.
-            reference: A SQL condition over `images`; None: each group is held against
+            reference: A SQL condition over `images`; None: each group is compared with
                 all others.
             run: Also look at the scores of this run.
             datasets: Only these; None for all.

@@ -53,9 +53,9 @@ def _taken_at(file: Path) -> datetime | None:
             specific_tags=[tag for pair in _TAGS for tag in pair],
         )
         for date, time in _TAGS:
-            found = _joined(str(header.get(date) or ""), str(header.get(time) or ""))
-            if found is not None:
-                return found
+            taken_at = _joined(str(header.get(date) or ""), str(header.get(time) or ""))
+            if taken_at is not None:
+                return taken_at
     # pydicom meets damage with errors of almost any kind; such a file has no date.
     except Exception:  # noqa: BLE001
         return None
@@ -69,9 +69,9 @@ def _joined(date: str, time: str) -> datetime | None:
     (datetime.datetime(2026, 1, 31, 14, 5, 7), datetime.datetime(2026, 1, 31, 0, 0))
     """
     for text in (f"{date} {time}", date):
-        found = parse_dates(pa.array([text])).times[0].as_py()
-        if isinstance(found, datetime):
-            return found
+        taken_at = parse_dates(pa.array([text])).times[0].as_py()
+        if isinstance(taken_at, datetime):
+            return taken_at
     return None
 
 

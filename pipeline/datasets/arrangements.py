@@ -33,15 +33,15 @@ def choose_arrangement(
     """
     find = current_listing(root).find
     wanted = [paths.to_pylist() for paths in arrangements]
-    found: list[list[str | None]] = []
+    spellings: list[list[str | None]] = []
     for paths in wanted:
-        found.append([find(path) for path in paths])
-        if len(found) == 1 and None not in found[0]:
-            return pa.array(found[0], pa.string())
-    counts = [len(paths) - paths.count(None) for paths in found]
-    best_first = sorted(range(len(found)), key=lambda way: -counts[way])
+        spellings.append([find(path) for path in paths])
+        if len(spellings) == 1 and None not in spellings[0]:
+            return pa.array(spellings[0], pa.string())
+    counts = [len(paths) - paths.count(None) for paths in spellings]
+    best_first = sorted(range(len(spellings)), key=lambda way: -counts[way])
     chosen = [
-        next((found[way][row] for way in best_first if found[way][row]), path)
+        next((spellings[way][row] for way in best_first if spellings[way][row]), path)
         for row, path in enumerate(wanted[best_first[0]])
     ]
     return pa.array(chosen, pa.string())

@@ -105,7 +105,7 @@ class Contaminated:
     """Images of a dataset whose patients an encoder's backbone was trained on.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Its name.
         dataset: The dataset.
         images: Such images in all.
@@ -127,8 +127,8 @@ def parse_trained_on(text: str, name: str) -> TrainedOn:
     r"""Read a backbone's list.
 
     Args:
-        text: Of the file.
-        name: Of the file, for messages.
+        text: Text of the file.
+        name: Name of the file, for messages.
 
     Raises:
         BackboneError: A line stands in no section.
@@ -184,22 +184,24 @@ def read_trained_on(store: FeatureStore, fingerprint: str) -> TrainedOn:
         ).fetchall()
         return trained_on_of_mini() if backbones == [("mini",)] else TrainedOn()
     return TrainedOn(
-        frozenset((where, name) for kind, where, name in rows if kind == "patient"),
-        frozenset(name for kind, _, name in rows if kind == "image"),
+        frozenset(
+            (where, name) for id_type, where, name in rows if id_type == "patient"
+        ),
+        frozenset(name for id_type, _, name in rows if id_type == "image"),
     )
 
 
 def count_contaminated(store: FeatureStore) -> list[Contaminated]:
     """How many images each encoder's backbone knows, by dataset; none: no row."""
-    found = []
+    counts = []
     for fingerprint, backbone in store.sql(
         "SELECT fingerprint, backbone FROM encoders ORDER BY added_at"
     ).fetchall():
         trained_on = read_trained_on(store, fingerprint)
         if trained_on:
             rows = _count(store, trained_on)
-            found += [Contaminated(fingerprint, backbone, *row) for row in rows]
-    return found
+            counts += [Contaminated(fingerprint, backbone, *row) for row in rows]
+    return counts
 
 
 def _count(store: FeatureStore, trained_on: TrainedOn) -> list[tuple[str, int, int]]:

@@ -168,12 +168,12 @@ def _dated(
     """Details with dates from DICOM where the table has none; a note if any lack."""
     times = details.column("acquired_at").to_pylist()
     rows = [row for row, time in enumerate(times) if time is None]
-    found = read_dates(root, [paths[row].as_py() for row in rows])
-    for row, time in zip(rows, found, strict=True):
+    dates = read_dates(root, [paths[row].as_py() for row in rows])
+    for row, time in zip(rows, dates, strict=True):
         times[row] = time
     dated = pa.array(times, pa.timestamp("us"))
-    place = details.column_names.index("acquired_at")
-    details = details.set_column(place, "acquired_at", dated)
+    column_index = details.column_names.index("acquired_at")
+    details = details.set_column(column_index, "acquired_at", dated)
     if not dated.null_count:
         return details, []
     return details, [f"{dated.null_count:,} images have no date in table or DICOM file"]
@@ -197,7 +197,7 @@ def _telling_kept(details: pa.Table) -> list[str]:
     kept = [name for name in details.column_names if name not in DETAIL_SCHEMA.names]
     if not kept:
         return []
-    return [f"kept as they are, whatever they tell of patients: {', '.join(kept)}"]
+    return [f"kept as they are, even if they identify patients: {', '.join(kept)}"]
 
 
 def _checked_root(root: Path) -> Path:
@@ -219,8 +219,8 @@ def _checked_root(root: Path) -> Path:
 def _on_disk(root: Path, table: LabelTable) -> tuple[pa.StringArray, list[str]]:
     """Image paths as the disk spells them, and those that are not there."""
     written = table.images.column("path").combine_chunks()
-    found = found_files(root, written)
-    pairs = list(zip(written.to_pylist(), found, strict=True))
+    files_there = found_files(root, written)
+    pairs = list(zip(written.to_pylist(), files_there, strict=True))
     paths = pa.array([there or path for path, there in pairs], pa.string())
     if not paths.equals(written):  # two spellings may be one file
         check_paths(paths)
@@ -261,11 +261,11 @@ def _telling_paths(images: pa.Table) -> list[str]:
 def _pseudonymized(table: LabelTable, key: bytes) -> LabelTable:
     """The table with other patient and study ids; splits are made of these."""
     images = table.images
-    for kind in ("patient", "study"):
-        name = f"{kind}_id"
-        ids = pseudonyms(key, kind, images.column(name).combine_chunks())
-        place = images.column_names.index(name)
-        images = images.set_column(place, images.schema.field(name), ids)
+    for id_type in ("patient", "study"):
+        name = f"{id_type}_id"
+        ids = pseudonyms(key, id_type, images.column(name).combine_chunks())
+        column_index = images.column_names.index(name)
+        images = images.set_column(column_index, images.schema.field(name), ids)
     return replace(table, images=images)
 
 

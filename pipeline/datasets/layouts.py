@@ -174,7 +174,7 @@ def known_layouts() -> dict[str, Layout]:
     Raises:
         ConfigurationError: A package's layout cannot be imported, or is none.
     """
-    found = dict(LAYOUTS)
+    readers = dict(LAYOUTS)
     for point in entry_points(group="retune.layouts"):
         try:
             layout = point.load()
@@ -189,8 +189,8 @@ def known_layouts() -> dict[str, Layout]:
                 f"{point.value} of an installed package is no layout {point.name!r}",
                 "Such an entry point has the name of the Layout that it names.",
             )
-        found.setdefault(point.name, layout)
-    return found
+        readers.setdefault(point.name, layout)
+    return readers
 
 
 def read_layout(name: str, root: Path, options: TableOptions) -> LabelTable:

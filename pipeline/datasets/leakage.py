@@ -132,24 +132,24 @@ def find_leaks(
         WHERE ($datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset))"""
     names = {"datasets": datasets and list(datasets)}
     return [
-        Leak(kind, tuple(places), n_shared, n_images, tuple(examples))
-        for kind in _KEYS
+        Leak(id_type, tuple(places), n_shared, n_images, tuple(examples))
+        for id_type in _KEYS
         for places, n_shared, n_images, examples in store.sql(
-            _shared_query(kind, chosen), names
+            _shared_query(id_type, chosen), names
         ).fetchall()
     ]
 
 
-def _shared_query(kind: str, chosen: str) -> str:
+def _shared_query(id_type: str, chosen: str) -> str:
     """What is in several splits, by the datasets that have it.
 
     Millions of ids in a table of groups would take a kilobyte an image. So images are
     grouped by a hash of eight bytes first, and by their ids only where that is in more
     than one split.
     """
-    key = _KEYS[kind]
-    known = "true" if kind == "patient" else f"{key} IS NOT NULL"
-    example = "any_value(patient_id)" if kind == "patient" else "min(image_id)"
+    key = _KEYS[id_type]
+    known = "true" if id_type == "patient" else f"{key} IS NOT NULL"
+    example = "any_value(patient_id)" if id_type == "patient" else "min(image_id)"
     return f"""WITH suspect AS (
             SELECT hash({key}) AS code {chosen} AND {known}
             GROUP BY code HAVING min(hash(split)) != max(hash(split))),

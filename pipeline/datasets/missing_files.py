@@ -26,16 +26,16 @@ def found_files(root: Path, paths: pa.StringArray) -> list[str | None]:
     """
     listing = current_listing(root)
     wanted = paths.to_pylist()
-    found = [listing.find(path) for path in wanted]
-    if None not in found:
-        return found
-    taken = {path for path in found if path is not None}
-    for row, path in enumerate(found):
+    spelled = [listing.find(path) for path in wanted]
+    if None not in spelled:
+        return spelled
+    taken = {path for path in spelled if path is not None}
+    for row, path in enumerate(spelled):
         other = listing.find_in_any_case(wanted[row]) if path is None else None
         if other is not None and other not in taken:
-            found[row] = other
+            spelled[row] = other
             taken.add(other)
-    return found
+    return spelled
 
 
 def missing_files(root: Path, paths: pa.StringArray) -> list[str]:
@@ -45,8 +45,8 @@ def missing_files(root: Path, paths: pa.StringArray) -> list[str]:
         root: What the paths are relative to.
         paths: N relative paths.
     """
-    found = found_files(root, paths)
-    pairs = zip(paths.to_pylist(), found, strict=True)
+    spelled = found_files(root, paths)
+    pairs = zip(paths.to_pylist(), spelled, strict=True)
     return [path for path, there in pairs if there is None]
 
 

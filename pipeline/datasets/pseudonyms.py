@@ -44,21 +44,21 @@ def read_key(file: Path) -> bytes:
     return key
 
 
-def pseudonym(key: bytes, kind: str, name: str) -> str:
+def pseudonym(key: bytes, id_type: str, name: str) -> str:
     """32 hex digits that stand for an id.
 
     >>> pseudonym(b"0123456789abcdef", "patient", "17")
     '80b94fd0286694e84fec73180fad2185'
     """
-    text = f"{kind}\0{name}".encode()
+    text = f"{id_type}\0{name}".encode()
     return hmac.digest(key, text, "sha256")[:_DIGEST_BYTES].hex()
 
 
-def pseudonyms(key: bytes, kind: str, names: pa.StringArray) -> pa.StringArray:
+def pseudonyms(key: bytes, id_type: str, names: pa.StringArray) -> pa.StringArray:
     """The pseudonyms of N ids; each distinct one is computed once, null stays null."""
     encoded = pc.dictionary_encode(names)
-    found = [pseudonym(key, kind, name) for name in encoded.dictionary.to_pylist()]
-    return pa.array(found, pa.string()).take(encoded.indices)
+    digests = [pseudonym(key, id_type, name) for name in encoded.dictionary.to_pylist()]
+    return pa.array(digests, pa.string()).take(encoded.indices)
 
 
 def key_check(key: bytes) -> str:

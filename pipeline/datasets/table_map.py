@@ -43,8 +43,8 @@ class TableMap:
             ``F``, ``M`` or blank for a sex, any word for others.
         units: ``age`` -> ``years``, ``months``, ``weeks`` or ``days``.
         dates: ``day-first`` or ``month-first``; None: the dates tell.
-        encoding: Of a text file; None: it is found.
-        sheet: Of a workbook; None: the first that is filled in.
+        encoding: Encoding of a text file; None: it is found.
+        sheet: Sheet of a workbook; None: the first that is filled in.
         path_prefix: Beginning of paths -> what stands there instead.
         keep: Columns that are kept as they are.
         ignore: Columns that are not read.
@@ -180,15 +180,15 @@ def label_words(mapping: TableMap, column: str) -> dict[str, int]:
     Raises:
         ConfigurationError: A word is to mean what no label means.
     """
-    found = {}
+    states = {}
     for word, meaning in mapping.values.get(column, {}).items():
         if meaning not in LABEL_STATES:
             raise _wrong(
                 f"values: {column}", f"{word!r} cannot mean {meaning!r}",
                 list(LABEL_STATES),
             )  # fmt: skip
-        found[word] = LABEL_STATES[meaning]
-    return found
+        states[word] = LABEL_STATES[meaning]
+    return states
 
 
 def _wrong(where: str, what: str, known: "tuple[str, ...] | list[str]") -> Exception:
@@ -204,12 +204,12 @@ def _mapping(value: object, where: str) -> dict[str, object]:
 
 
 def _texts(value: object, where: str, *, blank: bool = False) -> dict[str, str]:
-    found = {}
+    texts = {}
     for key, item in _mapping(value, where).items():
         text = _text(item, f"{where}: {key}")
         if text or blank:
-            found[key] = text or ""
-    return found
+            texts[key] = text or ""
+    return texts
 
 
 def _text(value: object, where: str) -> str | None:

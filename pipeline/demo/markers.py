@@ -47,8 +47,8 @@ def put_markers(film: Image.Image, view: View, rng: np.random.Generator) -> None
         small = max(letters // 2, _SMALLEST_LETTERS)
         words = "AP PORTABLE" if rng.random() < 0.6 else "AP"
         left = 0.03 if side == "L" else 0.72
-        place = (left * size, rng.uniform(0.03, 0.10) * size)
-        draw.text(place, words, fill=grey, font=_font(small))
+        position = (left * size, rng.uniform(0.03, 0.10) * size)
+        draw.text(position, words, fill=grey, font=_font(small))
 
 
 @lru_cache(maxsize=64)

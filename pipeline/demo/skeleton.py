@@ -148,14 +148,14 @@ def shoulder_girdle(chest: Chest, grid: Grid, rng: np.random.Generator) -> Array
     shaft = head + np.array([(0.03, 0.05), (0.03 + lean, 1.2)])
     for side in (-1, 1):
 
-        def place(points: np.ndarray, side: int = side) -> list[float]:
+        def moved(points: np.ndarray, side: int = side) -> list[float]:
             return grid.to_raster(points * (side, 1), pixels).ravel().tolist()
 
-        draw.polygon(place(blade), fill=30, outline=75, width=thick)
-        draw.line(place(ridge), fill=75, width=2 * thick)
-        draw.line(place(shaft), fill=90, width=round(pixels * 0.040))
-        draw.line(place(shaft), fill=50, width=round(pixels * 0.022))
-        x, y = place(head)
+        draw.polygon(moved(blade), fill=30, outline=75, width=thick)
+        draw.line(moved(ridge), fill=75, width=2 * thick)
+        draw.line(moved(shaft), fill=90, width=round(pixels * 0.040))
+        draw.line(moved(shaft), fill=50, width=round(pixels * 0.022))
+        x, y = moved(head)
         r = pixels * 0.047
         draw.ellipse((x - r, y - r, x + r, y + r), fill=75, outline=110, width=thick)
     return np.asarray(image.reduce(2), dtype=np.float32) * np.float32(0.4 / 110)

@@ -146,8 +146,8 @@ def _breasts(chest: Chest, grid: Grid) -> Array:
         return np.zeros((grid.pixels, grid.pixels), np.float32)
     size = 0.20 + 0.020 * chest.breast_cm
     low = chest.breast_y
-    place = Ellipse(0.62 * chest.half_width, low - size, size, size * 1.1, 0.0)
-    field = ellipsoid(np.abs(grid.x), grid.y, place)
+    breast = Ellipse(0.62 * chest.half_width, low - size, size, size * 1.1, 0.0)
+    field = ellipsoid(np.abs(grid.x), grid.y, breast)
     field *= smoothstep(low - 2.1 * size, low - 0.6 * size, grid.y)
     return field * np.float32(chest.breast_cm)
 

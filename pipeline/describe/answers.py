@@ -78,9 +78,9 @@ def parse_answer(text: str) -> Answer:
     """
     text = _without_thought(text)
     candidate = _first_object(text)
-    found = {p: tuple(_sentences(_value(candidate, p))) for p in _POLARITIES}
-    if any(found.values()):
-        return found
+    sentences = {p: tuple(_sentences(_value(candidate, p))) for p in _POLARITIES}
+    if any(sentences.values()):
+        return sentences
     return {p: tuple(_clean(_under_heading(text, p))) for p in _POLARITIES}
 
 
@@ -96,14 +96,14 @@ def _without_thought(text: str) -> str:
     ''
     """
     for match in reversed(list(_CLOSING.finditer(text))):
-        name = next(found for found in match.groups() if found)
+        name = next(group for group in match.groups() if group)
         if _NO_THOUGHT.fullmatch(name):
             continue
         before, after = text[: match.start()], text[match.end() :]
         if _THOUGHT.search(name) or (after.strip() and _is_unopened(before, name)):
             return after
     begun = _OPENING.match(text)
-    name = next((found for found in begun.groups() if found), "") if begun else ""
+    name = next((group for group in begun.groups() if group), "") if begun else ""
     return "" if _THOUGHT.search(name) and not _NO_THOUGHT.fullmatch(name) else text
 
 
@@ -152,12 +152,12 @@ def _sentences(value: object) -> list[str]:
 
 def _under_heading(text: str, polarity: Polarity) -> list[str]:
     headings = list(_HEADING.finditer(text))
-    for place, heading in enumerate(headings):
+    for index, heading in enumerate(headings):
         said = heading["key"] or heading["title"] or heading["line"]
         if said.casefold() == polarity:
-            later = headings[place + 1 : place + 2]
+            later = headings[index + 1 : index + 2]
             section = text[heading.end() : later[0].start() if later else len(text)]
-            strings = [_unescaped(found) for found in _STRING.findall(section)]
+            strings = [_unescaped(literal) for literal in _STRING.findall(section)]
             strings = strings or _SINGLE.findall(section)
             # An answer may be cut right after the next key.
             quoted = [one for one in strings if one.casefold() not in _POLARITIES]

@@ -59,7 +59,7 @@ class Sampling:
     Attributes:
         temperature: None leaves it to the server.
         seed: None sends none.
-        max_output_tokens: Of an answer; None leaves it to the server.
+        max_output_tokens: Most tokens in an answer; None leaves it to the server.
         timeout_seconds: For one request.
         retries: After a failure that may pass.
     """
@@ -111,7 +111,7 @@ class LanguageModel:
 
     Args:
         model: As the server knows it.
-        base_url: Of the server, with ``/v1``.
+        base_url: URL of the server, with ``/v1``.
         sampling: How to ask.
 
     Raises:
@@ -120,7 +120,7 @@ class LanguageModel:
 
     def __init__(self, model: str, base_url: str, sampling: Sampling) -> None:
         self.model = model
-        self.host = host_of(base_url)
+        self.host: str = host_of(base_url)
         self.sampling = sampling
         self._form = "schema"
         self._dropped: set[str] = set()
@@ -131,7 +131,7 @@ class LanguageModel:
 
     async def __aexit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:

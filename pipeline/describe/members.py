@@ -34,15 +34,15 @@ class Origin:
     Attributes:
         requested_model: As the user named it.
         resolved_model: As the server names what answered.
-        host: Of the server, with its port; never a user name or a path.
+        host: Host of the server, with its port; never a user name or a path.
         parameters: Sampling and output form that were sent, as JSON.
         seed: That was sent; None if none was.
         template: Name of the instruction's template.
         template_version: Its version.
-        template_digest: Of its texts.
-        prompt_digest: Of the messages that were sent.
+        template_digest: Digest of its texts.
+        prompt_digest: Digest of the messages that were sent.
         asked_at: When the answer came, ISO 8601 in UTC.
-        response_digest: Of the answer's raw text.
+        response_digest: Digest of the answer's raw text.
     """
 
     requested_model: str
@@ -145,18 +145,22 @@ def members_from_json(content: object) -> tuple[Member, ...]:
     """
     if not isinstance(content, list):
         raise TypeError(f"expected a list, not {_short(content)}")
-    found = []
+    members = []
     for number, entry in enumerate(content, start=1):
         try:
-            found.append(member_from_json(entry))
+            members.append(member_from_json(entry))
         except TypeError as error:
             raise TypeError(f"entry {number}: {error}") from error
-    return tuple(found)
+    return tuple(members)
 
 
-def _check_fields(values: object, kind: type[Description] | type[Origin]) -> None:
-    if not isinstance(values, dict) or set(values) != set(kind.__dataclass_fields__):
-        raise TypeError(f"not the fields of {kind.__name__}: {_short(values)}")
+def _check_fields(
+    values: object, record_type: type[Description] | type[Origin]
+) -> None:
+    if not isinstance(values, dict) or set(values) != set(
+        record_type.__dataclass_fields__
+    ):
+        raise TypeError(f"not the fields of {record_type.__name__}: {_short(values)}")
     for name, value in values.items():
         kinds = _KINDS.get(name, (str,))
         if type(value) not in kinds or (

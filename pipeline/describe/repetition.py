@@ -47,8 +47,8 @@ class Repetitions:
         kept: Sentences that are there.
         texts: Sentences that are to come: they say which words are rare.
 
-    >>> found = Repetitions(["A small nodule in the right lung."])
-    >>> found.of("a small nodule, in the right lung")
+    >>> repetitions = Repetitions(["A small nodule in the right lung."])
+    >>> repetitions.of("a small nodule, in the right lung")
     ('duplicate', 'A small nodule in the right lung.')
     """
 
@@ -82,11 +82,11 @@ class Repetitions:
         words = split_words(text)
         own = set(words)
         keys = self._keys(own, 3 if len(own) <= _LONG else 1)
-        for place in sorted({n for key in keys for n in self._places.get(key, ())}):
-            if words == self._words[place]:
-                return "duplicate", self._texts[place]
-            if _are_alike(own, self._sets[place]):
-                return "near-duplicate", self._texts[place]
+        for index in sorted({n for key in keys for n in self._places.get(key, ())}):
+            if words == self._words[index]:
+                return "duplicate", self._texts[index]
+            if _are_alike(own, self._sets[index]):
+                return "near-duplicate", self._texts[index]
         return None
 
     def _keys(self, words: set[str], n_shared: int) -> list[tuple[str, ...]]:

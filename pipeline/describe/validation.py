@@ -51,7 +51,8 @@ class Requirements:
         n: Sentences per finding and polarity, at least.
         language: ISO 639-1 code. Mentions and other findings are checked in English
             only, polarity in the languages of `languages.LANGUAGES`.
-        max_tokens: Of the backbone's context, without its two marks. 75 is CLIP's.
+        max_tokens: Most tokens in the backbone's context, without its two marks. 75 is
+            CLIP's.
 
     Raises:
         ConfigurationError: The language is no code of two letters.
@@ -76,7 +77,7 @@ class Problem:
     Attributes:
         rule: ``count``, ``duplicate``, ``near-duplicate``, ``language``, ``length``,
             ``mention``, ``polarity`` or ``other finding``.
-        polarity: Of the list.
+        polarity: Polarity of the list.
         text: The sentence; empty if the list as a whole is meant.
         reason: For a person, and for the model that is asked again.
     """
@@ -160,7 +161,7 @@ def judge_sentence(
     kept: Sequence[str],
     vocabulary: Vocabulary | None = None,
 ) -> list[Problem]:
-    """What is wrong with a sentence, alone and beside those that are kept already.
+    """What is wrong with a sentence, alone and compared with those already kept.
 
     >>> kept = ["Pulmonary edema."]
     >>> [p.rule for p in judge_sentence("Edema", "positive", "Pulmonary  edema",
@@ -208,7 +209,7 @@ def validate_finding(
     A sentence that repeats an earlier one, whatever the polarity, is the one at fault.
     The count is of sentences without a problem.
     """
-    found: list[Problem] = []
+    all_problems: list[Problem] = []
     kept = Repetitions(texts=(text for texts in sentences.values() for text in texts))
     for polarity, texts in sentences.items():
         n_good = 0
@@ -220,18 +221,18 @@ def validate_finding(
             if not problems:
                 kept.add(text)
                 n_good += 1
-            found += problems
+            all_problems += problems
         if n_good < requirements.n:
             reason = f"{n_good} usable sentences; at least {requirements.n} are needed"
-            found.append(Problem("count", polarity, "", reason))
-    return found
+            all_problems.append(Problem("count", polarity, "", reason))
+    return all_problems
 
 
 def _repetition(polarity: Polarity, text: str, kept: Repetitions) -> list[Problem]:
-    found = kept.of(text)
-    if found is None:
+    repeated = kept.of(text)
+    if repeated is None:
         return []
-    rule, other = found
+    rule, other = repeated
     said = "repeats" if rule == "duplicate" else "nearly"
     return [Problem(rule, polarity, text, f"{said} {other!r}")]
 

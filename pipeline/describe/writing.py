@@ -40,8 +40,8 @@ class Written:
         reason: Why the finding is not finished; empty if it is.
         hint: What to do about that; empty where nothing is known.
         requests: Answers that came.
-        tokens_in: Of the prompts.
-        tokens_out: Of the answers.
+        tokens_in: Tokens of the prompts.
+        tokens_out: Tokens of the answers.
     """
 
     finding: str
@@ -171,7 +171,7 @@ async def write_finding(
 def _judged(
     sheet: _Sheet, finding: str, set_name: str, answer: Answer, origin: Origin
 ) -> list[Problem]:
-    found = []
+    entries = []
     for polarity in _BOTH:
         for text in answer[polarity]:
             description = Description(
@@ -187,8 +187,8 @@ def _judged(
                 edited=False,
                 source=f"describe:{origin.host}",
             )
-            found += sheet.take(polarity, Member(description, origin))
-    return found
+            entries += sheet.take(polarity, Member(description, origin))
+    return entries
 
 
 def _origin(

@@ -96,15 +96,15 @@ def prompt_conditions(
     Args:
         findings: K names, at least two: one alone cannot be shuffled.
         described: The description set's sentences of these findings.
-        seed: Of the random words and of the shuffling.
+        seed: Seed of the random words and of the shuffling.
 
     Raises:
         ConfigurationError: There are fewer than two findings.
 
-    >>> found = prompt_conditions(["Edema", "Mass"], load_descriptions("default"))
-    >>> [sentence.text for sentence in found["name"]][:2]
+    >>> conditions = prompt_conditions(["Edema", "Mass"], load_descriptions("default"))
+    >>> [sentence.text for sentence in conditions["name"]][:2]
     ['edema', 'no edema']
-    >>> list(found) == list(CONDITIONS)
+    >>> list(conditions) == list(CONDITIONS)
     True
     """
     if len(findings) < 2:
@@ -158,10 +158,12 @@ def _structured(finding: str) -> list[Sentence]:
         Sentence(
             finding,
             polarity,
-            fill_template(f"{before}{severity} {subtype} {{finding}} {place}", finding),
+            fill_template(
+                f"{before}{severity} {subtype} {{finding}} {location}", finding
+            ),
         )
         for polarity, before in zip(_BOTH, ("", "no "), strict=True)
-        for severity, subtype, place in itertools.product(
+        for severity, subtype, location in itertools.product(
             _SEVERITIES, subtypes, _LOCATIONS
         )
     ]
@@ -197,4 +199,4 @@ def _shuffled(findings: Sequence[str], seed: int) -> list[str]:
     """Each finding's stand-in, never itself: a random cycle through all."""
     order = np.random.default_rng(seed).permutation(len(findings))
     stand_in = dict(zip(order.tolist(), np.roll(order, 1).tolist(), strict=True))
-    return [findings[stand_in[place]] for place in range(len(findings))]
+    return [findings[stand_in[index]] for index in range(len(findings))]

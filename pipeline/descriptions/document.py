@@ -310,11 +310,11 @@ class _Walk:
         Dates and versions need no quotes; a sentence or a name must be text, or a bare
         `No` would be a finding called "False".
         """
-        kind = node.tag.removeprefix("tag:yaml.org,2002:")
-        if not isinstance(node, yaml.ScalarNode) or kind not in kinds:
+        node_type = node.tag.removeprefix("tag:yaml.org,2002:")
+        if not isinstance(node, yaml.ScalarNode) or node_type not in kinds:
             raise self._error(
                 node,
-                f"{where}: expected text, found {_KINDS.get(kind, kind)}",
+                f"{where}: expected text, found {_KINDS.get(node_type, node_type)}",
                 'Put the text in double quotes, like "Signs: none.".',
             )
         text = " ".join(node.value.split())

@@ -89,11 +89,11 @@ def load_descriptions(
                 f"{name!r} is not a finding, so it has no descriptions",
                 "Leave it out; 'No Finding' is derived from the findings.",
             )
-        found = listed.get(spelling_key(name))
-        if found is None:
+        entry = listed.get(spelling_key(name))
+        if entry is None:
             rows += _expanded(document, source, name)
         else:
-            part, made_in, sentences = found
+            part, made_in, sentences = entry
             rows += _rows(part, made_in, name, sentences)
     return tuple(rows)
 

@@ -208,8 +208,10 @@ def _plan(
 def _tell_of_idle_accelerators(device: str, progress: ProgressCallback) -> None:
     import torch
 
-    kind = device.partition(":")[0]
-    warning = idle_accelerator(kind, torch.cuda.device_count(), count_installed())
+    device_type = device.partition(":")[0]
+    warning = idle_accelerator(
+        device_type, torch.cuda.device_count(), count_installed()
+    )
     if warning:
         progress(Progress("warning", 0, 0, warning))
 

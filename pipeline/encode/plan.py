@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import ItemFailure
+from retune.store.hidden_paths import real_path
 
 from .images.reading import ImageItem
 
@@ -62,26 +63,26 @@ class ImageItems(Sequence[ImageItem]):
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self.table = table.select(_ITEM_COLUMNS)
+        self.table: pa.Table = table.select(_ITEM_COLUMNS)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
     @overload
-    def __getitem__(self, place: int) -> ImageItem: ...
+    def __getitem__(self, index: int) -> ImageItem: ...
     @overload
-    def __getitem__(self, place: slice) -> "ImageItems": ...
-    def __getitem__(self, place: int | slice) -> "ImageItem | ImageItems":
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
+    def __getitem__(self, index: slice) -> "ImageItems": ...
+    def __getitem__(self, index: int | slice) -> "ImageItem | ImageItems":
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
             if step != 1:
                 return ImageItems(
                     self.table.take(pa.array(range(start, stop, step), pa.int64()))
                 )
             return ImageItems(self.table.slice(start, max(0, stop - start)))
-        if not -len(self) <= place < len(self):
-            raise IndexError(place)
-        return next(iter(ImageItems(self.table.slice(place % len(self), 1))))
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        return next(iter(ImageItems(self.table.slice(index % len(self), 1))))
 
     def __iter__(self) -> Iterator[ImageItem]:
         for part in self.table.to_batches(max_chunksize=_CHUNK):
@@ -138,11 +139,11 @@ def file_statuses(work: pa.Table) -> FileStatuses:
     for row, item in enumerate(ImageItems(work)):
         try:
             # Plain os.path: a million Path objects would take seconds.
-            found = os.stat(_path(item))  # noqa: PTH116
+            status = os.stat(real_path(item.root, item.path))  # noqa: PTH116
         except OSError as error:
             errors[row] = error.strerror or str(error)
         else:
-            size_bytes[row], mtime_ns[row] = found.st_size, found.st_mtime_ns
+            size_bytes[row], mtime_ns[row] = status.st_size, status.st_mtime_ns
     return FileStatuses(size_bytes, mtime_ns, errors)
 
 
@@ -216,7 +217,7 @@ def _numbers(work: pa.Table, name: str) -> npt.NDArray[np.int64]:
     column = work[name]
     if pa.types.is_string(column.type) or pa.types.is_null(column.type):
         return np.asarray(column.is_null()).astype(np.int64)
-    found: npt.NDArray[np.int64] = np.asarray(
+    numbers: npt.NDArray[np.int64] = np.asarray(
         column.cast(pa.int64()).fill_null(-1)
     ).astype(np.int64)
-    return found
+    return numbers

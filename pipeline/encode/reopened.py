@@ -53,6 +53,7 @@ def reopen_backbone(
     *,
     backbone: str | None = None,
     device: str = "auto",
+    allow_pickle: bool = False,
 ) -> "Backbone":
     """Load the backbone of an encoder of the store, and check that it is the same.
 
@@ -62,22 +63,30 @@ def reopen_backbone(
 
     Args:
         store: With vectors of the encoder.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Where it lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_pickle: Take .bin and .pt files if there are no safetensors. Weights that
+            were converted have the same fingerprint.
 
     Raises:
-        BackboneError: The backbone cannot be loaded.
+        BackboneError: The backbone cannot be loaded, or its weights are pickled.
         ConfigurationError: The encoder, the backbone's name or the device is unknown.
         FingerprintMismatchError: It is not the one that made the store's vectors.
         StoreCorruptError: The encoder's record cannot be read.
     """
     spec = encoder_spec(store, fingerprint)
-    return load_encoder(spec, backbone=backbone, device=device)
+    return load_encoder(
+        spec, backbone=backbone, device=device, allow_pickle=allow_pickle
+    )
 
 
 def load_encoder(
-    spec: EncoderSpec, *, backbone: str | None = None, device: str = "auto"
+    spec: EncoderSpec,
+    *,
+    backbone: str | None = None,
+    device: str = "auto",
+    allow_pickle: bool = False,
 ) -> "Backbone":
     """`reopen_backbone` of an encoder whose record was read before.
 
@@ -90,7 +99,7 @@ def load_encoder(
     keep_freed_memory()
     let_threads_sleep()
     if spec.imported:
-        return _stand_in(spec, backbone, device)
+        return _stand_in(spec, backbone, device, allow_pickle=allow_pickle)
     source = source_of(
         backbone or spec.backbone,
         precision=spec.precision,
@@ -98,6 +107,7 @@ def load_encoder(
         decode=str(spec.preprocess.get("decode", "full")),
         pixels=int(str(spec.preprocess.get("pixels", 1))),
         **_chosen(spec),
+        allow_pickle=allow_pickle,
     )
     from .backbones.chunking import with_long_texts  # loads torch
 
@@ -119,7 +129,9 @@ def load_encoder(
     return loaded
 
 
-def _stand_in(spec: EncoderSpec, backbone: str | None, device: str) -> "Backbone":
+def _stand_in(
+    spec: EncoderSpec, backbone: str | None, device: str, *, allow_pickle: bool
+) -> "Backbone":
     """The backbone that a user says has made imported vectors.
 
     Nothing can tell whether it has; only the length of its vectors is compared.
@@ -135,10 +147,11 @@ def _stand_in(spec: EncoderSpec, backbone: str | None, device: str) -> "Backbone
             "Name the same model with `encode_with`, such as hf:PATH; its weights and "
             "preprocessing have to be those of the imported vectors.",
         )
-    # The user names these weights for this purpose. Of a pickle only tensors are read,
-    # no code in it runs.
     source = source_of(
-        backbone, precision="auto", output_dtype=spec.output_dtype, allow_pickle=True
+        backbone,
+        precision="auto",
+        output_dtype=spec.output_dtype,
+        allow_pickle=allow_pickle,
     )
     loaded = load_backbone(source, output_dtype=spec.output_dtype, device=device)
     if loaded.spec.dim != spec.dim:
@@ -151,16 +164,12 @@ def _stand_in(spec: EncoderSpec, backbone: str | None, device: str) -> "Backbone
 
 
 def _chosen(spec: EncoderSpec) -> dict[str, Any]:
-    """How images were pooled.
-
-    Pickled tensors may be read: `embed` was allowed to, or it found none. No code in
-    them runs, and weights that differ from those of `embed` are refused.
-    """
+    """How images were pooled."""
     words = spec.pooling.removeprefix("image: ").split(", ")
     layer = "pooled" if "layer: pooled" in words else "projected"
     ours = "transformers" in spec.model_config
     pooling = words[0] if ours and words[0] in POOLINGS else "auto"
-    return {"pooling": pooling, "layer": layer, "allow_pickle": True}
+    return {"pooling": pooling, "layer": layer}
 
 
 @contextmanager

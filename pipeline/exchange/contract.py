@@ -163,20 +163,20 @@ def list_block(
 
     Args:
         flat: The numbers of all lists in a row.
-        lengths: Of each list, shape (n,); -1 for null, which has no numbers.
+        lengths: Lengths of each list, shape (n,); -1 for null, which has no numbers.
         dim: D.
-        dtype: Of the block's vectors.
+        dtype: Type of the block's vectors.
 
     >>> block = list_block(np.arange(5.0), np.array([2, -1, 3]), 2, "float32")
     >>> block.vectors.tolist(), block.lengths.tolist()
     ([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]], [2, -1, 3])
     """
-    kind = np.dtype(dtype)
+    value_type = np.dtype(dtype)
     if (lengths == dim).all():
         with np.errstate(over="ignore", invalid="ignore"):
-            return Block(flat.reshape(-1, dim).astype(kind, copy=False), lengths)
+            return Block(flat.reshape(-1, dim).astype(value_type, copy=False), lengths)
     starts = np.cumsum(np.maximum(lengths, 0)) - np.maximum(lengths, 0)
-    vectors = np.zeros((len(lengths), dim), dtype=kind)
+    vectors = np.zeros((len(lengths), dim), dtype=value_type)
     right = np.flatnonzero(lengths == dim)
     if len(right):
         vectors[right] = flat[starts[right, np.newaxis] + np.arange(dim)]

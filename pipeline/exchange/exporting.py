@@ -65,11 +65,11 @@ def write_export(
     else:
         written = []
         for split, table in tables:
-            place = out if split is None else _beside(out, f"-{split}")
-            written.append(_put(place, partial(_WRITERS[to], table)))
+            target = out if split is None else _beside(out, f"-{split}")
+            written.append(_put(target, partial(_WRITERS[to], table)))
             if to == "npy":
                 columns = table.columns
-                beside = place.with_suffix(".csv")
+                beside = target.with_suffix(".csv")
                 written.append(_put(beside, partial(write_csv, columns)))
     if long_labels is not None:
         labels = long_labels
@@ -140,15 +140,15 @@ def _named(out: Path, ending: str) -> Path:
     return out.with_name(out.stem + ending)
 
 
-def _put(place: Path, write: Callable[[Path], object]) -> Path:
+def _put(target: Path, write: Callable[[Path], object]) -> Path:
     """Write under another name, and rename when all is there."""
-    part = place.with_name(f".tmp-{uuid.uuid4().hex}{place.suffix}")
+    part = target.with_name(f".tmp-{uuid.uuid4().hex}{target.suffix}")
     try:
         write(part)
-        os.replace(part, place)  # noqa: PTH105 - files and folders alike
+        os.replace(part, target)  # noqa: PTH105 - files and folders alike
     except OSError as error:
         raise StoreWriteError(
-            f"cannot write {place}: {error.strerror or error}",
+            f"cannot write {target}: {error.strerror or error}",
             "Free space there, or choose another place with `out`.",
         ) from error
     finally:
@@ -156,4 +156,4 @@ def _put(place: Path, write: Callable[[Path], object]) -> Path:
             shutil.rmtree(part, ignore_errors=True)
         else:
             part.unlink(missing_ok=True)
-    return place
+    return target

@@ -19,6 +19,7 @@ from retune.store import (
     content_digest,
 )
 from retune.store.errors import ConfigurationError
+from retune.store.hidden_paths import real_path
 from retune.store.vectors.shards import to_stored
 
 from ..encode.stage.sink import ShardSink
@@ -102,7 +103,7 @@ def identify(
     image without one gets a digest of its id in place of its content's.
 
     Args:
-        writer: Of the store; the digests are entered.
+        writer: Writer of the store; the digests are entered.
         images: As `retune.store.queries.identities.read_image_names` gives them, N.
         places: Rows of those that are needed.
         progress: Told while files are read.
@@ -112,8 +113,8 @@ def identify(
     """
     digests = images["content_digest"].combine_chunks()
     known = np.asarray(digests.is_valid())
-    found = np.zeros(len(images), dtype="S32")
-    found[known] = digests.drop_null().to_numpy(zero_copy_only=False).astype("S32")
+    keys_found = np.zeros(len(images), dtype="S32")
+    keys_found[known] = digests.drop_null().to_numpy(zero_copy_only=False).astype("S32")
     new = np.unique(places[~known[places]])
     absent: list[str] = []
     rows: list[int] = []
@@ -129,19 +130,21 @@ def identify(
                     rows.append(row)
                 else:
                     digest = state.content_digest
-                found[row] = digest.encode()
+                keys_found[row] = digest.encode()
             writer.note([state for state in states if state is not None], [])
             progress(Progress("files", start + len(some), len(new)))
     if absent:
         writer.identify_images(
-            pa.table({"image_id": absent, "content_digest": found[rows].astype(str)})
+            pa.table(
+                {"image_id": absent, "content_digest": keys_found[rows].astype(str)}
+            )
         )
-    return found
+    return keys_found
 
 
 def _file_state(image: dict[str, str]) -> FileState | None:
     """What an image's file looks like; None if there is none that can be read."""
-    path = os.path.join(image["root"], image["path"])  # noqa: PTH118 - many of them
+    path = real_path(image["root"], image["path"])
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             status = os.fstat(file.fileno())
@@ -166,7 +169,7 @@ def import_images(
     """Put the vectors of all matched rows into the store.
 
     Args:
-        writer: Of the store.
+        writer: Writer of the store.
         spec: Whose vectors they are.
         tables: The files, in the order of `match`.
         match: Which image each row is of.
@@ -180,14 +183,14 @@ def import_images(
         StoreWriteError: The disk refused.
     """
     counts = Counts()
-    at, total = 0, len(match.place)
+    at, total = 0, len(match.image_row)
     with ShardSink(writer, spec, "image") as sink:
         for path, block in _blocks(tables):
-            place = match.place[at : at + len(block.lengths)]
+            image_rows = match.image_row[at : at + len(block.lengths)]
             at += len(block.lengths)
-            rows = np.flatnonzero(place >= 0)
+            rows = np.flatnonzero(image_rows >= 0)
             failures = _take(
-                sink, spec, counts, block, rows, place, images, keys, known, path
+                sink, spec, counts, block, rows, image_rows, images, keys, known, path
             )
             sink.note([], failures)
             progress(Progress("vectors", at, total))
@@ -206,7 +209,7 @@ def _take(
     counts: Counts,
     block: Block,
     rows: npt.NDArray[np.int64],
-    place: npt.NDArray[np.int64],
+    image_rows: npt.NDArray[np.int64],
     images: pa.Table,
     keys: npt.NDArray[np.bytes_],
     known: npt.NDArray[np.bytes_],
@@ -217,7 +220,7 @@ def _take(
     good &= block.lengths == spec.dim
     whole = len(rows) == len(good) and bool(good.all())
     fine = rows if whole else rows[good[rows]]
-    digests = keys[place[fine]]
+    digests = keys[image_rows[fine]]
     new = ~_are_in(digests, known)
     names = [key.decode() for key in digests.tolist()]
     # Two images of one content share a vector: that of the first row.
@@ -236,7 +239,9 @@ def _take(
     bad = rows[~good[rows]]
     counts.failed += len(bad)
     return [
-        _failure(counts, block, int(row), images, int(place[row]), spec, path, keys)
+        _failure(
+            counts, block, int(row), images, int(image_rows[row]), spec, path, keys
+        )
         for row in bad
     ]
 
@@ -248,8 +253,8 @@ def _are_in(
     if not len(known):
         return np.zeros(len(keys), dtype=bool)
     at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    found: npt.NDArray[np.bool_] = known[at] == keys
-    return found
+    is_known: npt.NDArray[np.bool_] = known[at] == keys
+    return is_known
 
 
 def _failure(
@@ -257,7 +262,7 @@ def _failure(
     block: Block,
     row: int,
     images: pa.Table,
-    place: int,
+    image_row: int,
     spec: EncoderSpec,
     path: Path,
     keys: npt.NDArray[np.bytes_],
@@ -274,7 +279,7 @@ def _failure(
         reason = "its vector is zero"
     else:
         reason = f"its vector is too large for {spec.output_dtype}"
-    image_id = str(images["image_id"][place].as_py())
+    image_id = str(images["image_id"][image_row].as_py())
     if len(counts.failures) < _NAMED:
         counts.failures.append(f"{image_id}: {reason}")
-    return ItemFailure(image_id, str(path), "import", reason, keys[place].decode())
+    return ItemFailure(image_id, str(path), "import", reason, keys[image_row].decode())

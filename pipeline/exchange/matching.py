@@ -23,7 +23,7 @@ class Match:
     """Rows of files beside images of a store.
 
     Attributes:
-        place: Row of the image for each row of the files, shape (N,); -1 for none.
+        image_row: Row of the image for each row of the files, shape (N,); -1 for none.
         join: How images were named: one of `JOINS`, or ``position``.
         n_unmatched: Rows whose id is of no image, or of several.
         unmatched: Some of their ids.
@@ -31,7 +31,7 @@ class Match:
         double: Some of their ids.
     """
 
-    place: npt.NDArray[np.int64]
+    image_row: npt.NDArray[np.int64]
     join: str
     n_unmatched: int = 0
     unmatched: tuple[str, ...] = ()
@@ -53,8 +53,8 @@ def match_ids(ids: pa.Array, images: pa.Table, join: str = "auto") -> Match:
     Example:
         >>> images = pa.table({"image_id": ["nih/a.png", "nih/b.png"],
         ...     "path": ["a.png", "b.png"], "content_digest": ["", ""]})
-        >>> found = match_ids(pa.array(["b", "x", "b"]), images)
-        >>> found.place.tolist(), found.join, found.unmatched, found.double
+        >>> match = match_ids(pa.array(["b", "x", "b"]), images)
+        >>> match.image_row.tolist(), match.join, match.unmatched, match.double
         ([1, -1, -1], 'name', ('x',), ('b',))
     """
     if join not in ("auto", *JOINS):
@@ -63,10 +63,12 @@ def match_ids(ids: pa.Array, images: pa.Table, join: str = "auto") -> Match:
         )
     best: tuple[int, str, npt.NDArray[np.int64]] | None = None
     for name in JOINS if join == "auto" else (join,):
-        place = _look_up(_SPELLED[name](ids), _SPELLED[name](images[_COLUMN[name]]))
-        n_found = int((place >= 0).sum())
+        image_rows = _look_up(
+            _SPELLED[name](ids), _SPELLED[name](images[_COLUMN[name]])
+        )
+        n_found = int((image_rows >= 0).sum())
         if best is None or n_found > best[0]:
-            best = n_found, name, place
+            best = n_found, name, image_rows
         if n_found == len(ids):
             break
     assert best is not None
@@ -126,23 +128,23 @@ _COLUMN: Final = {
 
 def _look_up(ids: pa.Array, names: pa.Array) -> npt.NDArray[np.int64]:
     """Row of each id among names; -1 if there is none, or if several have the name."""
-    place = pc.index_in(ids, value_set=names, skip_nulls=True)
-    found: npt.NDArray[np.int64] = (
-        place.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    indices = pc.index_in(ids, value_set=names, skip_nulls=True)
+    image_rows: npt.NDArray[np.int64] = (
+        indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     )
     counted = pc.value_counts(names)
     several = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
     if len(several):
-        found[np.asarray(pc.is_in(ids, value_set=several))] = -1
-    return found
+        image_rows[np.asarray(pc.is_in(ids, value_set=several))] = -1
+    return image_rows
 
 
-def _counted(ids: pa.Array, place: npt.NDArray[np.int64], join: str) -> Match:
-    matched = np.flatnonzero(place >= 0)
-    _, first = np.unique(place[matched], return_index=True)
+def _counted(ids: pa.Array, image_rows: npt.NDArray[np.int64], join: str) -> Match:
+    matched = np.flatnonzero(image_rows >= 0)
+    _, first = np.unique(image_rows[matched], return_index=True)
     again = np.setdiff1d(matched, matched[first], assume_unique=True)
-    unmatched = np.flatnonzero(place < 0)
-    kept = place.copy()
+    unmatched = np.flatnonzero(image_rows < 0)
+    kept = image_rows.copy()
     kept[again] = -1
     return Match(
         kept,

@@ -55,13 +55,13 @@ class OutgoingTable:
         """
         for block in self.source.blocks(BLOCK_ROWS):
             with np.errstate(over="ignore"):
-                found = block.astype(self.dtype, copy=False)
-            if found.dtype != block.dtype and not np.isfinite(found).all():
+                converted = block.astype(self.dtype, copy=False)
+            if converted.dtype != block.dtype and not np.isfinite(converted).all():
                 raise ConfigurationError(
                     f"some numbers are too large for {self.dtype}",
                     "Write `dtype` float32.",
                 )
-            yield found
+            yield converted
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Blocks of rows in order, as Arrow has them."""

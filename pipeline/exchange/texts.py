@@ -36,14 +36,14 @@ def read_sentences(
 
     Args:
         tables: With the columns `finding`, `polarity` and perhaps `text`.
-        set_name: Of the descriptions that are made of them.
+        set_name: Name of the descriptions that are made of them.
         path: For messages and as their source.
 
     Raises:
         ConfigurationError: A column is not there, or a polarity is none.
     """
     made = datetime.now(UTC).date().isoformat()
-    found: list[Description] = []
+    descriptions: list[Description] = []
     for table in tables:
         columns = table.columns(TEXT_COLUMNS)
         lacking = {"finding", "polarity"} - set(columns.column_names)
@@ -54,31 +54,31 @@ def read_sentences(
                 "negative), and may have a column text with the sentences.",
             )
         for row in columns.to_pylist():
-            number = len(found) + 1
+            number = len(descriptions) + 1
             finding, polarity = row["finding"], _polarity(row["polarity"], number, path)
             if not finding:
                 raise ConfigurationError(f"{path}: row {number} names no finding")
             name = known_spelling(finding) or finding
             text = row.get("text") or f"{name}, {polarity}, number {number}"
-            found.append(
+            descriptions.append(
                 Description(
                     set_name, name, polarity, " ".join(text.split()), "import", "",
                     made, "", reviewed=False, edited=False, source=path.name,
                 )
             )  # fmt: skip
-    return found
+    return descriptions
 
 
 def _polarity(
     word: str | None, number: int, path: Path
 ) -> Literal["positive", "negative"]:
-    found = _POLARITIES.get(str(word).strip().lower())
-    if found is None:
+    polarity = _POLARITIES.get(str(word).strip().lower())
+    if polarity is None:
         raise ConfigurationError(
             f"{path}: row {number} has the polarity {word!r}",
             "Write positive or negative.",
         )
-    return found
+    return polarity
 
 
 def import_texts(

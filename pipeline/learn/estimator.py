@@ -13,15 +13,31 @@ from retune.store.errors import TrainingError
 from .methods.analytic.ridge import centre, solve
 from .methods.analytic.sums import Sums, add_sums, sum_rows
 
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
-
 __all__ = ["AnalyticClassifier"]
 
 Floats = npt.NDArray[np.float64]
 
+if TYPE_CHECKING:
 
-class AnalyticClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # untyped
+    class _ScikitClassifier:
+        """The types of what scikit-learn's untyped bases give."""
+
+        def __sklearn_tags__(self) -> Any: ...
+        def get_params(self, deep: bool = True) -> dict[str, Any]: ...
+        def set_params(self, **params: Any) -> Self: ...
+        def score(
+            self,
+            X: npt.ArrayLike,
+            y: npt.ArrayLike,
+            sample_weight: npt.ArrayLike | None = None,
+        ) -> float: ...
+else:
+
+    class _ScikitClassifier(ClassifierMixin, BaseEstimator):
+        """Parameters, tags and the score, as scikit-learn defines them."""
+
+
+class AnalyticClassifier(_ScikitClassifier):
     """Exact ridge classifiers that learn batch by batch, and forget nothing.
 
     What it keeps are sums over images, so that batches, in any order, lead to the same
@@ -58,9 +74,9 @@ class AnalyticClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
     n_features_in_: int
 
     def __init__(self, prior: npt.ArrayLike | None = None) -> None:
-        self.prior = prior
+        self.prior: npt.ArrayLike | None = prior
 
-    def __sklearn_tags__(self) -> "Tags":
+    def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
@@ -118,7 +134,7 @@ class AnalyticClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return scores if self._findings or scores.shape[1] > 1 else scores[:, 0]
 
     def predict_proba(self, X: npt.ArrayLike) -> Floats:
-        """Probabilities: of each class, shape (N, C), or of each finding, shape (N, K).
+        """Probabilities of each class, shape (N, C), or of each finding, shape (N, K).
 
         They are the ridge's estimates, cut to 0 … 1; of several classes, shares of
         their sum.
@@ -229,8 +245,10 @@ class AnalyticClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         if self.prior is not None:
             start += np.asarray(self.prior, dtype=np.float64)
         centred = [centre(gram) for gram in sums.grams]
-        found = solve(sums, start, centred)
-        self.coef_ = found.weights
+        solution = solve(sums, start, centred)
+        self.coef_ = solution.weights
         # Labels of one class, or none, say how often it is so and nothing else.
-        self.intercept_ = np.where(found.learned, found.intercepts, found.prevalence)
+        self.intercept_ = np.where(
+            solution.learned, solution.intercepts, solution.prevalence
+        )
         return self

@@ -114,9 +114,9 @@ def _figures(
 ) -> tuple[Figure, dict[str, Figure]]:
     targets = make_targets(features.states)
     value, observed = targets.value[rows], targets.observed[rows]
-    found = delong(scores[rows], value, observed)
+    test = delong(scores[rows], value, observed)
     n_positive = ((value > 0) & observed).sum(axis=0)
-    counted = np.flatnonzero((n_positive >= MIN_POSITIVE) & ~np.isnan(found.auroc))
+    counted = np.flatnonzero((n_positive >= MIN_POSITIVE) & ~np.isnan(test.auroc))
     low, high = bootstrap_macro_auroc(
         scores[rows],
         value,
@@ -125,9 +125,9 @@ def _figures(
         findings=counted,
         n_bootstrap=_DRAWS,
     )
-    return Figure(float(found.auroc[counted].mean()), low, high), {
+    return Figure(float(test.auroc[counted].mean()), low, high), {
         features.findings[k]: Figure(
-            float(found.auroc[k]), float(found.low[k]), float(found.high[k])
+            float(test.auroc[k]), float(test.low[k]), float(test.high[k])
         )
         for k in counted
     }

@@ -98,7 +98,7 @@ def compose_sentences(
         finding: One of its findings.
         positive: Whether the sentences assert the finding.
         n: How many, at least as many as there are shipped descriptions.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     >>> phrases = load_phrases(["Cardiomegaly"])
     >>> drawn = compose_sentences(phrases, "Cardiomegaly", positive=False, n=40, seed=0)
@@ -111,11 +111,11 @@ def compose_sentences(
     random = np.random.default_rng([seed, positive, *finding.encode()])
     sentences = list(described)
     while len(sentences) < n:
-        kind = random.choice(3, p=_SHARES)
-        if kind == 0 or not signs:
+        sentence_type = random.choice(3, p=_SHARES)
+        if sentence_type == 0 or not signs:
             sentences.append(_framed(phrases, wording, positive, random))
         else:
-            chosen = signs if kind == 1 else described or signs
+            chosen = signs if sentence_type == 1 else described or signs
             sentences.append(str(random.choice(chosen)))
     return sentences
 

@@ -97,7 +97,7 @@ def ingest_pools(
         store: Where to.
         radiographs: Folder of the real pools, `NIH_POOLS` by name.
         drawings: Folder to draw the demo radiographs into.
-        split_seed: Of the patient hash.
+        split_seed: Split seed of the patient hash.
 
     Raises:
         DatasetError: A pool is not there or not what it should be.
@@ -162,8 +162,10 @@ def read_pools(
 
 def _patients_of(store: FeatureStore, datasets: Sequence[str]) -> set[str]:
     """All patients of some datasets, of whichever split."""
-    found = store.sql("SELECT DISTINCT dataset, patient_id FROM images").fetchall()
-    return {patient for dataset, patient in found if dataset in datasets}
+    patient_rows = store.sql(
+        "SELECT DISTINCT dataset, patient_id FROM images"
+    ).fetchall()
+    return {patient for dataset, patient in patient_rows if dataset in datasets}
 
 
 def _training_part(

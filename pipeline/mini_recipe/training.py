@@ -34,8 +34,8 @@ class Pool:
     """Training images of one source, with K findings.
 
     Attributes:
-        name: Of the source.
-        features: Of the locked image tower, shape (N, F).
+        name: Name of the source.
+        features: Features of the locked image tower, shape (N, F).
         value: 1 where a finding is present, shape (N, K).
         observed: Whether the cell is known, shape (N, K).
         share: Share of the steps that this pool gets.
@@ -62,10 +62,10 @@ class RecipeConfig:
         text_decay: Weight decay of the text tower.
         feature_dropout: Share of image features hidden in a step.
         word_dropout: Share of tokens replaced by the unknown token in a step.
-        contrastive_weight: Of the image-statement loss.
-        sentence_weight: Of the loss among sentences.
-        sentence_temperature: Of that loss.
-        seed: Of weights, batches and sentences.
+        contrastive_weight: Weight of the image-statement loss.
+        sentence_weight: Weight of the loss among sentences.
+        sentence_temperature: Temperature of that loss.
+        seed: Seed of weights, batches and sentences.
     """
 
     steps: int = 1000
@@ -87,8 +87,8 @@ class TrainedTowers:
     """What training gives.
 
     Attributes:
-        weight: Of the projection, shape (D, F).
-        bias: Of the projection, shape (D,).
+        weight: Weight of the projection, shape (D, F).
+        bias: Bias of the projection, shape (D,).
         text: The text tower, in evaluation mode.
         loss: Mean loss of the last hundred steps.
     """
@@ -187,18 +187,18 @@ class _Trainer:
         """One step on one pool; returns the loss."""
         del step
         shares = np.array([pool.share for pool in self._pools])
-        place = int(self._random.choice(len(shares), p=shares / shares.sum()))
-        pool = self._pools[place]
+        pool_index = int(self._random.choice(len(shares), p=shares / shares.sum()))
+        pool = self._pools[pool_index]
         size = min(self._config.batch_size, len(pool.features))
         rows = self._random.choice(len(pool.features), size, replace=False)
         value = torch.from_numpy(pool.value[rows])
         observed = torch.from_numpy(pool.observed[rows])
 
-        images = self._embed_images(place, rows)
+        images = self._embed_images(pool_index, rows)
         sentences = self._embed_sentences()
         statements = functional.normalize(sentences.mean(dim=2), dim=-1)
         loss = (
-            self._difference_loss(images, statements, value, observed, place)
+            self._difference_loss(images, statements, value, observed, pool_index)
             + self._config.contrastive_weight
             * self._contrastive_loss(images, statements, value, observed)
             + self._config.sentence_weight * self._sentence_loss(sentences)
@@ -209,8 +209,8 @@ class _Trainer:
         self._schedule.step()
         return float(loss.detach())
 
-    def _embed_images(self, place: int, rows: npt.NDArray[np.integer]) -> Tensor:
-        inputs = self._inputs[place][torch.from_numpy(rows)]
+    def _embed_images(self, pool_index: int, rows: npt.NDArray[np.integer]) -> Tensor:
+        inputs = self._inputs[pool_index][torch.from_numpy(rows)]
         kept = 1 - self._config.feature_dropout
         mask = torch.rand(inputs.shape, generator=self._torch_random) < kept
         return functional.normalize(self._project(inputs * mask / kept), dim=-1)
@@ -249,10 +249,10 @@ class _Trainer:
         statements: Tensor,
         value: Tensor,
         observed: Tensor,
-        place: int,
+        pool_index: int,
     ) -> Tensor:
         difference = images @ (statements[:, 1] - statements[:, 0]).T
-        logits = difference * self._log_scales[0].exp() + self._offset[place]
+        logits = difference * self._log_scales[0].exp() + self._offset[pool_index]
         cells = functional.binary_cross_entropy_with_logits(
             logits, value, reduction="none"
         )

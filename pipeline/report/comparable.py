@@ -18,14 +18,14 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class Basis:
-    """What must be alike, or figures of runs cannot be held against each other.
+    """What must be alike, or figures of runs cannot be compared.
 
     Attributes:
         encoder: Backbone and fingerprints.
         findings: In alphabetical order.
-        images: Of the test split, one digest for each division into splits.
+        images: Images of the test split, one digest for each division into splits.
         labels: How uncertain and missing labels count.
-        versions: Of the labels of each dataset.
+        versions: Versions of the labels of each dataset.
     """
 
     encoder: tuple[str, ...]
@@ -78,42 +78,42 @@ def compare_groups(
     of_basis: dict[Basis, list[RunGroup]] = {}
     for group in groups:
         of_basis.setdefault(Basis.of(group), []).append(group)
-    found = sorted(
+    groups_of_basis = sorted(
         of_basis.items(),
         key=lambda item: (-len(item[1]), -sum(len(one.runs) for one in item[1])),
     )
     comparisons = [
         Comparison(basis, tuple(sorted(members, key=_by_scenario)))
-        for place, (basis, members) in enumerate(found)
-        if len(members) > 1 or place == 0
+        for index, (basis, members) in enumerate(groups_of_basis)
+        if len(members) > 1 or index == 0
     ]
-    alone = [members[0] for _, members in found[len(comparisons) :]]
+    alone = [members[0] for _, members in groups_of_basis[len(comparisons) :]]
     return comparisons, [Lone(one, _reasons(one, comparisons[0])) for one in alone]
 
 
 def _by_scenario(group: RunGroup) -> tuple[int, str]:
     known = group.scenario in _SCENARIOS
-    place = _SCENARIOS.index(group.scenario) if known else len(_SCENARIOS)
-    return place, group.scenario
+    rank = _SCENARIOS.index(group.scenario) if known else len(_SCENARIOS)
+    return rank, group.scenario
 
 
 def _reasons(group: RunGroup, other: Comparison) -> tuple[str, ...]:
     """How a group differs from a comparison, in words."""
     ours, theirs = Basis.of(group), other.basis
-    found = []
+    reasons = []
     if ours.encoder != theirs.encoder:
-        found.append(f"other encoder: {' '.join(ours.encoder)}")
+        reasons.append(f"other encoder: {' '.join(ours.encoder)}")
     if ours.findings != theirs.findings:
-        found.append(_other_findings(ours.findings, theirs.findings))
+        reasons.append(_other_findings(ours.findings, theirs.findings))
     if ours.images != theirs.images:
-        found.append(_other_images(group, other.groups[0]))
+        reasons.append(_other_images(group, other.groups[0]))
     if ours.labels != theirs.labels:
         uncertain, blank = ours.labels
-        found.append(f"other labels: uncertain={uncertain}, blank={blank}")
+        reasons.append(f"other labels: uncertain={uncertain}, blank={blank}")
     if dict(ours.versions) != dict(theirs.versions) and ours.images == theirs.images:
         versions = ", ".join(f"{name} {version}" for name, version in ours.versions)
-        found.append(f"other versions of the labels: {versions}")
-    return tuple(found)
+        reasons.append(f"other versions of the labels: {versions}")
+    return tuple(reasons)
 
 
 def _other_findings(ours: Sequence[str], theirs: Sequence[str]) -> str:
@@ -155,7 +155,7 @@ def differing_settings(
     """
     settings = [group_settings(group) for group in groups]
     names = list(dict.fromkeys(name for one in settings for name in one))
-    found = []
+    differing = []
     for name in names:
         texts = [
             setting_text(one.get(name)) if name in one else "–" for one in settings
@@ -163,5 +163,7 @@ def differing_settings(
         if name in _TOLD or len(set(texts)) < 2:
             continue
         (usual, n_usual), *_ = Counter(texts).most_common()
-        found.append((name, [(text, n_usual > 1 and text != usual) for text in texts]))
-    return found
+        differing.append(
+            (name, [(text, n_usual > 1 and text != usual) for text in texts])
+        )
+    return differing

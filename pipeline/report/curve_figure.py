@@ -36,21 +36,21 @@ def draw_curve(points: Sequence[Point], path: Path, title: str) -> None:
     axes.set_xscale("log", base=2)
     counts = sorted({point[1] for point in points if point[1]})
     methods = list(dict.fromkeys(point[0] for point in points))
-    for place, method in enumerate(methods):
-        colour = _COLOURS[place % len(_COLOURS)]
+    for index, method in enumerate(methods):
+        colour = _COLOURS[index % len(_COLOURS)]
         chosen = [point for point in points if point[0] == method]
         if chosen[0][1] == 0:
             axes.axhline(chosen[0][2], color="0.4", linestyle="--", label=method)
             axes.axhspan(chosen[0][3], chosen[0][4], color="0.4", alpha=0.1)
             continue
         axes.errorbar(
-            [point[1] * 1.02 ** (place - len(methods) / 2) for point in chosen],
+            [point[1] * 1.02 ** (index - len(methods) / 2) for point in chosen],
             [point[2] for point in chosen],
             yerr=[
                 [max(0.0, point[2] - point[3]) for point in chosen],
                 [max(0.0, point[4] - point[2]) for point in chosen],
             ],
-            marker=_MARKS[place % len(_MARKS)],
+            marker=_MARKS[index % len(_MARKS)],
             color=colour,
             label=method,
             capsize=3,

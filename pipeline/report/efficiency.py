@@ -51,14 +51,14 @@ def read_curves(store: FeatureStore) -> list[ReportedCurve]:
         ORDER BY max(c.made_at) OVER (PARTITION BY curve_id) DESC, curve_id, method,
             n_patients"""
     ).fetchall()
-    found: dict[str, ReportedCurve] = {}
+    curves: dict[str, ReportedCurve] = {}
     for curve_id, encoder, config, method, n_patients, *ends in rows:
-        one = found.setdefault(
+        one = curves.setdefault(
             curve_id, ReportedCurve(curve_id, encoder, _told(config), {})
         )
         figure = Figure(*(float("nan") if end is None else end for end in ends))
         one.lines.setdefault(method, []).append((int(n_patients), figure))
-    return list(found.values())
+    return list(curves.values())
 
 
 def _told(config: str) -> str:

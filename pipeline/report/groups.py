@@ -34,9 +34,9 @@ class RunGroup:
     """Runs of one configuration, but for their seeds.
 
     Attributes:
-        backbone: Of their embeddings.
-        scenario: Of all.
-        method: Of all.
+        backbone: Backbone of their embeddings.
+        scenario: Scenario of all.
+        method: Method of all.
         preset: How adaptors were trained, for methods that train any.
         variant: What else tells it from groups of the same scenario and method.
         runs: At least one, oldest first.
@@ -73,8 +73,8 @@ class RunGroup:
         over these, because a spread over seeds says nothing of other patients.
         """
         figures = [run.figure(metric) for run in self.runs]
-        found = mean_figure(figures, same_images=self.same_images)
-        return _within(found, 0 if "auroc" in metric else -1)
+        mean = mean_figure(figures, same_images=self.same_images)
+        return _within(mean, 0 if "auroc" in metric else -1)
 
     def difference(self, metric: str, other: str) -> Figure:
         """One figure less another, run by run; its interval needs two runs or more."""
@@ -86,13 +86,13 @@ class RunGroup:
 
     def differences(self, metric: str, task: int) -> dict[str, Figure]:
         """Finding -> its figure after the last task less that after a task."""
-        found: dict[str, list[Figure]] = {}
+        by_name: dict[str, list[Figure]] = {}
         for run in self.runs:
             moved = run.row(metric) - run.row(metric, task)
             for name, value in zip(run.findings, moved.tolist(), strict=True):
-                found.setdefault(name, []).append(Figure(value))
+                by_name.setdefault(name, []).append(Figure(value))
         return {
-            name: _within(mean_figure(values), -1) for name, values in found.items()
+            name: _within(mean_figure(values), -1) for name, values in by_name.items()
         }
 
 
@@ -114,13 +114,13 @@ def mean_figure(figures: Sequence[Figure], *, same_images: bool = False) -> Figu
     of runs on the same test images are the means of their ends.
 
     Args:
-        figures: Of the runs.
+        figures: Figures of the runs.
         same_images: Whether all runs have the same test images.
 
     >>> mean_figure([Figure(0.5, 0.4, 0.6)])
     Figure(value=0.5, low=0.4, high=0.6)
-    >>> found = mean_figure([Figure(0.5), Figure(0.6), Figure(0.7), Figure()])
-    >>> round(found.value, 3), round(found.low, 3), round(found.high, 3)
+    >>> mean = mean_figure([Figure(0.5), Figure(0.6), Figure(0.7), Figure()])
+    >>> round(mean.value, 3), round(mean.low, 3), round(mean.high, 3)
     (0.6, 0.352, 0.848)
     >>> mean_figure([Figure(0.5, 0.25, 0.75), Figure(0.5, 0.25, 0.75)])
     Figure(value=0.5, low=0.25, high=0.75)
@@ -276,14 +276,14 @@ def where_it_loses(group: RunGroup) -> list[str]:
     logistic regression; findings that end below zero-shot. Differences are taken run
     by run, and have an interval over runs where there are several.
     """
-    found = []
+    losses = []
     for metric, words in (
         ("forgetting", "forgetting"),
         ("sequence_gap", "gap to joint-observed"),
     ):
         figure = group.summary(metric)
         if figure.value > MENTIONED:
-            found.append(f"{words} {_signed(figure)}")
+            losses.append(f"{words} {_signed(figure)}")
     for metric, other, words in (
         ("final_auroc", "zero_shot_auroc", "it ends below zero-shot"),
         (
@@ -296,7 +296,7 @@ def where_it_loses(group: RunGroup) -> list[str]:
         moved = group.difference(metric, other)
         if moved.value < 0:
             ours, theirs = group.summary(metric).value, group.summary(other).value
-            found.append(
+            losses.append(
                 f"{words}: {ours:.3f} against {theirs:.3f}, a difference of "
                 f"{_signed(moved)}"
             )
@@ -307,8 +307,8 @@ def where_it_loses(group: RunGroup) -> list[str]:
     )
     if losers:
         listed = "; ".join(f"{name} {_signed(moved)}" for _, name, moved in losers)
-        found.append(f"findings that end below zero-shot: {listed}")
-    return found
+        losses.append(f"findings that end below zero-shot: {listed}")
+    return losses
 
 
 def _signed(figure: Figure) -> str:

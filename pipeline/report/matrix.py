@@ -156,8 +156,8 @@ def spark(values: Sequence[float]) -> str:
     low, high = _SPARK
     places = [(value - low) / (high - low) * len(_BARS) for value in values]
     return "".join(
-        "·" if np.isnan(place) else _BARS[int(np.clip(place, 0, len(_BARS) - 1))]
-        for place in places
+        "·" if np.isnan(level) else _BARS[int(np.clip(level, 0, len(_BARS) - 1))]
+        for level in places
     )
 
 
@@ -263,12 +263,14 @@ def _block(
         )
 
     lines = []
-    for place in range(height):
+    for head_row in range(height):
         cells = [
-            head[place - height + len(head)] if place >= height - len(head) else ""
+            head[head_row - height + len(head)]
+            if head_row >= height - len(head)
+            else ""
             for head in heads
         ]
-        lines.append(line("finding" if place == height - 1 else "", cells))
+        lines.append(line("finding" if head_row == height - 1 else "", cells))
     for row, name in enumerate(names):
         lines.append(line(name[0], [column.cells[row] for column in columns]))
         lines += [f"  {more}" for more in name[1:]]

@@ -102,9 +102,9 @@ class PageExtras:
     """What is shown of runs and does not stand in the metrics; by store and run id.
 
     Attributes:
-        reliability: Of single runs.
-        images: Of the test split of single runs.
-        curves: Of the stores, by the number of training patients.
+        reliability: Reliability of single runs.
+        images: Images of the test split of single runs.
+        curves: Curves of the stores, by the number of training patients.
     """
 
     reliability: Mapping[tuple[str, str], Reliability] = field(default_factory=dict)
@@ -173,7 +173,7 @@ def build_page(
 
     Args:
         runs: Oldest first.
-        version: Of retune.
+        version: Version of retune.
         made_at: Date and time, for the head of the page.
         extras: What else to show of the runs of `shown_runs`.
 
@@ -244,11 +244,11 @@ def _digest(script: str) -> str:
 def _sections(
     comparisons: Sequence[Comparison], alone: Sequence[Lone]
 ) -> list[_Section]:
-    letters = iter(_letter(place) for place in range(10_000))
+    letters = iter(_letter(number) for number in range(10_000))
     sections = []
-    for place, one in enumerate(comparisons, start=1):
+    for number, one in enumerate(comparisons, start=1):
         entries = tuple(_Entry(next(letters), group) for group in one.groups)
-        sections.append(_Section(f"part-{place}", _title(one), entries, one))
+        sections.append(_Section(f"part-{number}", _title(one), entries, one))
     if alone:
         entries = tuple(_Entry(next(letters), one.group, one.reasons) for one in alone)
         sections.append(_Section("apart", "Not comparable, because", entries))
@@ -263,16 +263,16 @@ def _title(comparison: Comparison) -> str:
     return f"{n_findings} finding{plural}{images}, {newest.backbone}"
 
 
-def _letter(place: int) -> str:
+def _letter(number: int) -> str:
     """A number as letters, like the columns of a spreadsheet.
 
-    >>> [_letter(place) for place in (0, 25, 26, 27)]
+    >>> [_letter(number) for number in (0, 25, 26, 27)]
     ['A', 'Z', 'AA', 'AB']
     """
     letters = ""
-    place += 1
-    while place:
-        place, rest = divmod(place - 1, 26)
+    number += 1
+    while number:
+        number, rest = divmod(number - 1, 26)
         letters = chr(ord("A") + rest) + letters
     return letters
 

@@ -96,8 +96,8 @@ def group_axis(groups: Sequence[RunGroup]) -> Axis:
 
 def _bounds(group: RunGroup) -> list[Level]:
     return [
-        Level(kind, bound.value, group.summary(bound.macro_auroc).value)
-        for bound, kind in _KINDS.items()
+        Level(style, bound.value, group.summary(bound.macro_auroc).value)
+        for bound, style in _KINDS.items()
     ]
 
 
@@ -106,7 +106,11 @@ def overview_plot(groups: Sequence[RunGroup], axis: Axis) -> PlotColumn:
     rows = [
         [
             Level("zero", "zero-shot", group.summary("zero_shot_auroc").value),
-            *(level for level in _bounds(group) if level.kind in ("joint", "logistic")),
+            *(
+                level
+                for level in _bounds(group)
+                if level.style in ("joint", "logistic")
+            ),
         ]
         for group in groups
     ]
@@ -125,8 +129,8 @@ def _column(
         for of in known
         if of and np.ptp([one.value for one in of]) < _SAME and len(of) == len(levels)
     ]
-    kinds = {one.kind for one in shared}
-    key = [of[0] for of in known if of and of[0].kind not in kinds]
+    styles = {one.style for one in shared}
+    key = [of[0] for of in known if of and of[0].style not in styles]
     drawn = [forest_row(axis, *row) for row in zip(figures, levels, strict=True)]
     return PlotColumn(forest_head(axis, shared), tuple(drawn), tuple(key))
 
@@ -160,8 +164,8 @@ def course(group: RunGroup, axis: Axis) -> str:
     lines = []
     if len(every) > 1:
         lines = [
-            CurveLine("each run" if not place else "", "each", line)
-            for place, line in enumerate(every)
+            CurveLine("each run" if not index else "", "each", line)
+            for index, line in enumerate(every)
         ]
     if len({len(line) for line in every}) == 1:
         lines.append(CurveLine("mean", "run", np.array(every).mean(axis=0)))
@@ -183,18 +187,18 @@ def _mean_course(run: ReportedRun) -> np.ndarray:
 def finding_curves(run: ReportedRun) -> list[tuple[str, str]]:
     """Name and plot of each finding that has figures, all on one axis."""
     axis, matrix = _finding_axis(run), run.matrix()
-    found = []
-    for place, name in enumerate(run.findings):
-        values = matrix[:, place]
+    curves = []
+    for column, name in enumerate(run.findings):
+        values = matrix[:, column]
         if np.isnan(values).all():
             continue
         levels = [
             Level("zero", "zero-shot", float(values[0])),
             Level("joint", "joint", run.figure(Bound.JOINT.auroc, name).value),
         ]
-        line = CurveLine("", "run", values, int(run.introduced[place]))
-        found.append((name, curve_plot(axis, [line], levels, n_tasks=run.n_tasks)))
-    return found
+        line = CurveLine("", "run", values, int(run.introduced[column]))
+        curves.append((name, curve_plot(axis, [line], levels, n_tasks=run.n_tasks)))
+    return curves
 
 
 def summary_rows(group: RunGroup) -> list[tuple[str, str, str]]:

@@ -40,8 +40,8 @@ class ReportedRun:
     Attributes:
         run_id: Its id.
         store: Name of the store's folder.
-        backbone: Of its embeddings.
-        fingerprint: Of its encoder.
+        backbone: Backbone of its embeddings.
+        fingerprint: Fingerprint of its encoder.
         scenario: One of the scenarios.
         method: A method's name.
         seconds: Reading, training and evaluating.
@@ -107,8 +107,8 @@ class ReportedRun:
         return left_out_note(*self._counts())
 
     def _counts(self) -> tuple[Floats, Floats, int]:
-        found = (self.row(one) for one in (Metric.N_POSITIVE, Metric.N_OBSERVED))
-        positive, observed = (np.nan_to_num(one) for one in found)
+        rows = (self.row(one) for one in (Metric.N_POSITIVE, Metric.N_OBSERVED))
+        positive, observed = (np.nan_to_num(one) for one in rows)
         return positive, observed, self.record.config.min_positives
 
     def task_names(self) -> list[str]:
@@ -162,15 +162,15 @@ def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[ReportedRu
 
 
 def _read_cells(store: FeatureStore, run_ids: Sequence[str]) -> dict[str, _Cells]:
-    found: dict[str, dict[tuple[int, str, str, str], Figure]] = {}
+    cells: dict[str, dict[tuple[int, str, str, str], Figure]] = {}
     for run_id, task, split, finding, metric, *ends in store.sql(
         """SELECT run_id, task, split, coalesce(finding, ''), metric, value, ci_low,
             ci_high FROM metrics WHERE list_contains(?, run_id)""",
         [list(run_ids)],
     ).fetchall():
         known = (_NONE if end is None else float(end) for end in ends)
-        found.setdefault(run_id, {})[task, split, finding, metric] = Figure(*known)
-    return dict(found)
+        cells.setdefault(run_id, {})[task, split, finding, metric] = Figure(*known)
+    return dict(cells)
 
 
 def _record(store: str, row: tuple[Any, ...], cells: _Cells) -> ReportedRun:
@@ -212,9 +212,11 @@ def _with_positive(cells: _Cells, findings: Sequence[str], last: int) -> _Cells:
     key = (last, "test", "", Metric.FINAL_AUROC_POSITIVE)
     if key in cells:
         return cells
-    found = [
+    rows_with_positive = [
         cells.get((last, "test", name, Metric.AUROC_POSITIVE)) for name in findings
     ]
-    values = [one.value for one in found if one and not np.isnan(one.value)]
+    values = [
+        one.value for one in rows_with_positive if one and not np.isnan(one.value)
+    ]
     mean = float(np.mean(values)) if values else _NONE
     return {**cells, key: Figure(mean)}

@@ -45,10 +45,10 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> list[
     """
     cells = [list(header), *([cell_text(value) for value in row] for row in rows)]
     places = range(len(header))
-    widths = [max(len(line[place]) for line in cells) for place in places]
+    widths = [max(len(line[column]) for line in cells) for column in places]
     right = [
-        bool(rows) and all(isinstance(row[place], int | float) for row in rows)
-        for place in places
+        bool(rows) and all(isinstance(row[column], int | float) for row in rows)
+        for column in places
     ]
     return [
         "  ".join(

@@ -30,7 +30,7 @@ def with_earlier_rows(
         dataset: Whose rows.
         images: The new rows, N; columns as for `replace_dataset`.
         findings: K names.
-        states: Of the new rows, shape (N, K), int8.
+        states: States of the new rows, shape (N, K), int8.
 
     Returns:
         The earlier rows, then the new ones; the earlier findings, then new ones; the
@@ -80,15 +80,15 @@ def _fill_earlier(
     codes = pa.table({"state": list(_CODES), "code": list(_CODES.values())})
     for name, table in (("e_rows", rows), ("e_names", names), ("e_codes", codes)):
         connection.register(name, table)
-    found = connection.execute(
+    numbers = connection.execute(
         """SELECT place, column_place, code FROM labels
         JOIN e_rows USING (image_id) JOIN e_names USING (finding)
         JOIN e_codes USING (state)"""
     ).fetchnumpy()
-    place, column, code = (
-        np.asarray(found[name], dtype=np.int64)
+    list_index, column, code = (
+        np.asarray(numbers[name], dtype=np.int64)
         for name in ("place", "column_place", "code")
     )
-    states[place, column] = code
+    states[list_index, column] = code
     for name in ("e_rows", "e_names", "e_codes"):
         connection.unregister(name)

@@ -192,7 +192,9 @@ def rebuild_catalog(root: Path, path: Path) -> list[str]:
             if table == "images":  # which may have kept columns
                 add_image_columns(connection, [name for name, _ in columns])
             if table not in TABLE_NAMES:
-                listed = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns)
+                listed = ", ".join(
+                    f"{quoted(name)} {sql_type}" for name, sql_type in columns
+                )
                 connection.execute(f"CREATE TABLE {quoted(table)} ({listed})")
         for part in index.parts:
             if not _problem(folder, part):

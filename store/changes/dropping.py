@@ -54,7 +54,7 @@ def drop_encoder_rows(
     rows = connection.execute(
         "SELECT run_id FROM runs WHERE fingerprint = ? ORDER BY run_id", [fingerprint]
     ).fetchall()
-    found = DroppedEncoder(
+    dropped = DroppedEncoder(
         count("image"), count("text"), n_bytes, tuple(run_id for (run_id,) in rows)
     )
     if has_table(connection, "shard_checksums"):
@@ -78,7 +78,7 @@ def drop_encoder_rows(
             (SELECT run_id FROM run_tags WHERE tag = $tag)""",
         {"tag": DROPPED_TAG, "fingerprint": fingerprint},
     )
-    return found
+    return dropped
 
 
 def remove_shards(root: Path, fingerprint: str) -> None:

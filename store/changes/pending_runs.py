@@ -32,9 +32,9 @@ def insert_run(
     for table, incoming in rows.items():
         if not len(incoming):
             continue
-        for column, kind in LATER_COLUMNS.get(table, ()):
+        for column, sql_type in LATER_COLUMNS.get(table, ()):
             connection.execute(
-                f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {kind}"
+                f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {sql_type}"
             )
         connection.register("incoming_rows", incoming)
         connection.execute(f"INSERT INTO {table} BY NAME FROM incoming_rows")
@@ -71,8 +71,8 @@ def read_pending(path: Path) -> RunTables:
     try:
         content = path.read_bytes()
         body = content[_DIGEST_BYTES:]
-        found = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
-        if found != content[:_DIGEST_BYTES]:
+        digest = hashlib.blake2b(body, digest_size=_DIGEST_BYTES).digest()
+        if digest != content[:_DIGEST_BYTES]:
             raise ValueError("it does not match its checksum")  # noqa: TRY301
         source = io.BytesIO(body)
         run, metrics, predictions = (

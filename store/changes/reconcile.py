@@ -115,9 +115,9 @@ def _shard_files(root: Path, in_catalog: Mapping[str, str]) -> dict[str, Path]:
             continue
         for path in sorted(folder.glob("*.h5")):
             shard_id = path.stem.partition("-")[2]
-            place = path.relative_to(root).as_posix()
+            location = path.relative_to(root).as_posix()
             if _FILE.fullmatch(path.name) and (
-                shard_id not in files or in_catalog.get(shard_id) == place
+                shard_id not in files or in_catalog.get(shard_id) == location
             ):
                 files[shard_id] = path
     return files
@@ -168,7 +168,7 @@ def inspect(
     shards = _catalog_shards(connection)
     files = _shard_files(root, shards)
     places = ("*", "features/*", "runs/*")
-    folders = [root, *(path for place in places for path in root.glob(place))]
+    folders = [root, *(path for pattern in places for path in root.glob(pattern))]
     temporary = [str(path) for path in find_leftovers(folders)]
     return plan_reconcile(list(files), list(shards), temporary), files
 

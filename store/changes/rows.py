@@ -58,9 +58,12 @@ def insert_shards(
         if header.shard_id not in known:
             insert_encoder(connection, header.encoder)
             _insert_shard_row(connection, root, header)
-            kind = (header.fingerprint, header.modality)
-            kinds.setdefault(kind, []).append(header)
-    return sum(_insert_features(connection, kind, new) for kind, new in kinds.items())
+            encoder_modality = (header.fingerprint, header.modality)
+            kinds.setdefault(encoder_modality, []).append(header)
+    return sum(
+        _insert_features(connection, encoder_modality, new)
+        for encoder_modality, new in kinds.items()
+    )
 
 
 def _insert_shard_row(
@@ -98,7 +101,7 @@ def drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
 
 def _insert_features(
     connection: duckdb.DuckDBPyConnection,
-    kind: tuple[str, str],
+    encoder_modality: tuple[str, str],
     headers: Sequence[ShardHeader],
 ) -> int:
     """Enter the rows of shards of one fingerprint and modality."""
@@ -127,7 +130,7 @@ def _insert_features(
         FROM incoming_features WHERE NOT EXISTS (
             FROM features WHERE features.item_id = incoming_features.item_id
             AND fingerprint = $fingerprint AND modality = $modality)""",
-        {"fingerprint": kind[0], "modality": kind[1]},
+        {"fingerprint": encoder_modality[0], "modality": encoder_modality[1]},
     )
     connection.unregister("incoming_features")
     return n_rows

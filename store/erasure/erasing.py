@@ -272,9 +272,9 @@ def _contents(
         "study": erased.studies,
         "digest": erased.digests,
     }
-    for kind, names in named.items():
+    for form, names in named.items():
         for name in names:
-            yield kind, name.encode()
+            yield form, name.encode()
     for shard in shards:
         for vector in shard.vectors:
             yield "vector", vector.tobytes()
@@ -283,7 +283,7 @@ def _contents(
 
 
 def _left_behind(root: Path) -> tuple[list[str], list[str]]:
-    """Files that may hold anybody, and cannot be looked into or are of no use.
+    """Files that may hold anybody, and cannot be read or used.
 
     Damaged shards and catalogs that `repair` set aside, states of interrupted runs,
     rows of runs that wait and cannot be read, what DuckDB spilled, unfinished files.

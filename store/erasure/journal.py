@@ -45,7 +45,7 @@ class Journal:
     """What is left to do; all paths are relative to the store.
 
     Attributes:
-        erasure_id: Of the receipt.
+        erasure_id: Id of the receipt.
         commits: The number that the new catalog has counted.
         places: Prepared file and where it goes, in this order.
         shreds: Files to overwrite and remove.
@@ -134,8 +134,8 @@ def put_in_place(root: Path, journal: Journal) -> None:
     Raises:
         OSError: The disk refused.
     """
-    for number, (staged, place) in enumerate(journal.places):
-        _put(root, staged, place, root / STAGING / f"{_OLD}-{number}")
+    for number, (staged, target_path) in enumerate(journal.places):
+        _put(root, staged, target_path, root / STAGING / f"{_OLD}-{number}")
     set_commits(root, journal.commits)
 
 
@@ -164,13 +164,13 @@ def shred(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _put(root: Path, staged: str, place: str, old: Path) -> None:
+def _put(root: Path, staged: str, target_path: str, old: Path) -> None:
     """Exchange a file; the one that was there waits to be destroyed."""
-    source, target = root / staged, root / place
+    source, target = root / staged, root / target_path
     if not source.exists():  # it was put there before the interruption
         return
-    before_step(f"place {place}")
-    if place == CATALOG_NAME:
+    before_step(f"place {target_path}")
+    if target_path == CATALOG_NAME:
         # DuckDB would apply the old catalog's newest transactions to the new one.
         shred(target.with_name(f"{CATALOG_NAME}.wal"))
     if target.exists() and not old.exists():
@@ -178,7 +178,7 @@ def _put(root: Path, staged: str, place: str, old: Path) -> None:
             os.link(target, old)
         except OSError:  # a file system without hard links
             target.replace(old)
-    before_step(f"replace {place}")
+    before_step(f"replace {target_path}")
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     source.replace(target)
     sync_folder(target.parent)

@@ -57,11 +57,11 @@ def make_key(root: Path) -> bytes:
     return key
 
 
-def keyed_digest(key: bytes, kind: str, *parts: str) -> str:
+def keyed_digest(key: bytes, id_type: str, *parts: str) -> str:
     """HMAC-SHA-256 of a kind and its parts, cut to 128 bits, as 32 hex digits.
 
     >>> keyed_digest(b"k" * 32, "patient", "hospital", "17")[:8]
     '99264d36'
     """
-    text = "\0".join([kind, *parts]).encode()
+    text = "\0".join([id_type, *parts]).encode()
     return hmac.digest(key, text, "sha256")[:_DIGEST_BYTES].hex()

@@ -29,13 +29,13 @@ class Needle:
     """One thing that must not be found.
 
     Attributes:
-        kind: ``patient``, ``image``, ``path``, ``study``, ``digest`` or ``vector``.
+        form: ``patient``, ``image``, ``path``, ``study``, ``digest`` or ``vector``.
         n_bytes: Its length.
         mark: 32 bits of its first eight bytes, under the key.
-        digest: Of all of it, under the key, in hex.
+        digest: Digest of all of it, under the key, in hex.
     """
 
-    kind: str
+    form: str
     n_bytes: int
     mark: int
     digest: str
@@ -47,41 +47,41 @@ def make_needles(
     """Needles of contents, each once.
 
     Args:
-        key: Of the store.
+        key: Key of the store.
         contents: Kind and bytes of each.
 
     Returns:
         The needles, and kind -> how many contents are too short, or are short numbers,
         so that they would be found by chance; these are compared as whole values only.
     """
-    found: dict[tuple[str, int], Needle] = {}
+    by_digest: dict[tuple[str, int], Needle] = {}
     short: dict[str, int] = {}
-    for kind, content in contents:
-        if not _is_telling(kind, content):
-            short[kind] = short.get(kind, 0) + 1
+    for form, content in contents:
+        if not _is_telling(form, content):
+            short[form] = short.get(form, 0) + 1
             continue
         first = np.frombuffer(content[:_WINDOW_BYTES], dtype="<u8")
         needle = Needle(
-            kind,
+            form,
             len(content),
             int(_marks(key, first)[0]),
             _digest(key, content),
         )
-        found.setdefault((needle.digest, needle.n_bytes), needle)
-    return tuple(found.values()), short
+        by_digest.setdefault((needle.digest, needle.n_bytes), needle)
+    return tuple(by_digest.values()), short
 
 
-def _is_telling(kind: str, content: bytes) -> bool:
+def _is_telling(form: str, content: bytes) -> bool:
     if len(content) < _WINDOW_BYTES:
         return False
-    return kind == "vector" or len(content) >= _LONG_NUMBER or not content.isdigit()
+    return form == "vector" or len(content) >= _LONG_NUMBER or not content.isdigit()
 
 
 class Searcher:
     """Looks for needles in bytes.
 
     Args:
-        key: Of the store.
+        key: Key of the store.
         needles: What to look for.
 
     >>> needles, _ = make_needles(b"k" * 32, [("path", b"ward/4711.png")])
@@ -101,7 +101,7 @@ class Searcher:
         # Asked first, because most positions have none of the marks.
         self._low = np.zeros(1 << 16, dtype=bool)
         self._low[self._marks & np.uint32(0xFFFF)] = True
-        self.longest = max((needle.n_bytes for needle in needles), default=0)
+        self.longest: int = max((needle.n_bytes for needle in needles), default=0)
 
     def search(self, content: "bytes | memoryview | Bytes") -> dict[str, int]:
         """Kind -> how many needles were found in the bytes, wherever they begin."""
@@ -114,7 +114,7 @@ class Searcher:
             for position, mark in self._candidates(part):
                 for needle in self._by_mark[mark]:
                     if self._is(needle, buffer, start + position):
-                        counts[needle.kind] = counts.get(needle.kind, 0) + 1
+                        counts[needle.form] = counts.get(needle.form, 0) + 1
         return counts
 
     def _candidates(self, part: Bytes) -> Iterable[tuple[int, int]]:
@@ -127,17 +127,17 @@ class Searcher:
             marks = _marks(self._key, words)
             maybe = np.flatnonzero(self._low[marks & np.uint32(0xFFFF)])
             maybe = maybe[np.isin(marks[maybe], self._marks)]
-            for place in maybe.tolist():
-                yield shift + place * _WINDOW_BYTES, int(marks[place])
+            for window in maybe.tolist():
+                yield shift + window * _WINDOW_BYTES, int(marks[window])
 
     def _is(self, needle: Needle, buffer: Bytes, start: int) -> bool:
         content = buffer[start : start + needle.n_bytes]
         if len(content) < needle.n_bytes:
             return False
-        found = _digest(self._key, content.tobytes())
-        if not hmac.compare_digest(found, needle.digest):
+        digest = _digest(self._key, content.tobytes())
+        if not hmac.compare_digest(digest, needle.digest):
             return False
-        return needle.kind == "vector" or not _goes_on(buffer, start, needle.n_bytes)
+        return needle.form == "vector" or not _goes_on(buffer, start, needle.n_bytes)
 
 
 def _goes_on(buffer: Bytes, start: int, n_bytes: int) -> bool:

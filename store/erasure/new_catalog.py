@@ -103,7 +103,9 @@ def copy_catalog(
             reader = connection.sql(
                 _kept(connection, table, columns, erased, rows)
             ).to_arrow_reader(1 << 17)
-            types = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns)
+            types = ", ".join(
+                f"{quoted(name)} {sql_type}" for name, sql_type in columns
+            )
             fresh.execute(f"CREATE TABLE {quoted(table)} ({types})")
             fresh.register("kept_rows", reader)
             fresh.execute(f"INSERT INTO {quoted(table)} FROM kept_rows")
@@ -156,8 +158,8 @@ def _tables(
         ORDER BY table_name, column_index"""
     ).fetchall()
     tables: dict[str, list[tuple[str, str]]] = {}
-    for table, column, kind in rows:
-        tables.setdefault(table, []).append((column, kind))
+    for table, column, sql_type in rows:
+        tables.setdefault(table, []).append((column, sql_type))
     return tables
 
 
@@ -275,7 +277,7 @@ def _labels_digest(connection: duckdb.DuckDBPyConnection, dataset: str) -> str:
         [dataset],
     ).fetchall()
     codes = " ".join(f"WHEN '{name}' THEN {code}" for code, name in STATE_NAMES.items())
-    found = connection.execute(
+    numbers = connection.execute(
         f"""SELECT place, position, CASE state {codes} END AS code FROM labels
         JOIN kept_images USING (image_id)
         JOIN (SELECT finding, position FROM dataset_findings WHERE dataset = ?)
@@ -286,7 +288,7 @@ def _labels_digest(connection: duckdb.DuckDBPyConnection, dataset: str) -> str:
         "SELECT image_id FROM kept_images ORDER BY place"
     ).to_arrow_table()["image_id"]
     states = np.full((len(image_ids), len(findings)), UNLABELLED, dtype=np.int8)
-    states[found["place"], found["position"]] = found["code"]
+    states[numbers["place"], numbers["position"]] = numbers["code"]
     connection.execute("DROP TABLE kept_images")
     return labels_digest(image_ids, [name for (name,) in findings], states)
 
@@ -330,10 +332,10 @@ def _redacted(
             connection.register(
                 view, pa.table({"old": list(changed), "new": list(changed.values())})
             )
-            kind = "VARCHAR[]" if column == "warnings" else "VARCHAR"
+            sql_type = "VARCHAR[]" if column == "warnings" else "VARCHAR"
             name = quoted(column)
             parts.append(
                 f"""coalesce((SELECT any_value(new) FROM {view}
-                WHERE old = {name}::VARCHAR)::{kind}, {name}) AS {name}"""
+                WHERE old = {name}::VARCHAR)::{sql_type}, {name}) AS {name}"""
             )
     return ", ".join(parts)

@@ -25,8 +25,8 @@ class RewrittenShard:
     """A shard that held vectors of erased patients.
 
     Attributes:
-        shard_id: Of the old one.
-        path: Of the old one, relative to the store.
+        shard_id: Id of the old one.
+        path: Path of the old one, relative to the store.
         new: The one that takes its place; None if no vector is left.
         vectors: Those that go, shape (n, D), as they were stored.
     """
@@ -67,8 +67,8 @@ def rewrite_shards(
         "SELECT shard_id, path, fingerprint, modality FROM shards ORDER BY path"
     ).fetchall()
     connection.unregister("wanted_items")
-    for shard_id, path, *kind in shards:
-        if tuple(kind) not in holding:
+    for shard_id, path, *encoder_modality in shards:
+        if tuple(encoder_modality) not in holding:
             continue
         keys = read_keys(root / path)
         gone = np.isin(keys, wanted)

@@ -20,7 +20,7 @@ class Erased:
     Attributes:
         patients: Population and id of each.
         image_ids: Their images, also those that only runs or old labels know of.
-        paths: Of these images, relative to their datasets.
+        paths: Paths of these images, relative to their datasets.
         studies: Ids of their studies that no other patient has.
         digests: Content digests of their images, which nobody else's images have.
         shared_digests: Content digests that another patient's image has, too: vectors
@@ -39,11 +39,11 @@ class Erased:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Everything that running text may call them by, the longest first."""
-        found = {
+        by_patient = {
             *self.image_ids, *self.paths, *self.digests, *self.studies,
             *(patient for _, patient in self.patients),
         }  # fmt: skip
-        long = [name for name in found if len(name) >= _SHORTEST_NAME]
+        long = [name for name in by_patient if len(name) >= _SHORTEST_NAME]
         return tuple(sorted(long, key=len, reverse=True))
 
 
@@ -106,7 +106,7 @@ def find_erased(
     studies = """SELECT study_id FROM erased_rows WHERE study_id NOT IN (
         SELECT study_id FROM images WHERE study_id IS NOT NULL
         AND image_id NOT IN (SELECT image_id FROM erased_rows))"""
-    found = Erased(
+    erased = Erased(
         patients=tuple(sorted(patients)),
         image_ids=tuple(sorted(set(image_ids))),
         paths=_names(connection, f"{of_paths} UNION {of_failures}"),
@@ -122,7 +122,7 @@ def find_erased(
     connection.execute("DROP TABLE erased_rows")
     connection.unregister("erased_patients")
     connection.unregister("listed_images")
-    return found
+    return erased
 
 
 def _orphans(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:

@@ -37,14 +37,14 @@ def gather(
     """Vectors for a table with the columns `shard_id` and `row`."""
     paths = dict(connection.execute("SELECT shard_id, path FROM shards").fetchall())
     encoded = pc.dictionary_encode(table["shard_id"].combine_chunks())
-    found = VectorReader(store.path, paths).gather(
+    vectors = VectorReader(store.path, paths).gather(
         encoded.dictionary.to_pylist(),
         encoded.indices.to_numpy(),
         table["row"].to_numpy(),
         out,
     )
-    release_pages(found)
-    return found
+    release_pages(vectors)
+    return vectors
 
 
 def release_pages(vectors: Vectors) -> None:
@@ -108,11 +108,11 @@ def read_vectors(
         return np.empty(0, dtype=KEY_DTYPE), np.empty((0, 0), dtype=np.float16)
     keys, vectors = VectorReader(store.path, {}).whole(list(places.values()))
     if used_rows:
-        starts = np.cumsum([0, *(place.n_rows for place in places.values())])
+        starts = np.cumsum([0, *(shard.n_rows for shard in places.values())])
         kept = np.concatenate(
             [
-                start + used_rows.get(shard_id, np.arange(place.n_rows))
-                for start, (shard_id, place) in zip(
+                start + used_rows.get(shard_id, np.arange(shard.n_rows))
+                for start, (shard_id, shard) in zip(
                     starts[:-1], places.items(), strict=True
                 )
             ]
@@ -134,7 +134,7 @@ def read_places(
         WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
         [fingerprint, modality],
     ).fetchall()
-    return {shard_id: ShardPlace(*place) for shard_id, *place in shards}
+    return {shard_id: ShardPlace(*fields) for shard_id, *fields in shards}
 
 
 def rows_of_partly_used(
@@ -151,7 +151,7 @@ def rows_of_partly_used(
     condition = "WHERE fingerprint = ? AND modality = ?"
     names = [fingerprint, modality]
     n_used = scalar(connection, f"SELECT count(*) FROM features {condition}", names)
-    if n_used == sum(place.n_rows for place in places.values()):
+    if n_used == sum(shard.n_rows for shard in places.values()):
         return {}
     counted = dict(
         connection.execute(
@@ -166,6 +166,6 @@ def rows_of_partly_used(
                 [shard_id],
             ).fetchnumpy()["row"]
         )
-        for shard_id, place in places.items()
-        if counted.get(shard_id, 0) < place.n_rows
+        for shard_id, shard in places.items()
+        if counted.get(shard_id, 0) < shard.n_rows
     }

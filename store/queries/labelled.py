@@ -1,7 +1,7 @@
 """What training needs from a store, as arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 import numpy as np
@@ -53,6 +53,8 @@ class EncoderRow:
     n_images: int
     n_descriptions: int
     image_only: bool = False
+    #: JSON of its `EncoderSpec`.
+    spec: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def choose_encoder(
                 coalesce(n_images, 0), coalesce(n_texts, 0),
                 coalesce(n_texts, 0) = 0 AND coalesce(
                     json_extract_string(spec, '$.tokenizer.kind')
-                        IN ('none', 'external'), false)
+                        IN ('none', 'external'), false), spec
             FROM encoders LEFT JOIN (
                 SELECT fingerprint, count(*) FILTER (modality = 'image') AS n_images,
                     count(*) FILTER (modality = 'text') AS n_texts
@@ -158,7 +160,7 @@ def read_labelled_images(
 
     Args:
         store: Where to read.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         datasets: Only these; None for all.
         where: A SQL condition over the columns of `images`; None for all.
         image_ids: Only these; None for all.
@@ -271,18 +273,18 @@ def checked_condition(connection: duckdb.DuckDBPyConnection, where: str | None) 
     condition = f"({where}\n)"
     whole = f"CASE WHEN true THEN {condition} END"
     try:
-        kind = connection.execute(f"DESCRIBE SELECT {whole} FROM images").fetchall()[0][
-            1
-        ]
+        condition_type = connection.execute(
+            f"DESCRIBE SELECT {whole} FROM images"
+        ).fetchall()[0][1]
         connection.execute(f"SELECT count(*) FROM images WHERE {whole}").fetchall()
     except duckdb.Error as error:
         raise QueryError(
             f"`where` {where!r} is not a condition over images: {error}", hint
         ) from error
-    if kind != "BOOLEAN":
+    if condition_type != "BOOLEAN":
         raise QueryError(
-            f"`where` {where!r} is not a condition over images: it gives {kind}, not "
-            "true or false",
+            f"`where` {where!r} is not a condition over images: it gives "
+            f"{condition_type}, not true or false",
             hint,
         )
     return condition
@@ -292,8 +294,8 @@ def _read_states(
     connection: duckdb.DuckDBPyConnection, images: pa.Table
 ) -> tuple[tuple[str, ...], npt.NDArray[np.int8]]:
     """Label states of some images, scattered into one matrix."""
-    place = pa.array(np.arange(len(images), dtype=np.int32))
-    chosen = images.select(["image_id", "dataset"]).append_column("place", place)
+    row_number = pa.array(np.arange(len(images), dtype=np.int32))
+    chosen = images.select(["image_id", "dataset"]).append_column("place", row_number)
     connection.register("chosen", chosen)
     connection.execute(
         """CREATE TEMP TABLE chosen_findings AS
@@ -339,14 +341,14 @@ def read_descriptions(
             params=[fingerprint, set_name, list(findings)],
         ).to_arrow_table()
         embedding = gather(store, connection, table)
-    found = set(
+    described = set(
         zip(table["finding"].to_pylist(), table["polarity"].to_pylist(), strict=True)
     )
     lacking = [
         f"{finding} ({polarity})"
         for finding in findings
         for polarity in ("positive", "negative")
-        if (finding, polarity) not in found
+        if (finding, polarity) not in described
     ]
     if lacking:
         raise ConfigurationError(

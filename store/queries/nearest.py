@@ -14,7 +14,13 @@ from ..vectors.scan import ShardRows, read_row, scan_cosines
 from .bulk import read_places, rows_of_partly_used
 from .labelled import check_datasets, checked_condition
 
-__all__ = ["RankedVectors", "rank_vectors", "read_ranked_images", "read_vector_of"]
+__all__ = [
+    "RankedVectors",
+    "VectorPositions",
+    "rank_vectors",
+    "read_ranked_images",
+    "read_vector_of",
+]
 
 _COLUMNS = "image_id, dataset, path, patient_id, study_id, view, sex, age, split"
 
@@ -51,21 +57,37 @@ class RankedVectors:
         order = np.lexsort((chosen, -self.similarity[chosen]))
         return chosen[order].astype(np.int64)
 
-    def table(self, chosen: npt.NDArray[np.int64]) -> pa.Table:
-        """Columns `shard_id`, `row` and `similarity` of some places."""
+    def positions(self, chosen: npt.NDArray[np.int64]) -> "VectorPositions":
+        """Where the vectors lie that `best` chose, in the same order."""
         shards = np.searchsorted(self.starts, chosen, side="right") - 1
         within = chosen - self.starts[shards]
         rows = [
-            place if (known := self.rows[shard]) is None else int(known[place])
-            for shard, place in zip(shards.tolist(), within.tolist(), strict=True)
+            row if (known := self.rows[shard]) is None else int(known[row])
+            for shard, row in zip(shards.tolist(), within.tolist(), strict=True)
         ]
-        return pa.table(
-            {
-                "shard_id": pa.array([self.shard_ids[s] for s in shards], pa.string()),
-                "row": pa.array(rows, pa.int32()),
-                "similarity": pa.array(self.similarity[chosen], pa.float32()),
-            }
+        return VectorPositions(
+            [self.shard_ids[shard] for shard in shards],
+            rows,
+            self.similarity[chosen].tolist(),
         )
+
+
+@dataclass(frozen=True)
+class VectorPositions:
+    """Where some vectors lie, and how similar each is.
+
+    Lists, and no Arrow arrays: to make an array of a list, Arrow imports pandas, which
+    takes longer than comparing 200,000 vectors.
+
+    Attributes:
+        shard_ids: The shard of each.
+        rows: The row in its shard of each.
+        similarity: Similarity of each.
+    """
+
+    shard_ids: list[str]
+    rows: list[int]
+    similarity: list[float]
 
 
 def rank_vectors(
@@ -83,7 +105,7 @@ def rank_vectors(
 
     Args:
         store: Where to look.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         direction: Shape (D,); the similarity is the cosine times its length.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
@@ -133,7 +155,7 @@ def _chosen_rows(
     names = connection.execute(
         "SELECT shard_id FROM shard_numbers ORDER BY number"
     ).fetchall()
-    found = connection.execute(
+    numbers = connection.execute(
         f"""SELECT number, "row" FROM features JOIN shard_numbers USING (shard_id)
         WHERE modality = 'image' AND fingerprint = $fingerprint AND item_id IN (
             SELECT content_digest FROM images WHERE {condition}
@@ -142,8 +164,8 @@ def _chosen_rows(
         ORDER BY number, "row" """,
         {"fingerprint": fingerprint, "datasets": datasets and list(datasets)},
     ).fetchnumpy()
-    number = np.asarray(found["number"])
-    rows = np.asarray(found["row"]).astype(np.int64)
+    number = np.asarray(numbers["number"])
+    rows = np.asarray(numbers["row"]).astype(np.int64)
     ends = np.searchsorted(number, np.arange(len(names) + 1))
     return [
         (name, rows[start:end])
@@ -154,7 +176,7 @@ def _chosen_rows(
 
 def read_ranked_images(
     store: FeatureStore,
-    ranked: pa.Table,
+    ranked: VectorPositions,
     *,
     datasets: Sequence[str] | None = None,
     where: str | None = None,
@@ -166,7 +188,7 @@ def read_ranked_images(
 
     Args:
         store: Where to look.
-        ranked: As `RankedVectors.table` gives it.
+        ranked: Where the vectors lie, as `RankedVectors.positions` says it.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
 
@@ -176,9 +198,11 @@ def read_ranked_images(
     """
     with store.catalog.read() as connection:
         condition = checked_condition(connection, where)
-        connection.register("ranked", ranked)
         return connection.sql(
-            f"""WITH items AS (
+            f"""WITH ranked AS (
+                SELECT unnest($shard_ids) AS shard_id, unnest($rows) AS "row",
+                    unnest($similarity)::FLOAT AS similarity
+            ), items AS (
                 SELECT item_id, similarity FROM features
                 JOIN ranked USING (shard_id, "row") WHERE modality = 'image'
             ), found AS (
@@ -195,7 +219,7 @@ def read_ranked_images(
             SELECT found.*, coalesce(positive, []) AS positive
             FROM found LEFT JOIN positives USING (image_id)
             ORDER BY similarity DESC, image_id""",
-            params={"datasets": datasets and list(datasets)},
+            params={"datasets": datasets and list(datasets), **vars(ranked)},
         ).to_arrow_table()
 
 
@@ -214,16 +238,16 @@ def read_vector_of(
         ).fetchall()
         if not digests:
             return None
-        found = connection.execute(
+        rows = connection.execute(
             """SELECT shard_id, "row" FROM features
             WHERE modality = 'image' AND fingerprint = ? AND item_id = ? LIMIT 1""",
             [fingerprint, digests[0][0]],
         ).fetchall()
         places = read_places(connection, fingerprint, "image")
-    if not found or found[0][0] not in places:
+    if not rows or rows[0][0] not in places:
         raise ConfigurationError(
             f"the image {image_id} has no vector of {fingerprint} yet",
             "Run `retune-cli embed`.",
         )
-    shard_id, row = found[0]
+    shard_id, row = rows[0]
     return read_row(store.path, places[shard_id], int(row))

@@ -25,7 +25,7 @@ class DatasetReading:
         dataset: Its name.
         layout: The layout that it was read as.
         root: Its folder.
-        split_seed: Of the patient hash that made its splits.
+        split_seed: Split seed of the patient hash that made its splits.
         reading: JSON, as the writer was given it; None if nothing was remembered.
     """
 
@@ -76,7 +76,7 @@ def changed_cells(
             **{f"f{k}": states[:, k] for k in range(len(findings))},
         }
     )
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     with store.catalog.read() as connection:
         for name, table in (("p_rows", rows), ("p_labels", labels), ("p_codes", codes)):
             connection.register(name, table)
@@ -86,7 +86,7 @@ def changed_cells(
         for name in rows.column_names:
             column = quoted(name)
             old = f"old.{column}" if name in there else "NULL"
-            found[name] = scalar(
+            counts[name] = scalar(
                 connection,
                 f"""SELECT count(*) FROM p_rows AS new JOIN images AS old
                 USING (image_id) WHERE old.dataset = ?
@@ -94,7 +94,7 @@ def changed_cells(
                 [dataset],
             )
         for k, finding in enumerate(findings):
-            found[finding] = scalar(
+            counts[finding] = scalar(
                 connection,
                 f"""SELECT count(*) FROM p_labels AS new
                 JOIN (SELECT image_id FROM images WHERE dataset = $dataset)
@@ -111,4 +111,4 @@ def changed_cells(
             GROUP BY finding ORDER BY finding""",
             {"dataset": dataset, "findings": list(findings)},
         ).fetchall()
-    return {name: count for name, count in [*found.items(), *gone] if count}
+    return {name: count for name, count in [*counts.items(), *gone] if count}

@@ -111,9 +111,9 @@ def _among(keys: Keys, known: Keys) -> npt.NDArray[np.bool_]:
     """
     if not len(known):
         return np.zeros(len(keys), dtype=bool)
-    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    found: npt.NDArray[np.bool_] = known[place] == keys
-    return found
+    position = np.minimum(np.searchsorted(known, keys), len(known) - 1)
+    is_member: npt.NDArray[np.bool_] = known[position] == keys
+    return is_member
 
 
 def read_known_keys(store: FeatureStore, fingerprint: str, modality: str) -> Keys:

@@ -35,14 +35,14 @@ def cosines(vectors: npt.NDArray[np.floating], direction: Floats) -> Floats:
     n_rows, dim = vectors.shape
     piece = max(1, _PIECE_VALUES // max(1, dim))
     values = np.empty((min(piece, n_rows), dim), dtype=np.float32)
-    found = np.empty(n_rows, dtype=np.float32)
+    cosine = np.empty(n_rows, dtype=np.float32)
     for start in range(0, n_rows, piece):
         part = vectors[start : start + piece]
         wide = values[: len(part)]
         _widen(part, wide)
         length = np.sqrt(np.einsum("ij,ij->i", wide, wide))
-        found[start : start + piece] = (wide @ direction) / length
-    return found
+        cosine[start : start + piece] = (wide @ direction) / length
+    return cosine
 
 
 def _widen(part: npt.NDArray[np.floating], out: Floats) -> None:

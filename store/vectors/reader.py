@@ -182,16 +182,16 @@ class VectorReader:
         Raises:
             StoreCorruptError: A shard is missing, cut short, damaged or another.
         """
-        ends = np.cumsum([place.n_rows for place in places])
+        ends = np.cumsum([shard.n_rows for shard in places])
         out = np.empty((int(ends[-1]), places[0].dim), dtype=places[0].dtype)
         keys = np.empty(len(out), dtype=KEY_DTYPE)
         with ThreadPoolExecutor(_READERS) as pool:
             copies = []
-            for place, end in zip(places, ends, strict=True):
-                block = slice(int(end) - place.n_rows, int(end))
-                path = self._root / place.path
-                copies.append(pool.submit(_read_vectors, out[block], path, place))
-                copies.append(pool.submit(_read_keys, keys[block], path, place))
+            for shard, end in zip(places, ends, strict=True):
+                block = slice(int(end) - shard.n_rows, int(end))
+                path = self._root / shard.path
+                copies.append(pool.submit(_read_vectors, out[block], path, shard))
+                copies.append(pool.submit(_read_keys, keys[block], path, shard))
             for copy in copies:
                 copy.result()
         return keys, out
@@ -207,42 +207,42 @@ class VectorReader:
         _read_into(block, header.path, header.offset_bytes + first_byte)
 
 
-def _read_keys(block: npt.NDArray[np.bytes_], path: Path, place: ShardPlace) -> None:
+def _read_keys(block: npt.NDArray[np.bytes_], path: Path, shard: ShardPlace) -> None:
     """Read a shard's keys straight into place and compare their checksum."""
-    _read_into(block.view(np.uint8), path, place.key_offset_bytes)
-    if crc32(block.data) != place.key_crc32:
+    _read_into(block.view(np.uint8), path, shard.key_offset_bytes)
+    if crc32(block.data) != shard.key_crc32:
         raise StoreCorruptError(
             f"keys of {path} do not match their checksum",
             "Run `retune-cli repair`; the next `embed` encodes its rows again.",
         )
 
 
-def _read_vectors(block: Vectors, path: Path, place: ShardPlace) -> None:
+def _read_vectors(block: Vectors, path: Path, shard: ShardPlace) -> None:
     """Read a shard's vectors straight into place, each block checked in the cache."""
-    sums = block_sums(place, path)
+    sums = block_sums(shard, path)
     if sums.is_complete():
-        _read_into(block, path, place.offset_bytes)
+        _read_into(block, path, shard.offset_bytes)
         return
     content = block.data.cast("B")
     block_bytes = sums.block_rows * block.itemsize * block.shape[1]
     with opened_shard(path) as descriptor:
         for number, start in enumerate(range(0, len(content), block_bytes)):
             part = content[start : start + block_bytes]
-            read_exactly(part, descriptor, place.offset_bytes + start)
+            read_exactly(part, descriptor, shard.offset_bytes + start)
             sums.check(number, part)
 
 
-def block_sums(place: ShardPlace | ShardHeader, path: Path) -> BlockSums:
+def block_sums(shard: ShardPlace | ShardHeader, path: Path) -> BlockSums:
     """The checksums of a shard's blocks: the catalog's, else those in the shard.
 
     Raises:
         StoreCorruptError: The shard is missing or damaged.
     """
-    if place.block_rows is None or place.block_crc32 is None:
-        place = read_header(path)
-    assert place.block_rows is not None
-    assert place.block_crc32 is not None
-    return BlockSums(path, place.n_rows, place.block_rows, tuple(place.block_crc32))
+    if shard.block_rows is None or shard.block_crc32 is None:
+        shard = read_header(path)
+    assert shard.block_rows is not None
+    assert shard.block_crc32 is not None
+    return BlockSums(path, shard.n_rows, shard.block_rows, tuple(shard.block_crc32))
 
 
 def _read_into(target: npt.NDArray[Any], path: Path, offset: int) -> None:
@@ -326,7 +326,7 @@ def register_function(
     connection.create_function(
         own, function, parameters, result, type=PythonUDFType.ARROW
     )
-    given = ", ".join(f"p{place}" for place in range(len(parameters)))
+    given = ", ".join(f"p{index}" for index in range(len(parameters)))
     connection.execute(f"CREATE TEMP MACRO {name}({given}) AS {own}({given})")
 
 

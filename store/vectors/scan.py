@@ -29,15 +29,15 @@ class ShardRows:
     """Rows of a shard that are wanted.
 
     Attributes:
-        place: The shard.
+        shard: The shard.
         rows: Ascending row numbers, shape (n,); None for all.
     """
 
-    place: ShardPlace
+    shard: ShardPlace
     rows: npt.NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
-        return self.place.n_rows if self.rows is None else len(self.rows)
+        return self.shard.n_rows if self.rows is None else len(self.rows)
 
 
 def scan_cosines(
@@ -60,36 +60,36 @@ def scan_cosines(
         StoreCorruptError: A shard is missing, cut short or damaged.
     """
     ends = np.cumsum([0, *(len(one) for one in shards)])
-    found = np.empty(int(ends[-1]), dtype=np.float32)
+    cosine = np.empty(int(ends[-1]), dtype=np.float32)
     buffers = threading.local()
     with ThreadPoolExecutor(_THREADS) as pool:
         parts = [
-            pool.submit(_scan, root, one, direction, found[start:end], buffers)
+            pool.submit(_scan, root, one, direction, cosine[start:end], buffers)
             for one, start, end in zip(shards, ends[:-1], ends[1:], strict=True)
             if end > start
         ]
         for part in parts:
             part.result()
-    return found
+    return cosine
 
 
-def read_row(root: Path, place: ShardPlace, row: int) -> npt.NDArray[np.float32]:
+def read_row(root: Path, shard: ShardPlace, row: int) -> npt.NDArray[np.float32]:
     """One vector, shape (D,), with its block checked; HDF5 is not asked.
 
     Raises:
         StoreCorruptError: The shard is missing, cut short or damaged.
     """
-    path = root / place.path
-    sums = block_sums(place, path)
+    path = root / shard.path
+    sums = block_sums(shard, path)
     rows = sums.rows(row // sums.block_rows)
-    part = np.empty((rows.stop - rows.start, place.dim), dtype=place.dtype)
-    row_bytes = place.dim * part.itemsize
+    part = np.empty((rows.stop - rows.start, shard.dim), dtype=shard.dtype)
+    row_bytes = shard.dim * part.itemsize
     with opened_shard(path) as descriptor:
         content = part.data.cast("B")
-        read_exactly(content, descriptor, place.offset_bytes + rows.start * row_bytes)
+        read_exactly(content, descriptor, shard.offset_bytes + rows.start * row_bytes)
     sums.check(row // sums.block_rows, content)
-    found: npt.NDArray[np.float32] = part[row - rows.start].astype(np.float32)
-    return found
+    vector: npt.NDArray[np.float32] = part[row - rows.start].astype(np.float32)
+    return vector
 
 
 def _scan(
@@ -99,19 +99,19 @@ def _scan(
     out: npt.NDArray[np.float32],
     buffers: threading.local,
 ) -> None:
-    place = wanted.place
-    path = root / place.path
-    sums = block_sums(place, path)
-    row_bytes = place.dim * np.dtype(place.dtype).itemsize
-    block = _buffer(buffers, sums.block_rows, place)
+    shard = wanted.shard
+    path = root / shard.path
+    sums = block_sums(shard, path)
+    row_bytes = shard.dim * np.dtype(shard.dtype).itemsize
+    block = _buffer(buffers, sums.block_rows, shard)
     with opened_shard(path) as descriptor:
-        for number in range(-(-place.n_rows // sums.block_rows)):
+        for number in range(-(-shard.n_rows // sums.block_rows)):
             rows = sums.rows(number)
             chosen = _within(wanted.rows, rows)
             if chosen is not None and chosen.start == chosen.stop:
                 continue
             part = block[: rows.stop - rows.start]
-            offset = place.offset_bytes + rows.start * row_bytes
+            offset = shard.offset_bytes + rows.start * row_bytes
             read_exactly(part.data.cast("B"), descriptor, offset)
             if not sums.is_checked(number):
                 sums.check(number, part.data.cast("B"))
@@ -134,9 +134,9 @@ def _within(rows: npt.NDArray[np.int64] | None, block: slice) -> slice | None:
     return slice(int(first), int(last))
 
 
-def _buffer(buffers: threading.local, n_rows: int, place: ShardPlace) -> Vectors:
+def _buffer(buffers: threading.local, n_rows: int, shard: ShardPlace) -> Vectors:
     kept: Vectors | None = getattr(buffers, "block", None)
-    shape = (n_rows, place.dim)
-    if kept is None or kept.shape != shape or kept.dtype != place.dtype:
-        kept = buffers.block = np.empty(shape, dtype=place.dtype)
+    shape = (n_rows, shard.dim)
+    if kept is None or kept.shape != shape or kept.dtype != shard.dtype:
+        kept = buffers.block = np.empty(shape, dtype=shard.dtype)
     return kept

@@ -62,7 +62,7 @@ class ShardHeader:
     Attributes:
         shard_id: The random part of the file's name.
         path: The file.
-        fingerprint: Of the encoder that made the vectors.
+        fingerprint: Fingerprint of the encoder that made the vectors.
         modality: ``image`` or ``text``.
         n_rows: N, the number of vectors.
         dim: D, the number of values in a vector.
@@ -109,12 +109,12 @@ def to_stored(vectors: Vectors, dtype: str) -> tuple[Vectors, npt.NDArray[np.boo
     >>> to_stored(np.array([[1, 2], [0, 0], [1e9, 1]], dtype=np.float32), "float16")[1]
     array([ True, False, False])
     """
-    kind = _DTYPES[dtype]
+    stored_type = _DTYPES[dtype]
     with np.errstate(over="ignore", invalid="ignore"):
-        stored = np.ascontiguousarray(vectors, dtype=kind)
-    integers = np.dtype(f"<u{kind.itemsize}")
+        stored = np.ascontiguousarray(vectors, dtype=stored_type)
+    integers = np.dtype(f"<u{stored_type.itemsize}")
     without_sign = integers.type(np.iinfo(integers).max >> 1)
-    infinity = np.array(np.inf, dtype=kind).view(integers)
+    infinity = np.array(np.inf, dtype=stored_type).view(integers)
     greatest = (stored.view(integers) & without_sign).max(axis=1)
     return stored, (greatest > 0) & (greatest < infinity)
 
@@ -342,8 +342,8 @@ def verify_shard(path: Path, known_crc32: int | None = None) -> ShardHeader:
 
     Args:
         path: The shard.
-        known_crc32: Of the whole file, if the catalog knows it: that covers the bytes
-            around vectors and keys, too.
+        known_crc32: CRC-32 of the whole file, if the catalog knows it: that covers the
+            bytes around vectors and keys, too.
 
     Raises:
         StoreCorruptError: Something does not match; the message names the rows.

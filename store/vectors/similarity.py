@@ -42,7 +42,7 @@ def create_similarity(
 
     Args:
         connection: With the stored tables and the view `image_places`.
-        reader: Of the store's shards.
+        reader: Reader of the store's shards.
         encode: Encodes sentences; None: the function says that it cannot.
     """
     records = dict(
@@ -96,10 +96,10 @@ def _row_function(
         shard_ids = shards.dictionary.to_pylist()
         shard_codes = shards.indices.to_numpy(zero_copy_only=False)
         rows = row.to_numpy(zero_copy_only=False)
-        for code, kind in enumerate(kinds):
+        for code, pair in enumerate(kinds):
             chosen = np.flatnonzero(codes == code)
             vectors = reader.gather(shard_ids, shard_codes[chosen], rows[chosen])
-            out[chosen] = cosines(vectors, direction(*kind))
+            out[chosen] = cosines(vectors, direction(*pair))
         return pa.array(out)
 
     return sentence_similarity

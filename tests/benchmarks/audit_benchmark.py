@@ -51,10 +51,10 @@ def precision_against_readings(
     request = LabelAuditRequest(
         selection, ("Pneumonia",), k=1_000_000, backbone=backbone
     )
-    found = audit_labels(store, request)
+    audit = audit_labels(store, request)
     wrong = [
         read[name] != (one.label == 1)
-        for one in found.labels
+        for one in audit.labels
         for name in [one.image_id.rsplit("/", 1)[-1]]
         if name in read
     ]

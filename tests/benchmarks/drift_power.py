@@ -45,10 +45,10 @@ def read(
 ) -> tuple[npt.NDArray[np.float64], list[str]]:
     """Embeddings of length 1, and patients."""
     fingerprint = choose_encoder(store).fingerprint
-    found = read_labelled_images(store, fingerprint, datasets=[dataset])
-    x = found.embedding.astype(np.float64)
+    images = read_labelled_images(store, fingerprint, datasets=[dataset])
+    x = images.embedding.astype(np.float64)
     normalise(x)
-    return x, found.images["patient_id"].to_pylist()
+    return x, images.images["patient_id"].to_pylist()
 
 
 def normalise(x: npt.NDArray[np.float64]) -> None:
@@ -95,19 +95,21 @@ def main() -> None:
     repeats = int(sys.argv[2]) if len(sys.argv) > 2 else 100
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        place = ("--store", root / "store")
+        store_options = ("--store", root / "store")
         sources = {"plain": data / "nih-320", "nih-64": data / "nih-64"}
         for strength in _STRENGTHS:
             sources[f"{strength}"] = root / f"{strength}"
             changed_copy(sources["plain"], sources[f"{strength}"], strength)
         for name, source in sources.items():
-            _command("ingest", source, "--layout", "nih", "--dataset", name, *place)
+            _command(
+                "ingest", source, "--layout", "nih", "--dataset", name, *store_options
+            )
         _command("demo", root / "drawings")
         _command(
             "ingest", root / "drawings", "--layout", "chexpert", "--dataset",
-            "drawings", *place,
+            "drawings", *store_options,
         )  # fmt: skip
-        _command("embed", "--backbone", "mini", *place)
+        _command("embed", "--backbone", "mini", *store_options)
         store = FeatureStore(root / "store")
         plain = read(store, "plain")
         print("| exposure (power of grey values) | " + " | ".join(
@@ -123,11 +125,11 @@ def main() -> None:
             print(f"| {shown} | " + " | ".join(cells) + " |", flush=True)
         print()
         for other in ("nih-64", "drawings"):
-            found = drift(
+            summary = drift(
                 store,
                 DriftRequest("dataset", "dataset = 'plain'", datasets=("plain", other)),
             )
-            for row in found.rows:
+            for row in summary.rows:
                 if row.metric == "c2st_auroc":
                     print(
                         f"nih-320 against {other}: AUROC {row.value:.3f} "

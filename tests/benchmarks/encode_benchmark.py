@@ -21,6 +21,8 @@ from retune.pipeline.encode.backbones.loading import load_backbone, source_of
 from retune.pipeline.encode.backbones.precision import choose_precision, with_precision
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.encode.images.decode import decode_image
+from retune.pipeline.encode.images.fast.kernels import load_kernels
+from retune.pipeline.encode.images.preprocess import Preprocess
 from retune.pipeline.platform.memory import keep_freed_memory
 from retune.pipeline.platform.processor import let_threads_sleep
 from retune.store import FeatureStore
@@ -34,6 +36,7 @@ _SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 def encode_rows(root: Path, repeats: int) -> list[Row]:
     """Rates in images/s; the limit is 1 / (1/forward + 1/decode), the cores shared."""
     let_threads_sleep()
+    load_kernels()  # `embed` loads them when it has read a few images
     exact = _mini()
     usual = choose_precision(exact)
     small, large = _plan(root, "nih-320"), repeated(root, "nih-1024", _TIMES)
@@ -55,6 +58,11 @@ def encode_rows(root: Path, repeats: int) -> list[Row]:
 def _mini() -> Backbone:
     source = source_of("mini", precision="float32", output_dtype="float16")
     return load_backbone(source, precision="float32", device="cpu")
+
+
+def mini_preprocess() -> Preprocess:
+    """Resizing, cropping and normalising of mini."""
+    return _mini().preprocess
 
 
 def _vit(like: Backbone) -> Backbone:
@@ -96,13 +104,13 @@ def repeated(root: Path, name: str, times: int, most: int | None = None) -> Inge
     folder = root / f"{name}-x{times}"
     folder.mkdir()
     lines = ["path,patient_id,Edema"]
-    for place, source in enumerate(_files(original)[:most]):
+    for index, source in enumerate(_files(original)[:most]):
         content = source.read_bytes()
         for copy_number in range(times):
-            path = f"{place:03d}-{copy_number}.png"
+            path = f"{index:03d}-{copy_number}.png"
             # What follows the end of a PNG is not looked at.
             (folder / path).write_bytes(content + bytes([copy_number]))
-            lines.append(f"{path},{place},1")
+            lines.append(f"{path},{index},1")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return read_dataset(folder, "table", dataset=name)
 
@@ -141,7 +149,7 @@ def _against_limits(
     """
     files = _files(plan)
     rates = []
-    for repeat in range(max(3, repeats // 2)):
+    for repeat in range((repeats + 1) // 2):
         pixels = _pixels(backbone, files)
         decode_rate = _rate(len(files), lambda: _pixels(backbone, files))
 

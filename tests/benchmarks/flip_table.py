@@ -101,8 +101,8 @@ def _in_child(root: Path, truth: list[object]) -> tuple[str, bool]:
     if child == 0:
         code = 2 * len(_WORDS)
         try:
-            word, found = _outcome(root, truth)
-            code = 2 * _WORDS.index(word) + found
+            word, seen = _outcome(root, truth)
+            code = 2 * _WORDS.index(word) + seen
         except BaseException:  # noqa: BLE001 - that is what is counted
             traceback.print_exc()
             code = 2 * _WORDS.index("TRACEBACK")
@@ -143,21 +143,23 @@ def main() -> int:
             (path,) = drawn.choices(files, weights)
             whole = path.read_bytes()
             content = bytearray(whole)
-            place, bit = drawn.randrange(len(whole)), drawn.randrange(8)
-            content[place] ^= 1 << bit
+            offset, bit = drawn.randrange(len(whole)), drawn.randrange(8)
+            content[offset] ^= 1 << bit
             path.write_bytes(content)
-            word, found = _in_child(root, truth)
-            kind = path.suffix if path.suffix in (".h5", ".parquet") else path.name
-            if (word, found) == ("same", False) and _is_unused(
-                root, path, place, truth
+            word, seen = _in_child(root, truth)
+            file_type = path.suffix if path.suffix in (".h5", ".parquet") else path.name
+            if (word, seen) == ("same", False) and _is_unused(
+                root, path, offset, truth
             ):
                 word = "unused"
-            elif word.isupper() or not found:
-                print(f"{path.name}: bit {bit} of byte {place}: {word}, found: {found}")
-            counts[kind, word, found] += 1
+            elif word.isupper() or not seen:
+                print(f"{path.name}: bit {bit} of byte {offset}: {word}, found: {seen}")
+            counts[file_type, word, seen] += 1
             path.write_bytes(whole)
-    for (kind, word, found), count in sorted(counts.items()):
-        print(f"{kind:18} {word:10} {'found' if found else 'NOT FOUND':10} {count:6,}")
+    for (file_type, word, seen), count in sorted(counts.items()):
+        print(
+            f"{file_type:18} {word:10} {'found' if seen else 'NOT FOUND':10} {count:6,}"
+        )
     missed = [
         key
         for key in counts

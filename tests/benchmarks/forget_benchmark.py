@@ -32,12 +32,12 @@ def forget_rows(root: Path, *, with_run: bool = True) -> list[Row]:
     n_patients = N_IMAGES // _IMAGES_OF_PATIENT
     taken = []
     for count in (1, min(100, n_patients // 4)):
-        place = root / f"without-{count}"
-        shutil.copytree(store.path, place)
+        store_folder = root / f"without-{count}"
+        shutil.copytree(store.path, store_folder)
         chosen = np.linspace(0, n_patients - 1, count).astype(int).tolist()
         request = ForgetRequest([_patient(number) for number in chosen])
-        taken.append(seconds(lambda: forget(FeatureStore(place), request)))  # noqa: B023
-        shutil.rmtree(place)
+        taken.append(seconds(lambda: forget(FeatureStore(store_folder), request)))  # noqa: B023
+        shutil.rmtree(store_folder)
     one, many = taken
     what = f"of {N_IMAGES:,} images" + (" and an analytic run" if with_run else "")
     return [
@@ -62,7 +62,7 @@ def million_store(path: Path) -> FeatureStore:
     directions = random.normal(size=(len(_FINDINGS), _DIM))
     patient = np.arange(N_IMAGES) // _IMAGES_OF_PATIENT
     names = [_patient(number) for number in patient.tolist()]
-    files = [f"scans/{name}/{place:07d}.png" for place, name in enumerate(names)]
+    files = [f"scans/{name}/{index:07d}.png" for index, name in enumerate(names)]
     ids = [f"ward/{file}" for file in files]
     splits = np.array(["train"] * 8 + ["validation", "test"], dtype=object)
     images = pa.table(
@@ -75,7 +75,7 @@ def million_store(path: Path) -> FeatureStore:
         }
     )  # fmt: skip
     store = FeatureStore.create(path)
-    keys = [f"{place:032x}" for place in random.permutation(N_IMAGES).tolist()]
+    keys = [f"{number:032x}" for number in random.permutation(N_IMAGES).tolist()]
     states = np.empty((N_IMAGES, len(_FINDINGS)), dtype=np.int8)
     with store.writer("benchmark") as writer:
         for start in range(0, N_IMAGES, _SHARD_ROWS):

@@ -67,9 +67,9 @@ def _measured(address: str, pid: int) -> list[Row]:
     for n in range(0, _PICTURES, 2):
         ask(f"thumbnail?id=sim/{n:08d}.png")
     status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmHWM:\s+(\d+)", status)
-    assert found is not None
-    peak = int(found[1]) * 1024
+    peak_line = re.search(r"VmHWM:\s+(\d+)", status)
+    assert peak_line is not None
+    peak = int(peak_line[1]) * 1024
     page = statistics.median(pages)
     title = f"gallery of {N_IMAGES:,}"
     return [
@@ -104,6 +104,6 @@ def _painted(address: str) -> float | None:
         paints = "performance.getEntriesByName('first-contentful-paint')"
         while not page.evaluate(f"{paints}.length"):
             page.wait_for_timeout(20)
-        found = page.evaluate(f"{paints}[0].startTime")
+        painted_ms = page.evaluate(f"{paints}[0].startTime")
         browser.close()
-    return float(found) / 1000
+    return float(painted_ms) / 1000

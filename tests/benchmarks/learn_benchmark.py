@@ -43,6 +43,8 @@ FINDINGS = (
 _PROMPTS, _BATCH = 5, 6144
 #: Images of the benchmarks at full scale; None: all that the table has.
 N_IMAGES: int | None = None
+#: Images of the run against a DataLoader, which takes minutes for all of them.
+_LOADED = 20_000
 
 
 def simulate(
@@ -157,10 +159,10 @@ def _epoch(
 
 def _products(dim: int, n_rows: int, precision: str) -> Callable[[], None]:
     """Nothing but the matrix products that an epoch cannot do without."""
-    kind = getattr(torch, precision)
-    x, h, o = (torch.randn(_BATCH, width).to(kind) for width in (dim, 2 * dim, dim))
-    w1, w2 = torch.randn(2 * dim, dim).to(kind), torch.randn(dim, 2 * dim).to(kind)
-    text, slope = torch.randn(5, dim).to(kind), torch.randn(_BATCH, 5).to(kind)
+    dtype = getattr(torch, precision)
+    x, h, o = (torch.randn(_BATCH, width).to(dtype) for width in (dim, 2 * dim, dim))
+    w1, w2 = torch.randn(2 * dim, dim).to(dtype), torch.randn(dim, 2 * dim).to(dtype)
+    text, slope = torch.randn(5, dim).to(dtype), torch.randn(_BATCH, 5).to(dtype)
 
     def run() -> None:
         for _ in range(round(n_rows / _BATCH)):
@@ -248,7 +250,7 @@ def precision_row(dim: int = 128) -> Row:
     plan = plan_scenario(
         "label", targets, features.patient_id, features.rows("train"), FINDINGS
     )
-    found = []
+    means = []
     for precision in ("bfloat16", "float32"):
         config = preset("reference", precision=precision, learning_rate=1e-3)
         problem = Problem(features, prompts, targets, config, torch.device("cpu"))
@@ -257,8 +259,8 @@ def precision_row(dim: int = 128) -> Row:
             method.learn(task)
         scores = predict(method.model, features.embedding[held]).difference
         values = auroc(scores, targets.value[held], targets.observed[held])
-        found.append(float(values.mean()))
-    ours, theirs = found
+        means.append(float(values.mean()))
+    ours, theirs = means
     name = "validation AUROC, bfloat16: float32"
     return Row(name, ours, theirs, "", ours / theirs, 0.998)
 
@@ -279,7 +281,7 @@ def analytic_rows(repeats: int) -> list[Row]:
             ("finetune", partial(run_experiment, features, prompts, short)),
         ):
             grown = _megabytes_beside(call)
-            title = f"{name}, 5 tasks, D={dim}: memory beside the features"
+            title = f"{name}, 5 tasks, D={dim}: memory beyond the features"
             rows.append(Row(title, grown, 500, "MB", 500 / grown, 1.0))
     return rows
 
@@ -319,8 +321,8 @@ class _TextEncoder(nn.Module):
         self.out = nn.Linear(768, dim)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        found: Tensor = self.out(self.layers(self.embed(tokens))[:, 0])
-        return found
+        output: Tensor = self.out(self.layers(self.embed(tokens))[:, 0])
+        return output
 
 
 def reference_step_row(repeats: int) -> Row:
@@ -371,15 +373,15 @@ class _Hdf5Images(torch.utils.data.Dataset[tuple[Tensor, Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor, Tensor]:
-        row = self._rows[place]
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor]:
+        row = self._rows[index]
         return tuple(  # type: ignore[return-value]  # three of them
             torch.from_numpy(np.asarray(self._file[name][row], dtype=np.float32))
             for name in ("x", "y", "m")
         )
 
 
-def loader_row(root: Path, n_images: int = 20_000) -> Row:
+def loader_row(root: Path, n_images: int) -> Row:
     """A whole `data` run of ours against the plain Dataset and DataLoader loop."""
     features, prompts = simulate(128, n_images)
     targets = make_targets(features.states)
@@ -420,6 +422,6 @@ def learn_rows(root: Path, repeats: int) -> list[Row]:
         precision_row(),
         evaluation_row(repeats),
         *analytic_rows(repeats),
-        reference_step_row(max(3, repeats // 2)),
-        loader_row(root),
+        reference_step_row((repeats + 1) // 2),
+        loader_row(root, _LOADED),
     ]

@@ -44,9 +44,9 @@ def peer_rows(root: Path, repeats: int) -> list[Row]:
     ]
     theirs = statistics.median(pair[0] for pair in pairs)
     rows = []
-    for place, (name, goal) in enumerate((("float32", 1.0), ("our defaults", 2.0)), 1):
-        ours = statistics.median(pair[place] for pair in pairs)
-        ratio = statistics.median(pair[place] / pair[0] for pair in pairs)
+    for row, (name, goal) in enumerate((("float32", 1.0), ("our defaults", 2.0)), 1):
+        ours = statistics.median(pair[row] for pair in pairs)
+        ratio = statistics.median(pair[row] / pair[0] for pair in pairs)
         title = f"embed, {_MODEL}, {name}: clip-retrieval 2.45.0"
         rows.append(Row(title, ours, theirs, "images/s", ratio, goal))
     return rows

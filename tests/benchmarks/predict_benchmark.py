@@ -47,10 +47,10 @@ def predict_rows(root: Path, repeats: int) -> list[Row]:
 def _rate_row(root: Path, store: Path, plan: IngestPlan, repeats: int) -> Row:
     model = RunModel.open(FeatureStore(store), "latest", device="cpu")
     rates = []
-    for repeat in range(max(3, repeats)):
+    for repeat in range(repeats):
         started = time.perf_counter()
-        found = list(model.stream(find_images([plan.root])))
-        ours = sum(map(len, found)) / (time.perf_counter() - started)
+        predictions = list(model.stream(find_images([plan.root])))
+        ours = sum(map(len, predictions)) / (time.perf_counter() - started)
         fresh = FeatureStore.create(root / f"predict-peer-{repeat}")
         with fresh.writer("benchmark") as writer:
             writer.replace_dataset(
@@ -71,10 +71,10 @@ def _pictures(root: Path) -> IngestPlan:
     folder = root / "predict-images"
     folder.mkdir()
     lines = ["path,patient_id,Edema"]
-    for place, item in enumerate(images):
-        name = f"{place:03d}{Path(item.path).suffix}"
+    for index, item in enumerate(images):
+        name = f"{index:03d}{Path(item.path).suffix}"
         (folder / name).symlink_to(item.path)
-        lines.append(f"{name},{place},{place // 2 % 2}")
+        lines.append(f"{name},{index},{index // 2 % 2}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return read_dataset(folder, "table", dataset="links", follow_links=True)
 

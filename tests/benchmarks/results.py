@@ -5,18 +5,24 @@
 STORE holds the dataset, encoded by the mini of `make mini-benchmark`. Patients are
 divided anew for each split. A figure is the mean test AUROC over findings with at least
 20 positive images, of them at least 5 in the split's test part, and then over splits.
-Intervals are over test patients: what a patient adds to the AUROCs of all splits is
-added up before it is squared. The chance of other training patients is not in them.
+Few training patients are drawn several times in each split. Intervals are over test
+patients: what a patient adds to the AUROCs of all splits is added up before it is
+squared; those of differences are paired. The chance of other training patients is not
+in them.
 
 Every method chooses on training and validation patients only. Logistic regression
 chooses C by five folds of its training patients.
+
+The calibration error (ECE, 15 bins) is given three times: the mean over splits and
+findings; the same for labels drawn from the probabilities, which is what chance alone
+gives; and that of the predictions of all splits together, in which chance is small.
 """
 
 import argparse
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -62,15 +68,41 @@ class Figure:
     values: list[float] = field(default_factory=list)
     moved: dict[str, float] = field(default_factory=dict)
     others: dict[str, list[float]] = field(default_factory=dict)
+    #: Finding -> probabilities and labels of the test images of each split.
+    answers: dict[str, list[Floats]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         n = len(self.values)
         if not n:
             return "-"
-        half = 1.96 * np.sqrt(sum(one**2 for one in self.moved.values())) / n
-        others = "  ".join(f"{k} {np.mean(v):.3f}" for k, v in self.others.items())
+        half = self._half_width()
+        values = {name: float(np.mean(v)) for name, v in self.others.items()}
+        if self.answers:
+            values["ECE of all splits"] = self._pooled_error()
+        others = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         mean = np.mean(self.values)
         return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})  {others}"
+
+    def _half_width(self) -> float:
+        total = sum(one**2 for one in self.moved.values())
+        return float(1.96 * np.sqrt(total) / len(self.values))
+
+    def _pooled_error(self) -> float:
+        errors = []
+        for parts in self.answers.values():
+            chance, value = np.concatenate(parts, axis=1)[:, :, None]
+            seen = np.ones(value.shape, dtype=bool)
+            errors.append(calibration_error(chance, value, seen)[0])
+        return float(np.mean(errors))
+
+    def less(self, other: "Figure") -> str:
+        """The difference to another of the same splits, with its paired interval."""
+        moved = {
+            name: self.moved.get(name, 0.0) - other.moved.get(name, 0.0)
+            for name in self.moved | other.moved
+        }
+        values = [a - b for a, b in zip(self.values, other.values, strict=True)]
+        return str(Figure(values, moved))
 
 
 @dataclass(frozen=True)
@@ -106,19 +138,25 @@ class Split:
         rows, patients = np.ix_(self.test, self.counted), self.features.patient_id
         value, observed = self.targets.value[rows], self.targets.observed[rows]
         names, number = np.unique(patients[self.test].astype(str), return_inverse=True)
-        found = patient_influence(scores[rows], value, observed, number)
-        figure.values.append(float(found.auroc.mean()))
-        for name, moved in zip(names, found.moved.mean(axis=1), strict=True):
+        influence = patient_influence(scores[rows], value, observed, number)
+        figure.values.append(float(influence.auroc.mean()))
+        for name, moved in zip(names, influence.moved.mean(axis=1), strict=True):
             figure.moved[name] = figure.moved.get(name, 0.0) + float(moved)
         if probability is None:
             return
         chance = probability[rows]
+        for column, k in enumerate(self.counted):
+            pair = np.stack([chance[:, column], value[:, column]])
+            figure.answers.setdefault(self.features.findings[k], []).append(pair)
         train = self.features.rows("train")
         constant = np.repeat(
             self.targets.value[train].mean(axis=0)[None], len(chance), 0
         )
+        drawn = np.random.default_rng(self.seed).random((20, *chance.shape)) < chance
+        by_chance = [calibration_error(chance, one, observed) for one in drawn]
         for name, one in (
             ("ECE", calibration_error(chance, value, observed)),
+            ("ECE of chance", np.mean(by_chance, axis=0)),
             ("Brier", brier_score(chance, value, observed)),
             ("constant", brier_score(constant[:, self.counted], value, observed)),
         ):
@@ -190,15 +228,15 @@ def _fitted(x: Floats, label: Floats, strength: float) -> LogisticRegression:
 
 
 def _of_folds(x: Floats, label: Floats, folds: list, strength: float) -> float:  # type: ignore[type-arg]  # scikit-learn's
-    found = []
+    aurocs = []
     for fitted, held in folds:
         if len(np.unique(label[fitted])) == len(np.unique(label[held])) == 2:
             score = _fitted(x[fitted], label[fitted], strength).decision_function(
                 x[held]
             )
             observed = np.ones((len(held), 1), dtype=bool)
-            found.append(float(auroc(score[:, None], label[held, None], observed)[0]))
-    return float(np.mean(found)) if found else 0.0
+            aurocs.append(float(auroc(score[:, None], label[held, None], observed)[0]))
+    return float(np.mean(aurocs)) if aurocs else 0.0
 
 
 def scored(split: Split, model: Model) -> Prediction:
@@ -219,48 +257,50 @@ def learned(
     """The final scores of a method, and how much it forgot of the counted findings."""
     method = method_named(name)(split.problem())
     table = []
-    found = scored(split, method.model)
+    prediction = scored(split, method.model)
     for task in tasks:
         method.learn(task)
-        found = scored(split, method.model)
-        table.append(split.auroc(found.difference))
+        prediction = scored(split, method.model)
+        table.append(split.auroc(prediction.difference))
     reached, since = np.array(table), introduced[split.counted]
     lost = [
         reached[since[k] - 1 : -1, k].max() - reached[-1, k]
         for k in range(len(since))
         if since[k] < len(tasks)
     ]
-    return found, float(np.mean(lost)) if lost else 0.0
+    return prediction, float(np.mean(lost)) if lost else 0.0
 
 
-def shots(split: Split, n_patients: int) -> Task:
+def shots(split: Split, n_patients: int, draw: int) -> Task:
     """The first so many training patients in a random order, all their labels."""
     rows = split.features.rows("train")
     patients = np.unique(split.features.patient[rows])
-    chosen = np.random.default_rng(split.seed).permutation(patients)[:n_patients]
+    random = np.random.default_rng([split.seed, draw])
+    chosen = random.permutation(patients)[:n_patients]
     few = rows[np.isin(split.features.patient[rows], chosen)]
     return Task(f"{n_patients} patients", few, split.targets.observed[few])
 
 
 def measure(
-    features: Features, prompts: Prompts, n_splits: int, n_trained: int
+    features: Features, prompts: Prompts, n_splits: int, n_trained: int, n_draws: int
 ) -> dict[str, Figure]:
     """All figures by name; `finetune` on the first `n_trained` splits only."""
-    found: dict[str, Figure] = {}
+    metrics: dict[str, Figure] = {}
 
     def enter(name: str, scores: Floats, chance: Floats | None = None) -> Figure:
-        figure = found.setdefault(name, Figure())
+        figure = metrics.setdefault(name, Figure())
         split.enter(figure, scores, chance)
         return figure
 
     for split in splits(features, prompts, n_splits):
         started = time.perf_counter()
         rows = split.features.rows("train")
-        enter("zero-shot", zero_shot(split).difference)
-        enter("logistic regression, joint", logistic_regression(split, rows))
+        start, peer = zero_shot(split).difference, logistic_regression(split, rows)
         for name in ("analytic", "finetune"):
             if name == "finetune" and split.seed >= n_trained:
                 continue
+            enter(f"zero-shot on the splits of {name}", start)
+            enter(f"logistic regression on the splits of {name}", peer)
             for scenario in SCENARIOS:
                 plan = plan_scenario(
                     scenario, split.targets, split.features.patient, rows,
@@ -270,23 +310,32 @@ def measure(
                 title = f"{name}, {scenario}"
                 figure = enter(title, last.difference, last.probability)
                 figure.others.setdefault("forgetting", []).append(lost)
-                if name == "finetune":
-                    enter(
-                        f"zero-shot on the splits of {title}",
-                        zero_shot(split).difference,
-                    )
         n_patients = len(np.unique(split.features.patient[rows]))
         for count in [n for n in SHOTS if n < n_patients]:
-            task = shots(split, count)
-            scores = logistic_regression(split, task.rows)
-            enter(f"{count:>3} patients, logistic regression", scores)
-            last, _ = learned(
-                split, "analytic", (task,), np.ones(len(split.features.findings), int)
-            )
-            enter(f"{count:>3} patients, analytic", last.difference)
+            first = np.ones(len(split.features.findings), int)
+            for draw in range(n_draws):
+                task = shots(split, count, draw)
+                scores = logistic_regression(split, task.rows)
+                enter(f"{count:>3} patients, logistic regression", scores)
+                enter(f"{count:>3} patients, zero-shot", zero_shot(split).difference)
+                last, _ = learned(split, "analytic", (task,), first)
+                enter(f"{count:>3} patients, analytic", last.difference)
         seconds = time.perf_counter() - started
         sys.stderr.write(f"split {split.seed}: {seconds:.0f} s\n")
-    return found
+    return metrics
+
+
+def differences(metrics: Mapping[str, Figure]) -> Iterator[tuple[str, str]]:
+    """Pairs of figures of which the goals speak: a method, and what it must reach."""
+    for name in metrics:
+        method, _, rest = name.partition(", ")
+        if rest == "analytic":
+            yield name, f"{method}, logistic regression"
+            yield name, f"{method}, zero-shot"
+        elif method in ("analytic", "finetune"):
+            yield name, f"zero-shot on the splits of {method}"
+            if rest == "joint":
+                yield name, f"logistic regression on the splits of {method}"
 
 
 def main() -> None:
@@ -298,6 +347,7 @@ def main() -> None:
     parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
     parser.add_argument("--splits", type=int, default=20)
     parser.add_argument("--trained-splits", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=5, help="of few patients")
     given = parser.parse_args()
     # Logistic regression may stop at its limit of steps where it is hardly regularised.
     warnings.simplefilter("ignore", ConvergenceWarning)
@@ -310,9 +360,14 @@ def main() -> None:
     features = read.features
     if given.without_patients is not None:
         features = leave_out(features, given.without_patients)
-    found = measure(features, read.prompts, given.splits, given.trained_splits)
-    for name, figure in found.items():
-        sys.stdout.write(f"{name:<36} {figure}  [{len(figure.values)} splits]\n")
+    metrics = measure(
+        features, read.prompts, given.splits, given.trained_splits, given.draws
+    )
+    for name, figure in metrics.items():
+        sys.stdout.write(f"{name:<40} {figure}  [{len(figure.values)}]\n")
+    for name, other in differences(metrics):
+        less = metrics[name].less(metrics[other])
+        sys.stdout.write(f"{name:<26} less {other:<40} {less}\n")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 # ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
 from busy_benchmark import busy_rows
+from decode_benchmark import decode_rows
 from encode_benchmark import encode_rows
 from forget_benchmark import forget_rows
 from gallery_benchmark import gallery_rows
@@ -40,7 +41,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=1_000_000, help="of --only scale")
     kinds = [
-        "ingest", "read", "query", "search", "gallery", "encode", "sink", "peer",
+        "ingest", "read", "query", "search", "gallery", "encode", "decode",
+        "sink", "peer",
         "predict", "learn", "busy", "curve", "forget", "scale",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
@@ -59,6 +61,8 @@ def main() -> None:
             rows += search_rows(root, arguments.repeats)
         if arguments.only in (None, "gallery"):
             rows += gallery_rows(root)
+        if arguments.only in (None, "encode", "decode"):
+            rows += decode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode"):
             rows += encode_rows(root, arguments.repeats)
         if arguments.only in (None, "encode", "sink"):

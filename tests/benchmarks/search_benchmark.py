@@ -96,12 +96,12 @@ def make_search_store(path: Path, n_rows: int) -> FeatureStore:
 def _measured(path: Path, repeats: int, where: str) -> tuple[float, float]:
     """Median seconds and largest memory of fresh processes."""
     environment = {**os.environ, "OMP_NUM_THREADS": "2"}
-    found = []
+    timings = []
     for _ in range(repeats):
         done = subprocess.run(
             [sys.executable, "-c", _SCRIPT, str(path), "sim/00000007.png", where],
             capture_output=True, text=True, check=True, env=environment,
         )  # fmt: skip
-        found.append(tuple(map(float, done.stdout.split())))
-    times = sorted(one for one, _ in found)
-    return times[len(times) // 2], max(peak for _, peak in found)
+        timings.append(tuple(map(float, done.stdout.split())))
+    times = sorted(one for one, _ in timings)
+    return times[len(times) // 2], max(peak for _, peak in timings)

@@ -41,7 +41,7 @@ def quality_lines() -> Iterator[str]:
         n_positive = int(positive[:, column].sum())
         if n_positive < _LEAST_POSITIVE or name == "No Finding":
             continue
-        found = search(
+        matches = search(
             store,
             SearchRequest(
                 f"{name.lower()} is present", _K, datasets=("nih-320",), per_patient=1,
@@ -49,11 +49,11 @@ def quality_lines() -> Iterator[str]:
             ),
             asked,
         )  # fmt: skip
-        hits = sum(bool(positive[ids[hit.image_id], column]) for hit in found)
-        low, high = wilson(hits, len(found))
+        hits = sum(bool(positive[ids[hit.image_id], column]) for hit in matches)
+        low, high = wilson(hits, len(matches))
         share = n_positive / len(positive)
         yield (
-            f"{name:22}  {hits / len(found):12.2f}  ({low:.2f} to {high:.2f})"
+            f"{name:22}  {hits / len(matches):12.2f}  ({low:.2f} to {high:.2f})"
             f"  {share:16.3f}"
         )
     yield _same_finding_line(read.embedding.astype(np.float32), positive, patients)

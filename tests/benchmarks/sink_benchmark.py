@@ -67,8 +67,8 @@ def _plain_files(root: Path) -> float:
     """Rows per second of the disk: the same bytes in as many files, flushed."""
     content = np.random.default_rng(0).bytes(16_384 * (2 * _DIM + 32))
     started = time.perf_counter()
-    for place in range(_N_ROWS // 16_384):
-        with (root / f"plain-{place}").open("wb") as file:
+    for block in range(_N_ROWS // 16_384):
+        with (root / f"plain-{block}").open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -158,11 +158,11 @@ def _write_images(folder: Path) -> list[Path]:
     folder.mkdir()
     random = np.random.default_rng(0)
     lines = ["path,patient_id,Edema"]
-    for place in range(_N_IMAGES):
+    for index in range(_N_IMAGES):
         shades = random.integers(0, 256, (12, 12), dtype=np.uint8)
         image = Image.fromarray(shades).resize((_SIDE * 8, _SIDE * 8))
-        image.save(folder / f"{place:05d}.jpg")
-        lines.append(f"{place:05d}.jpg,{place},{place % 2}")
+        image.save(folder / f"{index:05d}.jpg")
+        lines.append(f"{index:05d}.jpg,{index},{index % 2}")
     (folder / "labels.csv").write_text("\n".join(lines) + "\n")
     return sorted(folder.glob("*.jpg"))
 

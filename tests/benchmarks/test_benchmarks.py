@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import busy_benchmark
+import decode_benchmark
 import drift_power
 import encode_benchmark
 import forget_benchmark
@@ -17,6 +18,7 @@ import results
 import scale_benchmark
 import search_benchmark
 import sink_benchmark
+from image_samples import write_images
 from learning_samples import problem
 from measuring import Row, print_rows
 from query_benchmark import query_rows
@@ -37,6 +39,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         (ingest_benchmark, "MIMIC_PATIENTS", 50),
         (learn_benchmark, "N_IMAGES", 1_500),
         (learn_benchmark, "_BATCH", 256),
+        (learn_benchmark, "_LOADED", 600),
         (forget_benchmark, "N_IMAGES", 800),
         (encode_benchmark, "_TIMES", 1),
         (encode_benchmark, "_TIMES_VIT", 2),
@@ -68,7 +71,7 @@ def test_the_power_of_drift(real_data: Path, tmp_path: Path) -> None:
     drift_power.changed_copy(real_data / "nih-1024", tmp_path / "changed", 1.2)
     assert len([*(tmp_path / "changed" / "images").iterdir()]) == 24
     x = np.random.default_rng(0).normal(size=(260, 4))
-    patients = [f"p{place}" for place in range(260)]
+    patients = [f"p{index}" for index in range(260)]
     drift_power.normalise(x)
     assert drift_power.share_of_alarms((x, patients), (-x, patients), 20, 2) <= 1
 
@@ -135,6 +138,20 @@ def test_encoding(
     _check(encode_benchmark.encode_rows(tmp_path, 1), capsys)
 
 
+def test_decoding(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = tmp_path / "drawn" / "nih-1024" / "images"
+    write_images(folder, ["a.png", "b.png"], size=300)
+    monkeypatch.setenv("RETUNE_REAL_DATA", str(tmp_path / "drawn"))
+    monkeypatch.setattr(decode_benchmark, "JPEG_SIZE", (460, 560))
+    rows = decode_benchmark.decode_rows(tmp_path, 1)
+    _check(rows, capsys)
+    assert [row.ours for row in rows if row.unit == ""] == [1, 1]  # equal pixels
+
+
 def test_predicting(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -189,16 +206,27 @@ def test_results_measure_every_method_and_say_so_with_intervals(
     monkeypatch.setattr(results, "SHOTS", (16,))
     monkeypatch.setattr(results, "SCENARIOS", ("joint", "label"))
     features, prompts = problem(n_images=120)
-    found = results.measure(features, prompts, n_splits=1, n_trained=0)
-    assert set(found) == {
-        "zero-shot", "logistic regression, joint", "analytic, joint",
-        "analytic, label", " 16 patients, logistic regression",
-        " 16 patients, analytic",
+    metrics = results.measure(features, prompts, n_splits=1, n_trained=0, n_draws=2)
+    assert set(metrics) == {
+        "zero-shot on the splits of analytic", "analytic, joint", "analytic, label",
+        "logistic regression on the splits of analytic", " 16 patients, zero-shot",
+        " 16 patients, logistic regression", " 16 patients, analytic",
     }  # fmt: skip
-    assert found["analytic, label"].others["forgetting"] == [0.0]
-    for figure in found.values():
+    assert metrics["analytic, label"].others["forgetting"] == [0.0]
+    assert "ECE of all splits" in str(metrics["analytic, label"])
+    assert len(metrics[" 16 patients, analytic"].values) == 2
+    for figure in metrics.values():
         assert 0.5 < figure.values[0] <= 1
         assert " to " in str(figure)
+    pairs = list(results.differences(metrics))
+    assert len(pairs) == 5
+    for name, other in pairs:
+        metrics[name].less(metrics[other])
+
+
+def test_a_figure_differs_from_itself_by_nothing() -> None:
+    figure = results.Figure([0.7, 0.8], {"a": 0.1, "b": -0.2})
+    assert figure.less(figure).startswith("0.000 (0.000 to 0.000)")
 
 
 def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> None:

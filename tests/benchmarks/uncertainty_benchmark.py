@@ -91,8 +91,8 @@ def embed(backbone: Backbone, images: list[object]) -> npt.NDArray[np.float32]:
     def read(item: object) -> object:
         return sources.read(item, backbone.preprocess)  # type: ignore[arg-type]  # of these
 
-    found = stream_vectors(backbone, sources, read)  # type: ignore[arg-type]  # as above
-    return np.concatenate([batch.vectors for batch in found]).astype(np.float32)
+    vectors = stream_vectors(backbone, sources, read)  # type: ignore[arg-type]  # as above
+    return np.concatenate([batch.vectors for batch in vectors]).astype(np.float32)
 
 
 def others(
@@ -109,8 +109,8 @@ def others(
         "photographs": list(photographs(random)),
         **{name: list(pictures) for name, pictures in turned(paths).items()},
     }
-    found = {name: embed(backbone, images) for name, images in kinds.items()}
-    return {"drawings": drawings, **found}
+    vectors_of = {name: embed(backbone, images) for name, images in kinds.items()}
+    return {"drawings": drawings, **vectors_of}
 
 
 def above(inside: Floats, outside: Floats) -> float:
@@ -124,7 +124,7 @@ def measure(
     split: Split, kinds: dict[str, npt.NDArray[np.float32]], methods: tuple[str, ...]
 ) -> dict[str, Floats]:
     """Rows of figures of one split; probabilities by some methods."""
-    found: dict[str, Floats] = {}
+    rates: dict[str, Floats] = {}
     rows = split.features.rows("train")
     plan = plan_scenario(
         "joint", split.targets, split.features.patient, rows, split.features.findings
@@ -140,17 +140,17 @@ def measure(
         outside = predict(learner.model, vectors, detailed=True)
         assert outside.distance is not None
         assert outside.out_of_distribution is not None
-        found[name] = np.array(
+        rates[name] = np.array(
             [above(inside, outside.distance), outside.out_of_distribution.mean()]
         )
     rate = float(learner.model.state_dict()["alarm_rate"])
-    found["test images (expected)"] = np.array([rate, test.out_of_distribution.mean()])
-    return found | _probabilities(split, methods)
+    rates["test images (expected)"] = np.array([rate, test.out_of_distribution.mean()])
+    return rates | _probabilities(split, methods)
 
 
 def _probabilities(split: Split, methods: tuple[str, ...]) -> dict[str, Floats]:
     """Calibration and coverage of methods on test patients."""
-    found: dict[str, Floats] = {}
+    rates: dict[str, Floats] = {}
     rows, counted = split.features.rows("train"), split.counted
     cells = np.ix_(split.test, counted)
     value, observed = split.targets.value[cells], split.targets.observed[cells]
@@ -176,7 +176,7 @@ def _probabilities(split: Split, methods: tuple[str, ...]) -> dict[str, Floats]:
             drawn = [
                 calibration_error(p[cells], one < p[cells], observed) for one in chance
             ]
-            found[f"{name}, {scenario}"] = np.array(
+            rates[f"{name}, {scenario}"] = np.array(
                 [
                     np.nanmean(calibration_error(p[cells], value, observed)),
                     np.nanmean(drawn),
@@ -186,7 +186,7 @@ def _probabilities(split: Split, methods: tuple[str, ...]) -> dict[str, Floats]:
                     np.nanmean(sets.single(p[cells], observed)),
                 ]
             )
-    return found
+    return rates
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ablate")
     write_dataset(folder / "data", 120)
     write_tiny_backbone(folder / "tiny")
@@ -26,18 +26,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def ablate(place: Path, *more: object) -> Result:
+def ablate(workspace: Path, *more: object) -> Result:
     return run_command(
-        "describe", "ablate", "--epochs", 2, *more, "--store", "store", cwd=place
+        "describe", "ablate", "--epochs", 2, *more, "--store", "store", cwd=workspace
     )
 
 
-def test_one_table_and_one_figure_and_nothing_is_stored(place: Path) -> None:
-    store = FeatureStore(place / "store")
+def test_one_table_and_one_figure_and_nothing_is_stored(workspace: Path) -> None:
+    store = FeatureStore(workspace / "store")
     count = """SELECT (SELECT count(*) FROM descriptions),
         (SELECT count(*) FROM features)"""
     before = store.sql(count).fetchall()
-    done = ablate(place, "--figure", "a.svg")
+    done = ablate(workspace, "--figure", "a.svg")
     assert done.returncode == 0, done.stderr
     for name in ("name", "templates", "structured", "described", "shuffled"):
         lines = [line for line in done.stdout.splitlines() if line.startswith(name)]
@@ -45,15 +45,15 @@ def test_one_table_and_one_figure_and_nothing_is_stored(place: Path) -> None:
     assert "mean over 2 findings" in done.stdout
     for control in ("random words", "shuffled"):
         assert done.stdout.count(f"control '{control}'") == 2
-    assert "joint" in (place / "a.svg").read_text()
+    assert "joint" in (workspace / "a.svg").read_text()
     assert store.sql(count).fetchall() == before
-    again = ablate(place, "--json")
+    again = ablate(workspace, "--json")
     rows = json.loads(again.stdout)
     assert [row["condition"] for row in rows if row["scenario"] == "joint"] == [
         "name", "templates", "structured", "described", "random words", "shuffled"
     ]  # fmt: skip
     assert all(row["low"] <= row["auroc"] <= row["high"] for row in rows)
-    assert json.loads(ablate(place, "--json").stdout) == rows
+    assert json.loads(ablate(workspace, "--json").stdout) == rows
 
 
 @pytest.mark.parametrize(
@@ -68,42 +68,44 @@ def test_one_table_and_one_figure_and_nothing_is_stored(place: Path) -> None:
     ],
 )
 def test_what_cannot_be_done_is_named(
-    place: Path, more: tuple[str, ...], said: str
+    workspace: Path, more: tuple[str, ...], said: str
 ) -> None:
-    done = ablate(place, *more)
+    done = ablate(workspace, *more)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Hint: " in done.stderr
 
 
-def test_templates_that_stand_in_are_named(place: Path) -> None:
-    (place / "one.yaml").write_text(
+def test_templates_that_stand_in_are_named(workspace: Path) -> None:
+    (workspace / "one.yaml").write_text(
         "set: one\ngenerator: person\ncreated_at: 2026\nfindings:\n  Edema:\n"
         "    positive: [Wet lungs.]\n    negative: [No edema.]\n"
     )
-    done = ablate(place, "--descriptions", "one.yaml", "--quiet")
+    done = ablate(workspace, "--descriptions", "one.yaml", "--quiet")
     assert done.returncode == 0, done.stderr
-    findings = FeatureStore(place / "store").sql(
+    findings = FeatureStore(workspace / "store").sql(
         "SELECT DISTINCT finding FROM labels WHERE finding <> 'Edema'"
     )
     for (name,) in findings.fetchall():
         assert name in done.stderr
     assert "templates stand in" in done.stderr
-    assert "templates stand in" not in ablate(place, "--descriptions", "wide").stderr
+    assert (
+        "templates stand in" not in ablate(workspace, "--descriptions", "wide").stderr
+    )
 
 
 def test_another_backbone_at_the_same_place_is_refused(
-    place: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path
 ) -> None:
     moved = tmp_path / "kept"
-    (place / "tiny").rename(moved)
+    (workspace / "tiny").rename(moved)
     try:
-        write_tiny_backbone(place / "tiny", seed=9)
-        done = ablate(place)
+        write_tiny_backbone(workspace / "tiny", seed=9)
+        done = ablate(workspace)
     finally:
-        for file in (place / "tiny").iterdir():
+        for file in (workspace / "tiny").iterdir():
             file.unlink()
-        (place / "tiny").rmdir()
-        moved.rename(place / "tiny")
+        (workspace / "tiny").rmdir()
+        moved.rename(workspace / "tiny")
     assert done.returncode == 3
     assert "the store's vectors are of" in done.stderr

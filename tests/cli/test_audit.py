@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("audit")
     write_dataset(folder / "data", 90)
     write_tiny_backbone(folder / "tiny")
@@ -31,50 +31,50 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def audit(place: Path, *more: object) -> Result:
-    return run_command("audit", *more, "--store", "store", cwd=place)
+def audit(workspace: Path, *more: object) -> Result:
+    return run_command("audit", *more, "--store", "store", cwd=workspace)
 
 
-def test_labels_are_ranked_and_entered(place: Path) -> None:
-    done = audit(place, "labels", "-k", 5, "--json", "--dataset", "data")
+def test_labels_are_ranked_and_entered(workspace: Path) -> None:
+    done = audit(workspace, "labels", "-k", 5, "--json", "--dataset", "data")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert [one["rank"] for one in found["labels"]] == [1, 2, 3, 4, 5]
-    doubts = [one["disagreement"] for one in found["labels"]]
+    answer = json.loads(done.stdout)
+    assert [one["rank"] for one in answer["labels"]] == [1, 2, 3, 4, 5]
+    doubts = [one["disagreement"] for one in answer["labels"]]
     assert doubts == sorted(doubts, reverse=True)
-    store = FeatureStore(place / "store")
+    store = FeatureStore(workspace / "store")
     rows = store.sql(
         f"""SELECT rank, image_id, label_audits.finding, label, labels.state
         FROM label_audits JOIN labels USING (image_id)
-        WHERE audit_id = '{found["audit_id"]}'
+        WHERE audit_id = '{answer["audit_id"]}'
         AND labels.finding = label_audits.finding ORDER BY rank"""
     ).fetchall()
     assert len(rows) >= 5
     assert all((state == "positive") == (label == 1) for *_, label, state in rows)
-    table = audit(place, "labels", "-k", 3, "--csv", "--dataset", "data")
+    table = audit(workspace, "labels", "-k", 3, "--csv", "--dataset", "data")
     assert len(list(csv.DictReader(io.StringIO(table.stdout)))) == 3
-    shown = audit(place, "labels", "-k", 3, "--dataset", "data").stdout
+    shown = audit(workspace, "labels", "-k", 3, "--dataset", "data").stdout
     assert "labels compared" in shown
     assert "in the table label_audits" in shown
 
 
-def test_copies_are_found_across_datasets(place: Path) -> None:
-    done = audit(place, "duplicates", "-k", 500, "--json", "--threshold", 0.9999)
+def test_copies_are_found_across_datasets(workspace: Path) -> None:
+    done = audit(workspace, "duplicates", "-k", 500, "--json", "--threshold", 0.9999)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    answer = json.loads(done.stdout)
     names = {
         tuple(sorted((one["first_image_id"], one["second_image_id"])))
-        for one in found["pairs"]
+        for one in answer["pairs"]
     }
     copies = {(f"again/{a.split('/', 1)[1]}", a) for pair in names for a in pair
               if a.startswith("data/")}  # fmt: skip
     assert copies <= names
-    assert found["n_images"] == 180
-    store = FeatureStore(place / "store")
+    assert answer["n_images"] == 180
+    store = FeatureStore(workspace / "store")
     count = store.sql("SELECT count(*) FROM duplicate_audits").fetchall()[0][0]
-    assert count == found["n_pairs"]
-    assert "reach a cosine of" in audit(place, "duplicates").stdout
-    assert audit(place, "duplicates", "--csv").stdout.startswith("rank,")
+    assert count == answer["n_pairs"]
+    assert "reach a cosine of" in audit(workspace, "duplicates").stdout
+    assert audit(workspace, "duplicates", "--csv").stdout.startswith("rank,")
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_copies_are_found_across_datasets(place: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_said(
-    place: Path, more: tuple[object, ...], said: str
+    workspace: Path, more: tuple[object, ...], said: str
 ) -> None:
-    done = audit(place, *more)
+    done = audit(workspace, *more)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr

@@ -37,7 +37,7 @@ def _refused(result: Result, code: int, *words: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with data, a tiny backbone and an embedded store, after two commands."""
     folder = tmp_path_factory.mktemp("place")
     write_dataset(folder / "data", 120)
@@ -48,57 +48,57 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trained(place: Path) -> str:
-    done = _fine(run("train", "--scenario", "label", "--json", cwd=place))
+def trained(workspace: Path) -> str:
+    done = _fine(run("train", "--scenario", "label", "--json", cwd=workspace))
     return str(json.loads(done.stdout)["run_id"])
 
 
-def test_status_says_what_is_in_the_store(place: Path) -> None:
-    text = _fine(run("status", cwd=place)).stdout
+def test_status_says_what_is_in_the_store(workspace: Path) -> None:
+    text = _fine(run("status", cwd=workspace)).stdout
     for word in ("ward", "120", "Edema", "Mass", "local-dir:"):
         assert word in text
-    parts = json.loads(_fine(run("status", "--json", cwd=place)).stdout)
+    parts = json.loads(_fine(run("status", "--json", cwd=workspace)).stdout)
     assert parts["datasets"][0]["images"] == 120
     assert parts["encoders"][0]["image_vectors"] == 120
 
 
-def test_a_second_embed_does_nothing_and_says_so(place: Path) -> None:
-    backbone = f"local-dir:{place / 'tiny'}"
-    done = _fine(run("embed", "--backbone", backbone, cwd=place))
+def test_a_second_embed_does_nothing_and_says_so(workspace: Path) -> None:
+    backbone = f"local-dir:{workspace / 'tiny'}"
+    done = _fine(run("embed", "--backbone", backbone, cwd=workspace))
     assert "0 images encoded" in done.stdout
     assert "120 already done" in done.stdout
 
 
-def test_sql_prints_a_table_or_json(place: Path) -> None:
+def test_sql_prints_a_table_or_json(workspace: Path) -> None:
     query = "SELECT image_id, embedding FROM image_features ORDER BY 1 LIMIT 2"
-    assert "image_id" in _fine(run("sql", query, cwd=place)).stdout
-    rows = json.loads(_fine(run("sql", query, "--json", cwd=place)).stdout)
+    assert "image_id" in _fine(run("sql", query, cwd=workspace)).stdout
+    rows = json.loads(_fine(run("sql", query, "--json", cwd=workspace)).stdout)
     assert [row["image_id"] for row in rows] == ["ward/000.png", "ward/001.png"]
     assert len(rows[0]["embedding"]) == 16
 
 
 def test_sql_reaches_what_was_named_and_nothing_else(
-    place: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "findings.csv"
     copy = f"COPY (FROM labels) TO '{out}'"
-    _refused(run("sql", copy, cwd=place), 3, "queries may not", "--allow-write")
-    _refused(run("sql", copy, "--write", cwd=place), 3, "--allow-write")
-    _fine(run("sql", copy, "--allow-write", out, cwd=place))
+    _refused(run("sql", copy, cwd=workspace), 3, "queries may not", "--allow-write")
+    _refused(run("sql", copy, "--write", cwd=workspace), 3, "--allow-write")
+    _fine(run("sql", copy, "--allow-write", out, cwd=workspace))
     read = f"SELECT count(*) AS n FROM '{out}'"
-    _refused(run("sql", read, cwd=place), 3, "may not reach", "--allow-read")
-    answer = _fine(run("sql", read, "--allow-read", tmp_path, "--json", cwd=place))
+    _refused(run("sql", read, cwd=workspace), 3, "may not reach", "--allow-read")
+    answer = _fine(run("sql", read, "--allow-read", tmp_path, "--json", cwd=workspace))
     assert json.loads(answer.stdout) == [{"n": 240}]
     where = "image_id IN (SELECT content FROM read_text('/etc/hostname'))"
-    _refused(run("train", "--scenario", "label", "--where", where, cwd=place), 3)
+    _refused(run("train", "--scenario", "label", "--where", where, cwd=workspace), 3)
 
 
 def test_a_terminal_gets_no_commands_from_the_store(
-    place: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path
 ) -> None:
     import shutil
 
-    shutil.copytree(place / "feature-store", tmp_path / "s")
+    shutil.copytree(workspace / "feature-store", tmp_path / "s")
     hostile = "'a' || chr(27) || ']0;x' || chr(7) || chr(155) || '31m'"
     for change in (
         f"UPDATE datasets SET layout = {hostile}",
@@ -111,11 +111,11 @@ def test_a_terminal_gets_no_commands_from_the_store(
         assert "\\x" in shown or "\\e" in shown
 
 
-def test_a_lost_catalog_comes_back(place: Path, tmp_path: Path) -> None:
+def test_a_lost_catalog_comes_back(workspace: Path, tmp_path: Path) -> None:
     import shutil
 
     store = tmp_path / "s"
-    shutil.copytree(place / "feature-store", store)
+    shutil.copytree(workspace / "feature-store", store)
     (store / "catalog.duckdb").write_bytes(b"x" * 10_000)
     _refused(run("status", "--store", store), 3, "repair --from-copies")
     mended = _fine(run("repair", "--from-copies", "--store", store))
@@ -130,17 +130,17 @@ def test_a_lost_catalog_comes_back(place: Path, tmp_path: Path) -> None:
     _fine(run("repair", "--drop-missing", "--store", store))
 
 
-def test_sql_reads_a_statement_from_stdin(place: Path) -> None:
+def test_sql_reads_a_statement_from_stdin(workspace: Path) -> None:
     done = subprocess.run(
         [*_COMMAND, "sql", "-", "--json"], input="SELECT 1 AS one", text=True,
-        capture_output=True, cwd=place, check=True,
+        capture_output=True, cwd=workspace, check=True,
     )  # fmt: skip
     assert json.loads(done.stdout) == [{"one": 1}]
 
 
-def test_json_has_no_nan(place: Path) -> None:
+def test_json_has_no_nan(workspace: Path) -> None:
     done = _fine(
-        run("sql", "SELECT 'nan'::DOUBLE AS x, now() AS t", "--json", cwd=place)
+        run("sql", "SELECT 'nan'::DOUBLE AS x, now() AS t", "--json", cwd=workspace)
     )
     (row,) = json.loads(done.stdout, parse_constant=pytest.fail)
     assert row["x"] is None
@@ -148,22 +148,22 @@ def test_json_has_no_nan(place: Path) -> None:
 
 
 @pytest.mark.parametrize("scenario", ["zero-shot", "joint", "class", "label", "data"])
-def test_every_scenario_trains_and_is_in_sql(place: Path, scenario: str) -> None:
+def test_every_scenario_trains_and_is_in_sql(workspace: Path, scenario: str) -> None:
     parts = ("--tasks", 3) if scenario == "data" else ()
-    done = _fine(run("train", "--scenario", scenario, *parts, cwd=place))
+    done = _fine(run("train", "--scenario", scenario, *parts, cwd=workspace))
     assert "final AUROC" in done.stdout
     assert "run " in done.stdout
     query = f"SELECT count(*) AS n FROM runs WHERE scenario = '{scenario}'"
-    rows = json.loads(_fine(run("sql", query, "--json", cwd=place)).stdout)
+    rows = json.loads(_fine(run("sql", query, "--json", cwd=workspace)).stdout)
     assert rows[0]["n"] >= 1
 
 
-def test_a_run_leaves_adaptors_metrics_and_predictions(place: Path) -> None:
+def test_a_run_leaves_adaptors_metrics_and_predictions(workspace: Path) -> None:
     done = _fine(
-        run("train", "--scenario", "joint", "--predictions", "--json", cwd=place)
+        run("train", "--scenario", "joint", "--predictions", "--json", cwd=workspace)
     )
     run_id = json.loads(done.stdout)["run_id"]
-    folder = place / "feature-store" / "runs" / run_id
+    folder = workspace / "feature-store" / "runs" / run_id
     assert {path.name for path in folder.iterdir()} == {
         "adaptors.json", "adaptors.safetensors", "images.parquet", "manifest.json",
         "state.safetensors",
@@ -178,7 +178,7 @@ def test_a_run_leaves_adaptors_metrics_and_predictions(place: Path) -> None:
                 "(SELECT count(*) FROM images WHERE split = 'test') AS t "
                 f"FROM runs r WHERE run_id = '{run_id}'",
                 "--json",
-                cwd=place,
+                cwd=workspace,
             )
         ).stdout
     )[0]
@@ -186,10 +186,10 @@ def test_a_run_leaves_adaptors_metrics_and_predictions(place: Path) -> None:
     assert counts["p"] == 2 * counts["t"]
 
 
-def test_equal_seeds_give_equal_figures(place: Path) -> None:
+def test_equal_seeds_give_equal_figures(workspace: Path) -> None:
     one, other = (
         json.loads(
-            _fine(run("train", "--scenario", "label", "--json", cwd=place)).stdout
+            _fine(run("train", "--scenario", "label", "--json", cwd=workspace)).stdout
         )
         for _ in range(2)
     )
@@ -197,40 +197,48 @@ def test_equal_seeds_give_equal_figures(place: Path) -> None:
     assert one["auroc"] == other["auroc"]
 
 
-def test_explain_prints_how_figures_are_defined(place: Path) -> None:
-    plain = _fine(run("train", "--scenario", "label", "--no-bounds", cwd=place))
+def test_explain_prints_how_figures_are_defined(workspace: Path) -> None:
+    plain = _fine(run("train", "--scenario", "label", "--no-bounds", cwd=workspace))
     told = _fine(
-        run("train", "--scenario", "label", "--no-bounds", "--explain", cwd=place)
+        run("train", "--scenario", "label", "--no-bounds", "--explain", cwd=workspace)
     )
     assert "mean_{tau(k)<T}" not in plain.stdout
     assert "forgetting" in told.stdout
     assert "mean_{tau(k)<T} (max_{tau(k)<=t<T} R[t,k] - R[T,k])" in told.stdout
 
 
-def test_findings_may_be_spelled_loosely(place: Path) -> None:
+def test_findings_may_be_spelled_loosely(workspace: Path) -> None:
     done = _fine(
-        run("train", "--scenario", "joint", "--findings", "mass", "--json", cwd=place)
+        run(
+            "train",
+            "--scenario",
+            "joint",
+            "--findings",
+            "mass",
+            "--json",
+            cwd=workspace,
+        )
     )
     assert json.loads(done.stdout)["findings"] == ["Mass"]
 
 
-def test_predict_tells_findings_and_bad_images(place: Path, trained: str) -> None:
-    good, bad = place / "data" / "000.png", place / "bad.png"
+def test_predict_tells_findings_and_bad_images(workspace: Path, trained: str) -> None:
+    good, bad = workspace / "data" / "000.png", workspace / "bad.png"
     bad.write_bytes(b"nothing")
-    done = run("predict", trained, good, bad, "--json", cwd=place)
+    done = run("predict", trained, good, bad, "--json", cwd=workspace)
     assert done.returncode == 4
     first, second = json.loads(done.stdout)
     assert set(first["probabilities"]) == {"Edema", "Mass"}
     assert all(0 <= p <= 1 for p in first["probabilities"].values())
     assert "not a PNG" in second["error"]
-    table = _fine(run("predict", trained[:20], good, cwd=place))
+    table = _fine(run("predict", trained[:20], good, cwd=workspace))
     assert "Edema" in table.stdout
     assert "not a medical device" in table.stderr
 
 
-def test_predict_agrees_with_the_stored_prediction(place: Path) -> None:
+def test_predict_agrees_with_the_stored_prediction(workspace: Path) -> None:
     done = _fine(
-        run("train", "--scenario", "joint", "--predictions", "--json", cwd=place)
+        run("train", "--scenario", "joint", "--predictions", "--json", cwd=workspace)
     )
     run_id = json.loads(done.stdout)["run_id"]
     query = (
@@ -238,35 +246,39 @@ def test_predict_agrees_with_the_stored_prediction(place: Path) -> None:
         "FROM predictions JOIN images USING (image_id) "
         f"WHERE run_id = '{run_id}' ORDER BY path LIMIT 2"
     )
-    rows = json.loads(_fine(run("sql", query, "--json", cwd=place)).stdout)
-    image = place / "data" / rows[0]["path"]
-    (found,) = json.loads(
-        _fine(run("predict", run_id, image, "--json", cwd=place)).stdout
+    rows = json.loads(_fine(run("sql", query, "--json", cwd=workspace)).stdout)
+    image = workspace / "data" / rows[0]["path"]
+    (prediction,) = json.loads(
+        _fine(run("predict", run_id, image, "--json", cwd=workspace)).stdout
     )
     for row in rows:
-        assert found["probabilities"][row["finding"]] == pytest.approx(
+        assert prediction["probabilities"][row["finding"]] == pytest.approx(
             row["probability"], abs=2e-3
         )
 
 
 def test_evaluate_on_other_images_is_filed_in_metrics(
-    place: Path, trained: str
+    workspace: Path, trained: str
 ) -> None:
     everything = ("evaluate", trained, "--datasets", "ward", "--split", "all")
-    _refused(run(*everything, cwd=place), 4, "images are of patients, or are pictures")
-    done = _fine(run(*everything, "--allow-leakage", cwd=place))
+    _refused(
+        run(*everything, cwd=workspace), 4, "images are of patients, or are pictures"
+    )
+    done = _fine(run(*everything, "--allow-leakage", cwd=workspace))
     assert "120 images" in done.stdout
     query = "SELECT DISTINCT split FROM metrics WHERE split LIKE 'ward/%'"
-    rows = json.loads(_fine(run("sql", query, "--json", cwd=place)).stdout)
+    rows = json.loads(_fine(run("sql", query, "--json", cwd=workspace)).stdout)
     assert rows == [{"split": "ward/all"}]
-    _refused(run("evaluate", trained, "--split", "dev", cwd=place), 2, "--split dev")
+    _refused(
+        run("evaluate", trained, "--split", "dev", cwd=workspace), 2, "--split dev"
+    )
 
 
-def test_verify_and_repair(place: Path, tmp_path: Path) -> None:
-    done = _fine(run("verify", cwd=place))
+def test_verify_and_repair(workspace: Path, tmp_path: Path) -> None:
+    done = _fine(run("verify", cwd=workspace))
     assert "every checksum is right" in done.stdout
-    _fine(run("ingest", place / "data", "--layout", "table", cwd=tmp_path))
-    backbone = f"local-dir:{place / 'tiny'}"
+    _fine(run("ingest", workspace / "data", "--layout", "table", cwd=tmp_path))
+    backbone = f"local-dir:{workspace / 'tiny'}"
     _fine(run("embed", "--backbone", backbone, "--quiet", cwd=tmp_path))
     shard = next((tmp_path / "feature-store").rglob("image-*.h5"))
     shard.write_bytes(shard.read_bytes()[:1000])
@@ -322,15 +334,15 @@ _MISTAKES: dict[str, tuple[list[str], int, list[str]]] = {
 
 
 @pytest.mark.parametrize("mistake", _MISTAKES)
-def test_every_mistake_is_explained(place: Path, mistake: str) -> None:
-    if mistake == "same name" and not (place / "other").exists():
-        write_dataset(place / "other", 4)
+def test_every_mistake_is_explained(workspace: Path, mistake: str) -> None:
+    if mistake == "same name" and not (workspace / "other").exists():
+        write_dataset(workspace / "other", 4)
     arguments, code, words = _MISTAKES[mistake]
-    _refused(run(*arguments, cwd=place), code, *words)
+    _refused(run(*arguments, cwd=workspace), code, *words)
 
 
 def test_an_unexpected_error_asks_for_a_report_and_debug_shows_where(
-    place: Path,
+    workspace: Path,
 ) -> None:
     code = (
         "import sys; from retune.cli.terminal import boundary\n"
@@ -351,10 +363,10 @@ def test_an_unexpected_error_asks_for_a_report_and_debug_shows_where(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 )
 def test_embed_stops_cleanly_and_goes_on(
-    place: Path, tmp_path: Path, number: int, code: int
+    workspace: Path, tmp_path: Path, number: int, code: int
 ) -> None:
-    _fine(run("ingest", place / "data", "--layout", "table", cwd=tmp_path))
-    backbone = f"local-dir:{place / 'tiny'}"
+    _fine(run("ingest", workspace / "data", "--layout", "table", cwd=tmp_path))
+    backbone = f"local-dir:{workspace / 'tiny'}"
     program = (
         "import retune.pipeline.encode.stage.stage as e, os, signal\n"
         # A shell's background jobs, and what they start, ignore Ctrl-C.
@@ -390,16 +402,16 @@ def test_embed_stops_cleanly_and_goes_on(
     assert f"{120 - kept} images encoded" in again.stdout
 
 
-def test_the_store_comes_from_the_environment(place: Path, tmp_path: Path) -> None:
-    store = str(place / "feature-store")
+def test_the_store_comes_from_the_environment(workspace: Path, tmp_path: Path) -> None:
+    store = str(workspace / "feature-store")
     done = _fine(run("sql", "SELECT 1", cwd=tmp_path, RETUNE_STORE=store))
     assert "1" in done.stdout
 
 
-def test_queries_work_while_embed_writes(place: Path, tmp_path: Path) -> None:
-    _fine(run("ingest", place / "data", "--layout", "table", cwd=tmp_path))
+def test_queries_work_while_embed_writes(workspace: Path, tmp_path: Path) -> None:
+    _fine(run("ingest", workspace / "data", "--layout", "table", cwd=tmp_path))
     process = subprocess.Popen(
-        [*_COMMAND, "embed", "--backbone", f"local-dir:{place / 'tiny'}",
+        [*_COMMAND, "embed", "--backbone", f"local-dir:{workspace / 'tiny'}",
          "--batch-size", "1", "--quiet"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -15,7 +15,7 @@ _TRAIN = ("train", "--epochs", 3, "--no-bounds", "--store", "store")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with vectors of two encoders."""
     folder = tmp_path_factory.mktemp("place")
     write_dataset(folder / "data", 120)
@@ -30,27 +30,34 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def runs(place: Path) -> dict[str, str]:
+def runs(workspace: Path) -> dict[str, str]:
     """Run ids by what is particular about them."""
-    first = ("--backbone", f"local-dir:{place / 'b0'}")
+    first = ("--backbone", f"local-dir:{workspace / 'b0'}")
     options: dict[str, tuple[object, ...]] = {
         "kept": ("--scenario", "joint", *first, "--predictions"),
         "scored": ("--scenario", "label", *first),
         "split": ("--scenario", "joint", *first, "--split-seed", 5),
         "edema": ("--scenario", "joint", *first, "--findings", "Edema"),
         "mass": ("--scenario", "joint", *first, "--findings", "Mass"),
-        "encoder": ("--scenario", "joint", "--backbone", f"local-dir:{place / 'b1'}"),
+        "encoder": (
+            "--scenario",
+            "joint",
+            "--backbone",
+            f"local-dir:{workspace / 'b1'}",
+        ),
     }
     return {
-        name: result(place, *_TRAIN, *chosen)["run_id"]
+        name: result(workspace, *_TRAIN, *chosen)["run_id"]
         for name, chosen in options.items()
     }
 
 
-def test_two_runs_are_compared(place: Path, runs: dict[str, str]) -> None:
-    found = result(place, "compare", runs["kept"], runs["scored"], "--store", "store")
-    assert found["scores_from"] == ["predictions", "model"]
-    figures = {row["finding"]: row for row in found["findings"]}
+def test_two_runs_are_compared(workspace: Path, runs: dict[str, str]) -> None:
+    comparison = result(
+        workspace, "compare", runs["kept"], runs["scored"], "--store", "store"
+    )
+    assert comparison["scores_from"] == ["predictions", "model"]
+    figures = {row["finding"]: row for row in comparison["findings"]}
     assert list(figures) == ["Edema", "Mass"]
     query = (
         "SELECT run_id, finding, value FROM metrics WHERE metric = 'auroc' "
@@ -59,39 +66,41 @@ def test_two_runs_are_compared(place: Path, runs: dict[str, str]) -> None:
     )
     recorded = {
         (row["run_id"], row["finding"]): row["value"]
-        for row in result(place, "sql", query, "--store", "store")
+        for row in result(workspace, "sql", query, "--store", "store")
     }
     for name, row in figures.items():
         assert row["first"] == pytest.approx(recorded[runs["kept"], name], abs=1e-9)
         assert row["second"] == pytest.approx(recorded[runs["scored"], name], abs=1e-9)
         assert row["low"] <= row["difference"] <= row["high"]
         assert 0 <= row["p"] <= row["p_holm"] <= 1
-    swapped = result(place, "compare", runs["scored"], runs["kept"], "--store", "store")
-    assert swapped["macro"]["difference"] == -found["macro"]["difference"]
-    assert swapped["macro"]["p"] == found["macro"]["p"]
+    swapped = result(
+        workspace, "compare", runs["scored"], runs["kept"], "--store", "store"
+    )
+    assert swapped["macro"]["difference"] == -comparison["macro"]["difference"]
+    assert swapped["macro"]["p"] == comparison["macro"]["p"]
 
 
 def test_kept_predictions_and_the_saved_model_say_the_same(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
     """Without its kept predictions, the run is scored again to the same figures."""
-    copy = shutil.copytree(place / "store", place / "copy")
+    copy = shutil.copytree(workspace / "store", workspace / "copy")
     pair = ("compare", runs["kept"], runs["scored"], "--store")
-    before = result(place, *pair, "store")
+    before = result(workspace, *pair, "store")
 
     from retune.store import FeatureStore
 
     with FeatureStore(copy).catalog.write() as connection:
         connection.execute("DELETE FROM predictions")
-    after = result(place, *pair, "copy")
+    after = result(workspace, *pair, "copy")
     assert after["scores_from"] == ["model", "model"]
     assert after["findings"] == before["findings"]
 
 
 def test_the_table_names_both_runs_and_says_what_it_is(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
-    done = run(place, "compare", runs["edema"], runs["kept"], "--store", "store")
+    done = run(workspace, "compare", runs["edema"], runs["kept"], "--store", "store")
     assert done.returncode == 0, done.stderr
     assert runs["edema"] in done.stdout
     assert runs["kept"] in done.stdout
@@ -110,54 +119,54 @@ _MISTAKES = {
 
 @pytest.mark.parametrize("other", _MISTAKES)
 def test_what_cannot_be_compared_is_refused(
-    place: Path, runs: dict[str, str], other: str
+    workspace: Path, runs: dict[str, str], other: str
 ) -> None:
     code, words = _MISTAKES[other]
     name = runs.get(other, other)
-    done = run(place, "compare", runs["kept"], name, "--store", "store")
+    done = run(workspace, "compare", runs["kept"], name, "--store", "store")
     assert done.returncode == code, done.stderr
     assert words in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_runs_of_two_encoders_are_compared_if_asked(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
-    found = result(
-        place, "compare", runs["kept"], runs["encoder"], "--across-encoders",
+    comparison = result(
+        workspace, "compare", runs["kept"], runs["encoder"], "--across-encoders",
         "--store", "store",
     )  # fmt: skip
-    assert len(found["findings"]) == 2
+    assert len(comparison["findings"]) == 2
 
 
 def test_runs_without_a_common_finding_are_refused(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
-    done = run(place, "compare", runs["edema"], runs["mass"], "--store", "store")
+    done = run(workspace, "compare", runs["edema"], runs["mass"], "--store", "store")
     assert done.returncode == 2
     assert "no finding is in both" in done.stderr
 
 
-def test_report_shows_the_runs(place: Path, runs: dict[str, str]) -> None:
-    done = run(place, "report", "--store", "store", "--out", "page.html")
+def test_report_shows_the_runs(workspace: Path, runs: dict[str, str]) -> None:
+    done = run(workspace, "report", "--store", "store", "--out", "page.html")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "page.html"
-    page = (place / "page.html").read_text()
+    page = (workspace / "page.html").read_text()
     assert runs["scored"] in page
     query = (
         "SELECT round(value, 3) AS v FROM metrics WHERE metric = 'final_auroc' "
         f"AND run_id = '{runs['scored']}'"
     )
-    (row,) = result(place, "sql", query, "--store", "store")
+    (row,) = result(workspace, "sql", query, "--store", "store")
     assert f"{row['v']:.3f}" in page
 
 
 def test_report_of_some_runs_and_of_several_stores(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
-    other = shutil.copytree(place / "store", place / "other-store")
+    other = shutil.copytree(workspace / "store", workspace / "other-store")
     done = run(
-        place, "report", runs["scored"], "--also", other, "--markdown", "--store",
+        workspace, "report", runs["scored"], "--also", other, "--markdown", "--store",
         "store",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -167,15 +176,15 @@ def test_report_of_some_runs_and_of_several_stores(
 
 
 def test_older_runs_show_the_reference_score_too(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
     """They have it by finding only; its mean is then shown without an interval."""
-    old = shutil.copytree(place / "store", place / "old-store")
+    old = shutil.copytree(workspace / "store", workspace / "old-store")
     command = ("report", runs["scored"], "--markdown", "--store")
-    before = run(place, *command, old).stdout.splitlines()
+    before = run(workspace, *command, old).stdout.splitlines()
     with duckdb.connect(str(old / "catalog.duckdb")) as connection:
         connection.execute("DELETE FROM metrics WHERE metric = 'final_auroc_positive'")
-    after = run(place, *command, old).stdout.splitlines()
+    after = run(workspace, *command, old).stdout.splitlines()
     place_of_score = before[0].split(" | ").index("of s+ alone")
     (new_cell,), (old_cell,) = (
         [line.split(" | ")[place_of_score] for line in lines[2:]]
@@ -186,43 +195,43 @@ def test_older_runs_show_the_reference_score_too(
 
 
 def test_backbones_are_kept_apart_unless_told_otherwise(
-    place: Path, runs: dict[str, str]
+    workspace: Path, runs: dict[str, str]
 ) -> None:
     pair = ("report", runs["split"], runs["encoder"], "--markdown", "--store", "store")
-    apart = run(place, *pair).stdout.splitlines()
+    apart = run(workspace, *pair).stdout.splitlines()
     assert [line.split(" | ")[2] for line in apart[2:]] == ["1", "1"]
-    together = run(place, *pair, "--as-backbone", "mine").stdout.splitlines()
+    together = run(workspace, *pair, "--as-backbone", "mine").stdout.splitlines()
     assert [line.split(" | ")[2] for line in together[2:]] == ["2"]
 
 
-def test_report_mistakes_are_explained(place: Path, runs: dict[str, str]) -> None:
+def test_report_mistakes_are_explained(workspace: Path, runs: dict[str, str]) -> None:
     del runs
-    done = run(place, "report", "--store", "store", "--out", "no/folder/page.html")
+    done = run(workspace, "report", "--store", "store", "--out", "no/folder/page.html")
     assert done.returncode == 2
     assert "no/folder/page.html cannot be written" in done.stderr
-    done = run(place, "report", "nosuchrun", "--store", "store")
+    done = run(workspace, "report", "nosuchrun", "--store", "store")
     assert done.returncode == 2
     assert "nosuchrun" in done.stderr
 
 
-def test_report_of_a_store_without_runs(place: Path, tmp_path: Path) -> None:
+def test_report_of_a_store_without_runs(workspace: Path, tmp_path: Path) -> None:
     ingested = run(
-        place, "ingest", "data", "--layout", "table", "--store", tmp_path / "s"
+        workspace, "ingest", "data", "--layout", "table", "--store", tmp_path / "s"
     )
     assert ingested.returncode == 0, ingested.stderr
-    done = run(place, "report", "--store", tmp_path / "s")
+    done = run(workspace, "report", "--store", tmp_path / "s")
     assert done.returncode == 2
     assert "no finished run" in done.stderr
 
 
-def test_a_damaged_run_is_refused(place: Path, runs: dict[str, str]) -> None:
-    copy = shutil.copytree(place / "store", place / "damaged")
+def test_a_damaged_run_is_refused(workspace: Path, runs: dict[str, str]) -> None:
+    copy = shutil.copytree(workspace / "store", workspace / "damaged")
     (copy / "runs" / runs["scored"] / "adaptors.safetensors").write_bytes(b"broken")
-    done = run(place, "compare", runs["kept"], runs["scored"], "--store", "damaged")
+    done = run(workspace, "compare", runs["kept"], runs["scored"], "--store", "damaged")
     assert done.returncode == 4
     assert runs["scored"] in done.stderr
     with duckdb.connect(str(copy / "catalog.duckdb")) as connection:
         connection.execute("UPDATE runs SET config = '{'")
-    done = run(place, "compare", runs["kept"], runs["scored"], "--store", "damaged")
+    done = run(workspace, "compare", runs["kept"], runs["scored"], "--store", "damaged")
     assert done.returncode == 4
     assert "cannot be read" in done.stderr

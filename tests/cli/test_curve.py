@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("curve")
     write_dataset(folder / "data", 120)
     write_tiny_backbone(folder / "tiny")
@@ -28,39 +28,39 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def curve(place: Path, *more: object) -> Result:
+def curve(workspace: Path, *more: object) -> Result:
     return run_command(
         "curve", "--shots", "4,all", "--seeds", 2, "--methods",
         "zero-shot,analytic,logistic-regression", "--min-positives", 1, *more,
-        "--store", "store", cwd=place,
+        "--store", "store", cwd=workspace,
     )  # fmt: skip
 
 
-def test_a_curve_is_printed_drawn_and_entered(place: Path) -> None:
-    done = curve(place, "--plot", "c.svg")
+def test_a_curve_is_printed_drawn_and_entered(workspace: Path) -> None:
+    done = curve(workspace, "--plot", "c.svg")
     assert done.returncode == 0, done.stderr
     for name, lines in (("zero-shot", 1), ("analytic", 2), ("logistic-", 2)):
         assert sum(x.startswith(name) for x in done.stdout.splitlines()) == lines
-    assert "training patients" in (place / "c.svg").read_text()
-    store = FeatureStore(place / "store")
+    assert "training patients" in (workspace / "c.svg").read_text()
+    store = FeatureStore(workspace / "store")
     (counts,) = store.sql(
         """SELECT count(*) FILTER (finding IS NULL), count(DISTINCT finding),
         count(*) FILTER (ci_low <= value AND value <= ci_high) FROM curves"""
     ).fetchall()
     assert counts[0] == counts[2] == 5
-    found = json.loads(curve(place, "--json").stdout)
-    assert [one["n_patients"] for one in found["points"][:2]] == [0, 4]
-    assert len(found["findings"]) == counts[1]
-    rows = list(csv.DictReader(io.StringIO(curve(place, "--csv").stdout)))
+    curve_json = json.loads(curve(workspace, "--json").stdout)
+    assert [one["n_patients"] for one in curve_json["points"][:2]] == [0, 4]
+    assert len(curve_json["findings"]) == counts[1]
+    rows = list(csv.DictReader(io.StringIO(curve(workspace, "--csv").stdout)))
     assert [float(row["auroc"]) for row in rows] == [
-        pytest.approx(one["auroc"]) for one in found["points"]
+        pytest.approx(one["auroc"]) for one in curve_json["points"]
     ]
 
 
-def test_an_older_store_gains_the_table(place: Path) -> None:
-    store = FeatureStore(place / "store")
+def test_an_older_store_gains_the_table(workspace: Path) -> None:
+    store = FeatureStore(workspace / "store")
     store.sql("DROP TABLE curves", write=True)
-    assert curve(place, "--quiet").returncode == 0
+    assert curve(workspace, "--quiet").returncode == 0
     assert store.sql("SELECT count(*) FROM curves").fetchall()[0][0] > 0
 
 
@@ -76,9 +76,9 @@ def test_an_older_store_gains_the_table(place: Path) -> None:
     ],
 )
 def test_what_cannot_be_is_said(
-    place: Path, more: tuple[object, ...], said: str
+    workspace: Path, more: tuple[object, ...], said: str
 ) -> None:
-    done = curve(place, *more)
+    done = curve(workspace, *more)
     assert (done.returncode, said in done.stderr) == (2, True) or (
         done.returncode not in (0, 1) and said in done.stderr
     ), done.stderr

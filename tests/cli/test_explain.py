@@ -27,9 +27,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_error_is_explained() -> None:
     raised = {
-        kind
-        for _, kind in inspect.getmembers(errors, inspect.isclass)
-        if issubclass(kind, errors.RetuneError) and kind not in _GROUPS
+        error_type
+        for _, error_type in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(error_type, errors.RetuneError) and error_type not in _GROUPS
     }
     assert {known.error for known in EXPLANATIONS} == raised
     assert len({known.error.code for known in EXPLANATIONS}) == len(raised)

@@ -14,12 +14,12 @@ from PIL import Image
 pytestmark = pytest.mark.e2e
 
 
-def export(place: Path, *arguments: object) -> Result:
-    return run_command("export", *arguments, "--store", "store", cwd=place)
+def export(workspace: Path, *arguments: object) -> Result:
+    return run_command("export", *arguments, "--store", "store", cwd=workspace)
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an embedded store of 30 images, one of whose files is gone."""
     folder = tmp_path_factory.mktemp("place")
     write_dataset(folder / "data", 30)
@@ -34,14 +34,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_embedding_atlas_gets_places_neighbours_and_pictures(place: Path) -> None:
-    done = export(place, "--for", "embedding-atlas", "--out", "it's.parquet", "--json")
+def test_embedding_atlas_gets_places_neighbours_and_pictures(workspace: Path) -> None:
+    done = export(
+        workspace, "--for", "embedding-atlas", "--out", "it's.parquet", "--json"
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["n_images"], told["n_unreadable"], told["n_left_out"]) == (30, 1, 0)
     for option in ("--x x", "--y y", "--neighbors neighbors", "--image image"):
         assert option in told["command"]
-    table = pq.read_table(place / "it's.parquet").to_pylist()
+    table = pq.read_table(workspace / "it's.parquet").to_pylist()
     assert np.isfinite([(row["x"], row["y"]) for row in table]).all()
     for place_in_table, row in enumerate(table):
         near, far = row["neighbors"]["ids"], row["neighbors"]["distances"]
@@ -61,11 +63,11 @@ def test_embedding_atlas_gets_places_neighbours_and_pictures(place: Path) -> Non
     }
 
 
-def test_fiftyone_gets_paths_and_labels(place: Path) -> None:
-    done = export(place, "--for", "fiftyone", "--out", "fo", "--split", "test")
+def test_fiftyone_gets_paths_and_labels(workspace: Path) -> None:
+    done = export(workspace, "--for", "fiftyone", "--out", "fo", "--split", "test")
     assert done.returncode == 0, done.stderr
     assert "fiftyone.types.FiftyOneImageClassificationDataset" in done.stdout
-    content = json.loads((place / "fo" / "labels.json").read_text(encoding="utf-8"))
+    content = json.loads((workspace / "fo" / "labels.json").read_text(encoding="utf-8"))
     assert "Edema" in content["classes"]
     for path, labels in content["labels"].items():
         assert Path(path).is_file()
@@ -87,10 +89,10 @@ def test_fiftyone_gets_paths_and_labels(place: Path) -> None:
     ],
 )
 def test_mistakes_are_explained(
-    place: Path, arguments: tuple[str, ...], word: str
+    workspace: Path, arguments: tuple[str, ...], word: str
 ) -> None:
-    done = export(place, *arguments)
+    done = export(workspace, *arguments)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
     assert word in done.stderr
-    assert not (place / "fiftyone").exists()
+    assert not (workspace / "fiftyone").exists()

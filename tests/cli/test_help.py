@@ -38,13 +38,13 @@ def _help(*arguments: str) -> str:
 
 def test_help_texts_are_the_golden_ones() -> None:
     """Run with RETUNE_WRITE_GOLDEN=1 after a deliberate change, and read the diff."""
-    found = "\n".join(
+    help_text = "\n".join(
         f"$ retune-cli {' '.join([*verb, '--help'])}\n{_help(*verb)}"
         for verb in [(), *[tuple(verb.split()) for verb in _VERBS]]
     )
     if os.environ.get("RETUNE_WRITE_GOLDEN"):
-        _GOLDEN.write_text(found, encoding="utf-8")
-    assert found == _GOLDEN.read_text(encoding="utf-8")
+        _GOLDEN.write_text(help_text, encoding="utf-8")
+    assert help_text == _GOLDEN.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("verb", _VERBS)

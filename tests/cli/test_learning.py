@@ -19,7 +19,7 @@ _SUMS = ("--scenario", "label", "--method", "analytic", "--no-bounds")
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two hospitals' stores `one` and `two`, encoded alike, and `else` that is not."""
     folder = tmp_path_factory.mktemp("place")
     write_dataset(folder / "data", 120)
@@ -38,34 +38,35 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("method", ["analytic", "mask", "replay", "lwf", "ewc"])
-def test_every_method_trains_and_predicts(place: Path, method: str) -> None:
+def test_every_method_trains_and_predicts(workspace: Path, method: str) -> None:
     chosen = _SUMS if method == "analytic" else (*_QUICK, "--method", method)
-    found = result(place, "train", *chosen, "--store", "one")
-    assert len(found["auroc"]) == 3
+    trained = result(workspace, "train", *chosen, "--store", "one")
+    assert len(trained["auroc"]) == 3
     scored = run(
-        place, "evaluate", found["run_id"], "--split", "train", "--store", "one"
+        workspace, "evaluate", trained["run_id"], "--split", "train", "--store", "one"
     )
     assert scored.returncode == 0, scored.stderr
     assert "macro AUROC" in scored.stdout
 
 
-def test_options_of_a_method_reach_it(place: Path) -> None:
+def test_options_of_a_method_reach_it(workspace: Path) -> None:
     done = run(
-        place, "train", *_QUICK, "--method", "replay", "--set", "budget=7", "--set",
+        workspace, "train", *_QUICK, "--method", "replay", "--set", "budget=7", "--set",
         "weight=2", "--store", "one", "--quiet",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     query = "SELECT config FROM runs ORDER BY started_at DESC LIMIT 1"
-    (row,) = result(place, "sql", query, "--store", "one")[:1]
+    (row,) = result(workspace, "sql", query, "--store", "one")[:1]
     config = json.loads(row["config"])
     assert config["experiment"]["train"]["options"] == {"budget": 7, "weight": 2}
 
 
-def test_the_score_of_a_run_goes_with_it(place: Path) -> None:
+def test_the_score_of_a_run_goes_with_it(workspace: Path) -> None:
     """Evaluated and compared later, the run is still scored by s+ alone."""
     runs = {
         score: result(
-            place, "train", *_QUICK, "--score", score, "--learn-scale", "--patience",
+            workspace,
+            "train", *_QUICK, "--score", score, "--learn-scale", "--patience",
             0, "--batch-size", 32, "--preset", "reference", "--store", "one",
         )
         for score in ("difference", "positive")
@@ -73,15 +74,15 @@ def test_the_score_of_a_run_goes_with_it(place: Path) -> None:
     ours, theirs = runs.values()
     for row, expected in zip(theirs["auroc"], ours["auroc_positive"], strict=True):
         assert row == pytest.approx(expected)
-    again = result(place, "evaluate", theirs["run_id"], "--store", "one")
+    again = result(workspace, "evaluate", theirs["run_id"], "--store", "one")
     assert [row["auroc"] for row in again["findings"]] == theirs["auroc"][-1]
     told = run(
-        place, "compare", ours["run_id"], theirs["run_id"], "--store", "one"
+        workspace, "compare", ours["run_id"], theirs["run_id"], "--store", "one"
     ).stdout.splitlines()
     assert told[0].endswith("scores from model")
     assert told[1].endswith("scores from model, s+ alone")
     query = f"SELECT config FROM runs WHERE run_id = '{ours['run_id']}'"
-    (row,) = result(place, "sql", query, "--store", "one")
+    (row,) = result(workspace, "sql", query, "--store", "one")
     train = json.loads(row["config"])["experiment"]["train"]
     assert (train["learn_scale"], train["patience"], train["batch_size"]) == (
         True, 0, 32,
@@ -93,55 +94,59 @@ def test_the_score_of_a_run_goes_with_it(place: Path) -> None:
     [("auto", "float32"), ("float32", "float32"), ("bfloat16", "bfloat16")],
 )
 def test_the_arithmetic_of_training_is_recorded(
-    place: Path, asked: str, taken: str
+    workspace: Path, asked: str, taken: str
 ) -> None:
     """As what it was on this machine, so that another one can go on with it."""
-    found = result(place, "train", *_QUICK, "--precision", asked, "--store", "one")
-    query = f"SELECT config FROM runs WHERE run_id = '{found['run_id']}'"
-    (row,) = result(place, "sql", query, "--store", "one")
+    trained = result(
+        workspace, "train", *_QUICK, "--precision", asked, "--store", "one"
+    )
+    query = f"SELECT config FROM runs WHERE run_id = '{trained['run_id']}'"
+    (row,) = result(workspace, "sql", query, "--store", "one")
     precision = json.loads(row["config"])["experiment"]["train"]["precision"]
     assert precision == taken
 
 
-def test_seeds_give_mean_and_spread(place: Path) -> None:
-    done = run(place, "train", *_QUICK, "--seeds", 3, "--store", "one")
+def test_seeds_give_mean_and_spread(workspace: Path) -> None:
+    done = run(workspace, "train", *_QUICK, "--seeds", 3, "--store", "one")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines[2:7]] == ["0", "1", "2", "mean", "SD"]
     assert "nan" not in done.stdout  # without bounds there are no gaps
-    runs = result(place, "train", *_QUICK, "--seeds", 2, "--store", "one")
+    runs = result(workspace, "train", *_QUICK, "--seeds", 2, "--store", "one")
     assert len({one["run_id"] for one in runs}) == 2
 
 
-def test_a_state_file_goes_on_in_another_store(place: Path) -> None:
+def test_a_state_file_goes_on_in_another_store(workspace: Path) -> None:
     first = result(
-        place, "train", "--scenario", "joint", "--method", "analytic", "--no-bounds",
+        workspace,
+        "train", "--scenario", "joint", "--method", "analytic", "--no-bounds",
         "--where", "hash(patient_id) % 2 = 0", "--store", "one",
     )  # fmt: skip
-    state = place / "carried.safetensors"
-    shutil.copy(place / "one/runs" / first["run_id"] / "state.safetensors", state)
+    state = workspace / "carried.safetensors"
+    shutil.copy(workspace / "one/runs" / first["run_id"] / "state.safetensors", state)
     again = result(
-        place, "train", "--scenario", "joint", "--continue", state, "--no-bounds",
+        workspace, "train", "--scenario", "joint", "--continue", state, "--no-bounds",
         "--where", "hash(patient_id) % 2 = 1", "--store", "two",
     )  # fmt: skip
     assert again["findings"] == first["findings"]
     there = result(
-        place, "train", "--scenario", "joint", "--method", "analytic", "--no-bounds",
+        workspace,
+        "train", "--scenario", "joint", "--method", "analytic", "--no-bounds",
         "--where", "hash(patient_id) % 2 = 1", "--store", "two",
     )  # fmt: skip
     merged = result(
-        place, "merge", state, there["run_id"], "--store", "two", "--no-bounds",
+        workspace, "merge", state, there["run_id"], "--store", "two", "--no-bounds",
         "--where", "hash(patient_id) % 2 = 1",
     )  # fmt: skip
     assert merged["auroc"][-1] == pytest.approx(again["auroc"][-1], abs=1e-6)
     assert merged["scenario"] == "merge"
 
 
-def test_resume_leaves_nothing_behind(place: Path) -> None:
-    one = result(place, "train", *_QUICK, "--resume", "--store", "one")
-    other = result(place, "train", *_QUICK, "--store", "one")
+def test_resume_leaves_nothing_behind(workspace: Path) -> None:
+    one = result(workspace, "train", *_QUICK, "--resume", "--store", "one")
+    other = result(workspace, "train", *_QUICK, "--store", "one")
     assert one["auroc"] == other["auroc"]
-    assert not list((place / "one/runs").glob("unfinished-*"))
+    assert not list((workspace / "one/runs").glob("unfinished-*"))
 
 
 _MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
@@ -176,10 +181,10 @@ _MISTAKES: dict[str, tuple[tuple[object, ...], int, tuple[str, ...]]] = {
 
 
 @pytest.mark.parametrize("name", _MISTAKES)
-def test_mistakes_are_explained(place: Path, name: str) -> None:
-    result(place, "train", *_SUMS, "--store", "one")
+def test_mistakes_are_explained(workspace: Path, name: str) -> None:
+    result(workspace, "train", *_SUMS, "--store", "one")
     arguments, code, words = _MISTAKES[name]
-    done = run(place, *arguments, "--store", "one")
+    done = run(workspace, *arguments, "--store", "one")
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith(("Error: ", "Usage: "))
     assert "Traceback" not in done.stderr
@@ -187,88 +192,91 @@ def test_mistakes_are_explained(place: Path, name: str) -> None:
         assert word in done.stderr
 
 
-def test_a_run_of_another_encoder_is_refused(place: Path) -> None:
-    first = result(place, "train", *_SUMS, "--store", "one")
-    folder = place / "one/runs" / first["run_id"]
+def test_a_run_of_another_encoder_is_refused(workspace: Path) -> None:
+    first = result(workspace, "train", *_SUMS, "--store", "one")
+    folder = workspace / "one/runs" / first["run_id"]
     for command in (("train", "--scenario", "data", "--continue"), ("merge", folder)):
-        done = run(place, *command, folder, "--store", "else")
+        done = run(workspace, *command, folder, "--store", "else")
         assert done.returncode == 3
         assert "is of encoder" in done.stderr
 
 
-def test_a_damaged_run_folder_is_refused(place: Path) -> None:
-    first = result(place, "train", *_SUMS, "--store", "one")
-    path = place / "one/runs" / first["run_id"] / "state.safetensors"
+def test_a_damaged_run_folder_is_refused(workspace: Path) -> None:
+    first = result(workspace, "train", *_SUMS, "--store", "one")
+    path = workspace / "one/runs" / first["run_id"] / "state.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
     command = ("train", "--scenario", "joint", "--continue")
-    done = run(place, *command, first["run_id"], "--store", "one")
+    done = run(workspace, *command, first["run_id"], "--store", "one")
     assert done.returncode == 4
     assert str(path.name) in done.stderr
     path.unlink()
-    done = run(place, *command, first["run_id"], "--store", "one")
+    done = run(workspace, *command, first["run_id"], "--store", "one")
     assert done.returncode == 4
     assert "is missing" in done.stderr
 
 
-def test_a_run_is_evaluated_on_the_splits_that_it_had(place: Path) -> None:
+def test_a_run_is_evaluated_on_the_splits_that_it_had(workspace: Path) -> None:
     """A run with its own split has test images that the store's split trained on."""
-    found = result(
-        place, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
+    trained_run = result(
+        workspace, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
         "--split-seed", 7, "--store", "one",
     )  # fmt: skip
-    there = ("evaluate", found["run_id"], "--store", "one")
-    again = result(place, *there)
-    assert again["macro_auroc"] == found["macro_auroc"]
+    there = ("evaluate", trained_run["run_id"], "--store", "one")
+    again = result(workspace, *there)
+    assert again["macro_auroc"] == trained_run["macro_auroc"]
     assert again["n_images_of_training_patients"] == 0
-    assert run(place, *there, "--split", "all").returncode == 4
+    assert run(workspace, *there, "--split", "all").returncode == 4
     whole = (*there, "--split", "all", "--allow-leakage")
-    every = result(place, *whole)
-    trained = result(place, *there, "--split", "train")
+    every = result(workspace, *whole)
+    trained = result(workspace, *there, "--split", "train")
     assert trained["n_images_of_training_patients"] == trained["n_images"]
     assert every["n_images_of_training_patients"] == trained["n_images"]
-    told = run(place, *whole).stdout
+    told = run(workspace, *whole).stdout
     assert f"{trained['n_images']} of these images are of patients" in told
-    some = result(place, *there, "--where", "hash(patient_id) % 2 = 0")
+    some = result(workspace, *there, "--where", "hash(patient_id) % 2 = 0")
     assert some["split"] == "store/test where hash(patient_id) % 2 = 0"
-    query = f"SELECT DISTINCT split FROM metrics WHERE run_id = '{found['run_id']}'"
-    filed = {row["split"] for row in result(place, "sql", query, "--store", "one")}
+    query = (
+        f"SELECT DISTINCT split FROM metrics WHERE run_id = '{trained_run['run_id']}'"
+    )
+    filed = {row["split"] for row in result(workspace, "sql", query, "--store", "one")}
     assert {"store/test", "store/all", some["split"]} <= filed
 
 
 def test_a_run_is_evaluated_with_its_label_policies(
-    place: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path
 ) -> None:
-    shutil.copytree(place / "one", tmp_path / "store")
-    table = (place / "data/labels.csv").read_text().splitlines()
+    shutil.copytree(workspace / "one", tmp_path / "store")
+    table = (workspace / "data/labels.csv").read_text().splitlines()
     unsure = [line[:-1] + "-1" if n % 6 == 0 else line for n, line in enumerate(table)]
-    (place / "unsure.csv").write_text("\n".join([table[0], *unsure[1:]]) + "\n")
+    (workspace / "unsure.csv").write_text("\n".join([table[0], *unsure[1:]]) + "\n")
     done = run(
-        place, "ingest", "data", "--file", place / "unsure.csv", "--layout", "table",
+        workspace,
+        "ingest", "data", "--file", workspace / "unsure.csv", "--layout", "table",
         "--dataset", "ward", "--store", tmp_path / "store",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = result(
-        place, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
+    trained = result(
+        workspace, "train", "--scenario", "joint", "--epochs", 3, "--no-bounds",
         "--uncertain", "ones", "--store", tmp_path / "store",
     )  # fmt: skip
-    there = ("evaluate", found["run_id"], "--store", tmp_path / "store")
-    ours = result(place, *there)
-    assert ours["macro_auroc"] == found["macro_auroc"]
-    others = result(place, *there, "--uncertain", "ignore")
+    there = ("evaluate", trained["run_id"], "--store", tmp_path / "store")
+    ours = result(workspace, *there)
+    assert ours["macro_auroc"] == trained["macro_auroc"]
+    others = result(workspace, *there, "--uncertain", "ignore")
     counts = [sum(row["images"] for row in one["findings"]) for one in (ours, others)]
     assert counts[0] > counts[1]
 
 
 @pytest.mark.parametrize("part", ["weights", "encoder"])
 def test_a_run_whose_folder_was_exchanged_or_spoilt_is_named(
-    place: Path, part: str
+    workspace: Path, part: str
 ) -> None:
     """Weights that are no numbers would be scored as nothing, quietly."""
     spoilt, whole = (
-        result(place, "train", *_QUICK, "--seed", seed, "--store", "one")["run_id"]
+        result(workspace, "train", *_QUICK, "--seed", seed, "--store", "one")["run_id"]
         for seed in (3, 4)
     )
-    folder = place / "one/runs" / spoilt
+    folder = workspace / "one/runs" / spoilt
     if part == "weights":
         weights = load_file(folder / "adaptors.safetensors")
         weights["bias"][0] = float("nan")
@@ -280,30 +288,30 @@ def test_a_run_whose_folder_was_exchanged_or_spoilt_is_named(
         (folder / "adaptors.json").write_text(json.dumps(described))
         word = "is of encoder 0123456789abcdef"
     write_manifest(folder)  # whoever exchanged it has written its checksums, too
-    image = next((place / "data").rglob("*.png"))
+    image = next((workspace / "data").rglob("*.png"))
     for command in (("evaluate", spoilt), ("compare", whole, spoilt),
                     ("predict", spoilt, image)):  # fmt: skip
-        done = run(place, *command, "--store", "one")
+        done = run(workspace, *command, "--store", "one")
         assert done.returncode == 4, done.stderr
         assert word in done.stderr
         assert str(spoilt) in done.stderr
 
 
 def test_vectors_may_stay_in_a_file(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is the same as in memory, and no file is left; a full disk is named."""
-    first = result(place, "train", *_SUMS, "--store", "one")
-    before = {path.name for path in (place / "one").iterdir()}
-    again = result(place, "train", *_SUMS, "--stream", "--store", "one")
+    first = result(workspace, "train", *_SUMS, "--store", "one")
+    before = {path.name for path in (workspace / "one").iterdir()}
+    again = result(workspace, "train", *_SUMS, "--stream", "--store", "one")
     assert again["auroc"] == first["auroc"]
-    assert {path.name for path in (place / "one").iterdir()} == before
+    assert {path.name for path in (workspace / "one").iterdir()} == before
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.posix_fallocate", full)
-    done = run(place, "train", *_QUICK, "--stream", "--store", "one")
+    done = run(workspace, "train", *_QUICK, "--stream", "--store", "one")
     assert done.returncode == 3
     assert "no room for" in done.stderr
     assert "without --stream" in done.stderr

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with a run, and the configuration of its nights."""
     folder = tmp_path_factory.mktemp("place")
     write_dataset(folder / "data", 40)
@@ -35,37 +35,37 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def night(place: Path) -> dict[str, object]:
-    found = json.loads((place / "nights" / "last-night.json").read_text())
-    assert isinstance(found, dict)
-    return found
+def night(workspace: Path) -> dict[str, object]:
+    last_night = json.loads((workspace / "nights" / "last-night.json").read_text())
+    assert isinstance(last_night, dict)
+    return last_night
 
 
-def test_a_second_night_has_nothing_to_do(place: Path) -> None:
-    first = run_in(place, "nightly", "night.yaml")
+def test_a_second_night_has_nothing_to_do(workspace: Path) -> None:
+    first = run_in(workspace, "nightly", "night.yaml")
     assert first.returncode == 0, first.stderr
     assert "images predicted 40" in first.stdout
     assert len(first.stdout.splitlines()) == 1
-    second = run_in(place, "nightly", "night.yaml")
+    second = run_in(workspace, "nightly", "night.yaml")
     assert second.returncode == 0
     assert "nothing to do" in second.stdout
-    third = run_in(place, "nightly", "night.yaml", "--quiet")
+    third = run_in(workspace, "nightly", "night.yaml", "--quiet")
     assert (third.stdout, third.stderr) == ("", "")
-    assert night(place)["exit_code"] == 0
-    metrics = (place / "retune.prom").read_text()
+    assert night(workspace)["exit_code"] == 0
+    metrics = (workspace / "retune.prom").read_text()
     assert "\nretune_nightly_success 1\n" in metrics
     assert "\nretune_images_predicted 0\n" in metrics
-    assert len(list((place / "nights").glob("predictions-*.parquet"))) == 1
+    assert len(list((workspace / "nights").glob("predictions-*.parquet"))) == 1
 
 
-def test_a_night_that_is_not_well_says_so(place: Path, tmp_path: Path) -> None:
-    text = (place / "night.yaml").read_text()
-    (place / "bad.yaml").write_text(text.replace("root: data", "root: gone"))
-    done = run_in(place, "nightly", "bad.yaml", "--quiet")
+def test_a_night_that_is_not_well_says_so(workspace: Path, tmp_path: Path) -> None:
+    text = (workspace / "night.yaml").read_text()
+    (workspace / "bad.yaml").write_text(text.replace("root: data", "root: gone"))
+    done = run_in(workspace, "nightly", "bad.yaml", "--quiet")
     assert done.returncode == 4
     assert "ingest ended with 4" in done.stdout
     assert "there is no folder" in done.stderr
-    assert "\nretune_nightly_success 0\n" in (place / "retune.prom").read_text()
+    assert "\nretune_nightly_success 0\n" in (workspace / "retune.prom").read_text()
 
 
 @pytest.mark.parametrize(
@@ -87,47 +87,51 @@ def test_a_wrong_configuration_is_a_named_error(
     assert message in done.stderr
 
 
-def test_a_log_has_lines_and_no_progress(place: Path) -> None:
-    done = run_in(place, "ingest", "data", "--log", "a.log", "--log-format", "json")
+def test_a_log_has_lines_and_no_progress(workspace: Path) -> None:
+    done = run_in(workspace, "ingest", "data", "--log", "a.log", "--log-format", "json")
     assert done.returncode == 0
-    lines = [json.loads(line) for line in (place / "a.log").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in (workspace / "a.log").read_text().splitlines()
+    ]
     assert {"time", "level", "pid", "message"} == set(lines[0])
     assert lines[-1]["message"].startswith("ends with exit code 0 after")
-    run_in(place, "ingest", "gone", "--log", "b.log", "--quiet")
-    text = (place / "b.log").read_text()
+    run_in(workspace, "ingest", "gone", "--log", "b.log", "--quiet")
+    text = (workspace / "b.log").read_text()
     assert " error " in text
     assert "there is no folder gone" in text
     assert "ends with exit code 4" in text
 
 
-def test_an_impossible_log_is_a_named_error(place: Path) -> None:
-    assert run_in(place, "status", "--log", "no/such/a.log").returncode == 2
-    assert run_in(place, "status", "--log", "x", "--log-format", "xml").returncode == 2
+def test_an_impossible_log_is_a_named_error(workspace: Path) -> None:
+    assert run_in(workspace, "status", "--log", "no/such/a.log").returncode == 2
+    assert (
+        run_in(workspace, "status", "--log", "x", "--log-format", "xml").returncode == 2
+    )
 
 
-def test_quiet_is_an_option_of_every_command(place: Path) -> None:
-    assert run_in(place, "verify", "--quiet").stdout == ""
-    assert run_in(place, "sql", "SELECT 1", "--quiet").stdout != ""
-    assert result_in(place, "status", "-q")
+def test_quiet_is_an_option_of_every_command(workspace: Path) -> None:
+    assert run_in(workspace, "verify", "--quiet").stdout == ""
+    assert run_in(workspace, "sql", "SELECT 1", "--quiet").stdout != ""
+    assert result_in(workspace, "status", "-q")
 
 
-def test_a_store_without_images_is_not_well(place: Path, tmp_path: Path) -> None:
-    backbone = f"local-dir:{place / 'tiny'}"
-    done = run_in(place, "embed", "--backbone", backbone, "--where", "age > 900")
+def test_a_store_without_images_is_not_well(workspace: Path, tmp_path: Path) -> None:
+    backbone = f"local-dir:{workspace / 'tiny'}"
+    done = run_in(workspace, "embed", "--backbone", backbone, "--where", "age > 900")
     assert done.returncode in (2, 7), done.stderr
 
 
-def test_strict_tells_of_images_that_are_not_usable(place: Path) -> None:
+def test_strict_tells_of_images_that_are_not_usable(workspace: Path) -> None:
     """An image that is gone: 0 without --strict, 6 with it."""
-    gone = min((place / "data").rglob("*.png"))
+    gone = min((workspace / "data").rglob("*.png"))
     content = gone.read_bytes()
     gone.write_bytes(b"no image")
-    command = ("embed", "--backbone", f"local-dir:{place / 'tiny'}")
+    command = ("embed", "--backbone", f"local-dir:{workspace / 'tiny'}")
     try:
-        assert run_in(place, *command).returncode == 0
-        assert run_in(place, *command, "--strict").returncode == 6
+        assert run_in(workspace, *command).returncode == 0
+        assert run_in(workspace, *command, "--strict").returncode == 6
         gone.unlink()
-        assert run_in(place, "ingest", "data").returncode == 0
-        assert run_in(place, "ingest", "data", "--strict").returncode == 6
+        assert run_in(workspace, "ingest", "data").returncode == 0
+        assert run_in(workspace, "ingest", "data", "--strict").returncode == 6
     finally:
         gone.write_bytes(content)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     write_dataset(folder / "data", 24)
     backbone = write_tiny_backbone(folder / "tiny")
@@ -31,44 +31,45 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_file_finds_the_image_that_it_is(place: Path) -> None:
+def test_a_file_finds_the_image_that_it_is(workspace: Path) -> None:
     for name in ("data/007.png", "new.dcm"):
-        found = result_in(place, "search", name, "-k", "3")
-        assert found[0]["image_id"] == "table/007.png"
-        assert found[0]["similarity"] == pytest.approx(1, abs=1e-3)
-        assert [one["rank"] for one in found] == [1, 2, 3]
+        hits = result_in(workspace, "search", name, "-k", "3")
+        assert hits[0]["image_id"] == "table/007.png"
+        assert hits[0]["similarity"] == pytest.approx(1, abs=1e-3)
+        assert [one["rank"] for one in hits] == [1, 2, 3]
 
 
-def test_an_image_id_finds_others(place: Path) -> None:
-    found = result_in(
-        place, "search", "table/007.png", "--per-patient", "1", "-k", "40"
+def test_an_image_id_finds_others(workspace: Path) -> None:
+    hits = result_in(
+        workspace, "search", "table/007.png", "--per-patient", "1", "-k", "40"
     )
-    assert "table/007.png" not in [one["image_id"] for one in found]
-    assert len(found) == 12
+    assert "table/007.png" not in [one["image_id"] for one in hits]
+    assert len(hits) == 12
 
 
-def test_a_sentence_and_sql_say_the_same(place: Path) -> None:
-    found = result_in(
-        place, "search", "an enlarged heart", "--where", "view = 'PA'", "--datasets",
+def test_a_sentence_and_sql_say_the_same(workspace: Path) -> None:
+    hits = result_in(
+        workspace,
+        "search", "an enlarged heart", "--where", "view = 'PA'", "--datasets",
         "table", "-k", "4",
     )  # fmt: skip
     rows = result_in(
-        place, "sql",
+        workspace, "sql",
         """SELECT image_id, similarity FROM similarity('an enlarged heart')
         ORDER BY similarity DESC LIMIT 4""",
     )  # fmt: skip
-    assert [one["image_id"] for one in found] == [one["image_id"] for one in rows]
-    for one, row in zip(found, rows, strict=True):
+    assert [one["image_id"] for one in hits] == [one["image_id"] for one in rows]
+    for one, row in zip(hits, rows, strict=True):
         assert one["similarity"] == pytest.approx(row["similarity"], abs=1e-5)
 
 
-def test_tables_csv_and_a_contact_sheet(place: Path) -> None:
-    done = run_in(place, "search", "heart", "--not", "lung", "--out", "found.png")
+def test_tables_csv_and_a_contact_sheet(workspace: Path) -> None:
+    done = run_in(workspace, "search", "heart", "--not", "lung", "--out", "found.png")
     assert done.returncode == 0, done.stderr
     assert "contact sheet: found.png" in done.stdout
     assert "24 vectors compared with a sentence" in done.stderr
-    assert (place / "found.png").read_bytes().startswith(b"\x89PNG")
-    done = run_in(place, "search", "heart", "--csv", "--quiet", "-k", "2")
+    assert (workspace / "found.png").read_bytes().startswith(b"\x89PNG")
+    done = run_in(workspace, "search", "heart", "--csv", "--quiet", "-k", "2")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert len(rows) == 2
     assert isinstance(json.loads(rows[0]["positive"]), list)
@@ -90,19 +91,19 @@ def test_tables_csv_and_a_contact_sheet(place: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_told_in_words(
-    place: Path, arguments: tuple[str, ...], words: str
+    workspace: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     import re
 
-    done = run_in(place, "search", *arguments)
+    done = run_in(workspace, "search", *arguments)
     assert done.returncode in (2, 3, 4)
     assert re.search(words, done.stderr), done.stderr
     assert "Traceback" not in done.stderr
     assert not done.stdout
 
 
-def test_hostile_names_are_shown_as_text(place: Path, tmp_path: Path) -> None:
-    del place
+def test_hostile_names_are_shown_as_text(workspace: Path, tmp_path: Path) -> None:
+    del workspace
     data = tmp_path / "data"
     write_dataset(data, 6)
     (data / "labels.csv").write_text(

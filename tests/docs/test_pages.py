@@ -16,7 +16,9 @@ import pytest
 
 import retune
 from retune.pipeline.datasets import layouts
+from retune.pipeline.encode.backbones.families import names as backbone_names
 from retune.pipeline.learn import plugins
+from retune.store.errors import BackboneError, ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -118,13 +120,13 @@ def test_readme_is_short() -> None:
 
 
 def _plugins() -> dict[str, ModuleType]:
-    found = {}
+    modules = {}
     for remark, _, code in blocks(ROOT / "docs" / "plugins.md"):
         if name := re.match(r"<!-- plugin: (\w+) -->", remark):
             module = ModuleType(f"example_{name[1]}")
             exec(compile(code, module.__name__, "exec"), vars(module))
-            found[name[1]] = module
-    return found
+            modules[name[1]] = module
+    return modules
 
 
 @pytest.mark.e2e
@@ -139,9 +141,10 @@ def test_the_examples_of_plugins_work(
             EntryPoint("list", "example_layout:LAYOUT", "retune.layouts"),
             EntryPoint("prevalence", "example_method:Prevalence", "retune.methods"),
             EntryPoint("scaling", "example_adaptor:Scaling", "retune.adaptors"),
+            EntryPoint("thumbnail", "example_backbone:load", "retune.backbones"),
         ]
     )
-    for home in (layouts, plugins):
+    for home in (layouts, plugins, backbone_names):
         monkeypatch.setattr(
             home, "entry_points", lambda group: points.select(group=group)
         )
@@ -155,3 +158,16 @@ def test_the_examples_of_plugins_work(
     assert run.matrix.iloc[-1].tolist() == [0.5, 0.5]
     scaled = trained.train("joint", adaptor="scaling", findings=findings, bounds=False)
     assert scaled.matrix.shape == (2, 2)
+    for name, dim in (("thumbnail", 256), ("thumbnail:8", 64)):
+        encoded = trained.embed(name, where="split = 'test'")
+        assert encoded.images_encoded > 0
+        query = f"SELECT dim FROM encoders WHERE backbone = '{name}'"
+        assert trained.sql(query).fetchall() == [(dim,)]
+    with pytest.raises(BackboneError, match="knows images only"):
+        trained.search("edema", backbone="thumbnail")
+    with pytest.raises(BackboneError, match="invalid literal for int"):
+        trained.embed("thumbnail:big")
+    with pytest.raises(ConfigurationError, match="decides itself how it decodes"):
+        trained.embed("thumbnail", decode="scaled")
+    with pytest.raises(ConfigurationError, match="unknown backbone 'thumbnails'"):
+        trained.embed("thumbnails")

@@ -29,18 +29,18 @@ def _file(image: Image.Image, form: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def _png(width: int, height: int, kind: int, depth: int = 8) -> bytes:
+def _png(width: int, height: int, colour_type: int, depth: int = 8) -> bytes:
     """A PNG of zeros, written by hand: small, and large when unpacked."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         crc = zlib.crc32(name + body)
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", crc)
 
-    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour_type]
     row = bytes(1 + -(-width * samples * depth // 8))
     packer = zlib.compressobj(9)
     body = b"".join(packer.compress(row * 64) for _ in range(-(-height // 64)))
-    head = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
     parts = [(b"IHDR", head), (b"IDAT", body + packer.flush()), (b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
 
@@ -61,8 +61,8 @@ def _broken_jpeg() -> bytes:
 
 def _box_of_length_0() -> bytes:
     stream = bytearray(_file(Image.fromarray(_GREY), "JPEG2000", irreversible=False))
-    place = stream.find(b"jp2h") - 4
-    stream[place : place + 4] = bytes(4)
+    offset = stream.find(b"jp2h") - 4
+    stream[offset : offset + 4] = bytes(4)
     return _in_dicom(bytes(stream), JPEG2000Lossless)
 
 
@@ -90,8 +90,8 @@ def _deflated_bomb(behind: int) -> bytes:
 def _tiff_of_odd_types() -> bytes:
     content = bytearray(_file(Image.fromarray(_GREY), "TIFF"))
     (start,) = struct.unpack_from("<I", content, 4)
-    for place in range(start + 2, len(content) - 12, 12):
-        content[place + 2] = 2  # every number is said to be text
+    for offset in range(start + 2, len(content) - 12, 12):
+        content[offset + 2] = 2  # every number is said to be text
     return bytes(content)
 
 

@@ -134,28 +134,32 @@ def whole_files(random: np.random.Generator) -> dict[str, bytes]:
 
 def mutated(content: bytes, random: np.random.Generator) -> bytes:
     """A file with a few bits, bytes or pieces changed, or cut short."""
-    found = bytearray(content)
+    damaged = bytearray(content)
     for _ in range(int(random.integers(1, 4))):
         # Headers come first and matter most.
-        near = int(random.integers(0, min(len(found), 1200))) if found else 0
-        place = near if random.random() < 0.7 else int(random.integers(0, len(found)))
+        near = int(random.integers(0, min(len(damaged), 1200))) if damaged else 0
+        offset = (
+            near if random.random() < 0.7 else int(random.integers(0, len(damaged)))
+        )
         way = int(random.integers(0, 6))
         if way == 0:
-            found[place] ^= 1 << int(random.integers(0, 8))
+            damaged[offset] ^= 1 << int(random.integers(0, 8))
         elif way == 1:
-            found[place : place + 4] = random.bytes(4)
+            damaged[offset : offset + 4] = random.bytes(4)
         elif way == 2:
             edges = (b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff", b"\0\0\0\1")
-            found[place : place + 4] = edges[int(random.integers(0, 4))]
+            damaged[offset : offset + 4] = edges[int(random.integers(0, 4))]
         elif way == 3:
-            del found[place:]
+            del damaged[offset:]
         elif way == 4:
-            found[place:place] = found[place : place + int(random.integers(1, 200))]
+            damaged[offset:offset] = damaged[
+                offset : offset + int(random.integers(1, 200))
+            ]
         else:
-            del found[place : place + int(random.integers(1, 40))]
-        if not found:
+            del damaged[offset : offset + int(random.integers(1, 40))]
+        if not damaged:
             break
-    return bytes(found)
+    return bytes(damaged)
 
 
 def with_right_checksums(content: bytes) -> bytes:
@@ -179,22 +183,22 @@ def _jobs(folder: Path, n_images: int, seed: int) -> Iterator[tuple[str, Path]]:
     """Kinds and files, made as they are asked for."""
     random = np.random.default_rng(seed)
     wholes = list(whole_files(random).items())
-    for kind, make in HOSTILE_FILES.items():
-        path = folder / kind.replace(" ", "-")
+    for case, make in HOSTILE_FILES.items():
+        path = folder / case.replace(" ", "-")
         make(path)
-        yield kind, path
-    for place, (kind, build) in enumerate(HOSTILE.items()):
-        path = folder / f"hostile-{place}"
+        yield case, path
+    for number, (case, build) in enumerate(HOSTILE.items()):
+        path = folder / f"hostile-{number}"
         path.write_bytes(build())
-        yield kind, path
-    for place in range(n_images):
-        kind, content = wholes[place % len(wholes)]
-        path = folder / f"{place}"
+        yield case, path
+    for number in range(n_images):
+        case, content = wholes[number % len(wholes)]
+        path = folder / f"{number}"
         changed = mutated(content, random)
-        if kind.startswith("PNG") and random.random() < 0.7:
+        if case.startswith("PNG") and random.random() < 0.7:
             changed = with_right_checksums(changed)
         path.write_bytes(changed)
-        yield kind, path
+        yield case, path
 
 
 def _outcome(reason: str) -> str:
@@ -221,18 +225,20 @@ def fuzz_images(n_images: int, seed: int, threads: int = 2) -> FuzzReport:
     os.environ[TIME_LIMIT_VARIABLE] = str(_LONGEST_SECONDS)
 
     def read(job: tuple[str, Path]) -> tuple[str, str, float]:
-        kind, path = job
+        case, path = job
         started = time.perf_counter()
         try:
             item = ImageItem(path.name, str(path.parent), path.name)
-            found = read_image(item, _small, lambda _: False)
-            outcome = "picture" if found.pixels is not None else ""
-            outcome = outcome or _outcome(found.failure.error if found.failure else "")
+            result = read_image(item, _small, lambda _: False)
+            outcome = "picture" if result.pixels is not None else ""
+            outcome = outcome or _outcome(
+                result.failure.error if result.failure else ""
+            )
         except BaseException as error:  # noqa: BLE001 - what the fuzz run looks for
             outcome = f"ESCAPED {type(error).__name__}: {error}"
         if path.name.isdigit():
             path.unlink()
-        return kind, outcome, time.perf_counter() - started
+        return case, outcome, time.perf_counter() - started
 
     try:
         with (
@@ -241,12 +247,12 @@ def fuzz_images(n_images: int, seed: int, threads: int = 2) -> FuzzReport:
         ):
             jobs = _jobs(Path(folder), n_images, seed)
             while part := [job for _, job in zip(range(_AT_ONCE), jobs, strict=False)]:
-                for kind, outcome, seconds in pool.map(read, part):
-                    report.outcomes[kind, outcome] += 1
+                for case, outcome, seconds in pool.map(read, part):
+                    report.outcomes[case, outcome] += 1
                     if outcome.startswith("ESCAPED"):
-                        report.escaped.append(f"{kind}: {outcome}")
+                        report.escaped.append(f"{case}: {outcome}")
                     if seconds > report.longest_seconds:
-                        report.longest_seconds, report.longest_kind = seconds, kind
+                        report.longest_seconds, report.longest_kind = seconds, case
     finally:
         end_decoding()
         if before is None:
@@ -276,14 +282,14 @@ def main() -> int:
     started = time.perf_counter()
     report = fuzz_images(given.images, given.seed)
     outcomes = sorted({outcome for _, outcome in report.outcomes})
-    kinds = sorted({kind for kind, _ in report.outcomes})
-    for kind in kinds:
+    kinds = sorted({case for case, _ in report.outcomes})
+    for case in kinds:
         counts = (
-            f"{report.outcomes[kind, outcome]:,} {outcome}"
+            f"{report.outcomes[case, outcome]:,} {outcome}"
             for outcome in outcomes
-            if report.outcomes[kind, outcome]
+            if report.outcomes[case, outcome]
         )
-        print(f"{kind:36} {', '.join(counts)}")
+        print(f"{case:36} {', '.join(counts)}")
     print("all:", dict(sum_by_outcome(report)))
     own, child = (f"{peak / 1e6:,.0f} MB" for peak in report.peak_bytes)
     print(
@@ -301,10 +307,10 @@ def main() -> int:
 
 def sum_by_outcome(report: FuzzReport) -> Counter[str]:
     """Numbers by outcome, of all kinds together."""
-    found: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for (_, outcome), count in report.outcomes.items():
-        found[outcome] += count
-    return found
+        counts[outcome] += count
+    return counts
 
 
 if __name__ == "__main__":

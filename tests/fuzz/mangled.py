@@ -174,15 +174,15 @@ def _case(own: random.Random) -> _Case:
             row.append(own.choice((word, word.upper(), f" {word}")) if word else "")
         rows.append(row)
     for name in words["findings"]:  # each has both, or cannot be told from a note
-        place = 6 + words["findings"].index(name)
+        column = 6 + words["findings"].index(name)
         for n, word in enumerate((yes, no)):
-            rows[n][place], truth[name][n] = word, states[word]
+            rows[n][column], truth[name][n] = word, states[word]
     _spoil(rows, truth, own)
     columns = [*words["columns"], *words["findings"]]
     order = list(range(len(columns)))
     own.shuffle(order)
-    shuffled = [[row[place] for place in order] for row in rows]
-    name, content = _written([columns[place] for place in order], shuffled, own)
+    shuffled = [[row[column] for column in order] for row in rows]
+    name, content = _written([columns[column] for column in order], shuffled, own)
     options = TableOptions(path_prefix=((prefix, ""),) if prefix else ())
     if language == "words":  # no hospital's list of names is complete
         options = TableOptions(path_prefix=options.path_prefix, device_column="Scanner")
@@ -193,23 +193,23 @@ def _spoil(
     rows: list[list[str]], truth: dict[str, list[Any]], own: random.Random
 ) -> None:
     """Some cells say what nobody understands."""
-    for place, name in list(enumerate(truth))[2:]:
+    for column, name in list(enumerate(truth))[2:]:
         if name != "device" and own.random() < 0.3:
             for row in own.sample(range(2, len(rows)), max(1, len(rows) // 15)):
-                rows[row][place] = own.choice(_ODD)
+                rows[row][column] = own.choice(_ODD)
                 truth[name][row] = None
 
 
 def _written(
     columns: list[str], rows: list[list[str]], own: random.Random
 ) -> tuple[str, bytes]:
-    kind = own.random()
-    if kind < 0.1:
+    chance = own.random()
+    if chance < 0.1:
         arrays = [pa.array([row[n] for row in rows]) for n in range(len(columns))]
         out = io.BytesIO()
         pq.write_table(pa.Table.from_arrays(arrays, names=columns), out)
         return "t.parquet", out.getvalue()
-    if kind < 0.15:
+    if chance < 0.15:
         import openpyxl
 
         book = openpyxl.Workbook()
@@ -237,7 +237,7 @@ def _written(
     return own.choice(("t.csv", "T.CSV", "t.tsv")), text.encode(own.choice(_ENCODINGS))
 
 
-def _check(case: _Case, table: LabelTable, found: Mangled, where: str) -> None:
+def _check(case: _Case, table: LabelTable, report: Mangled, where: str) -> None:
     told = "\n".join(table.warnings)
     images, details = table.images, table.details
     dates = details["acquired_at"].to_pylist() if details is not None else []
@@ -255,26 +255,26 @@ def _check(case: _Case, table: LabelTable, found: Mangled, where: str) -> None:
         called = known_spelling(name) or alias_of(name) or name
         if called not in names:
             if repr(name) not in told:
-                found.wrong.append(f"{where}: finding {name!r} not read")
+                report.wrong.append(f"{where}: finding {name!r} not read")
             read[name] = [None] * len(case.written)
             continue
         column = table.states[:, names.index(called)].tolist()
         read[name] = [None if state == -3 else state for state in column]
-    for place, (name, wanted) in enumerate(case.truth.items()):
-        column = case.columns[place]
+    for index, (name, wanted) in enumerate(case.truth.items()):
+        column = case.columns[index]
         cells = read.get(name) or [None] * len(wanted)
         for row, (meant, got) in enumerate(zip(wanted, cells, strict=True)):
-            cell = case.written[row][place]
+            cell = case.written[row][index]
             if got == meant and meant is not None:
-                found.cells["right"] += 1
+                report.cells["right"] += 1
             elif got is None and (
                 f"column {column!r}" in told or f"{column!r}" in told
             ):
-                found.cells["told"] += 1
+                report.cells["told"] += 1
             elif got is None and meant is None and not cell.strip():
-                found.cells["right"] += 1
+                report.cells["right"] += 1
             else:
-                found.wrong.append(f"{where}: {column!r}: {cell!r} is {got!r}")
+                report.wrong.append(f"{where}: {column!r}: {cell!r} is {got!r}")
 
 
 def mangled_tables(count: int, seed: int, folder: Path) -> Mangled:
@@ -285,7 +285,7 @@ def mangled_tables(count: int, seed: int, folder: Path) -> Mangled:
         seed: The same seed gives the same tables.
         folder: Where they are written.
     """
-    found = Mangled()
+    report = Mangled()
     for number in range(count):
         own = random.Random(f"{seed}/{number}")
         case = _case(own)
@@ -296,11 +296,11 @@ def mangled_tables(count: int, seed: int, folder: Path) -> Mangled:
         try:
             table = read_layout("table", root, case.options)
         except RetuneError as error:
-            found.refused.append(f"{where}: {error.message}")
-            found.cells["refused"] += sum(map(len, case.written))
+            report.refused.append(f"{where}: {error.message}")
+            report.cells["refused"] += sum(map(len, case.written))
             continue
-        _check(case, table, found, where)
-    return found
+        _check(case, table, report, where)
+    return report
 
 
 def main() -> int:
@@ -308,15 +308,15 @@ def main() -> int:
     given = [int(text) for text in sys.argv[1:3]]
     count, seed = [*given, *(200, 0)[len(given) :]]
     with tempfile.TemporaryDirectory(prefix="retune-mangled-") as folder:
-        found = mangled_tables(count, seed, Path(folder))
-    cells = ", ".join(f"{name} {n:,}" for name, n in sorted(found.cells.items()))
-    lines = [*found.wrong[:50], *found.refused]
+        report = mangled_tables(count, seed, Path(folder))
+    cells = ", ".join(f"{name} {n:,}" for name, n in sorted(report.cells.items()))
+    lines = [*report.wrong[:50], *report.refused]
     lines.append(
-        f"{count:,} tables: cells {cells}; refused tables {len(found.refused)}, "
-        f"silently wrong {len(found.wrong)}"
+        f"{count:,} tables: cells {cells}; refused tables {len(report.refused)}, "
+        f"silently wrong {len(report.wrong)}"
     )
     sys.stdout.write("\n".join(lines) + "\n")
-    return 1 if found.wrong else 0
+    return 1 if report.wrong else 0
 
 
 if __name__ == "__main__":

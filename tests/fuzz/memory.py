@@ -13,6 +13,6 @@ def own_peak_bytes() -> int:
     by a large pytest, a small program would seem large.
     """
     status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found, "this system does not tell VmHWM"
-    return int(found[1]) * 1024
+    peak_line = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert peak_line, "this system does not tell VmHWM"
+    return int(peak_line[1]) * 1024

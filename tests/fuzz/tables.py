@@ -170,8 +170,8 @@ def _flip(content: bytearray, own: random.Random) -> bytearray:
 
 def _insert(content: bytearray, own: random.Random) -> bytearray:
     for _ in range(own.randint(1, 3)):
-        place = own.randint(0, len(content))
-        content[place:place] = own.choice(_TOKENS)
+        offset = own.randint(0, len(content))
+        content[offset:offset] = own.choice(_TOKENS)
     return content
 
 
@@ -271,10 +271,10 @@ def _outcome(root: Path, layout: str | None) -> str:
     except BaseException as error:  # all others are what is looked for
         if isinstance(error, KeyboardInterrupt):
             raise
-        _, _, place = sys.exc_info()
-        while place is not None and place.tb_next is not None:
-            place = place.tb_next
-        where = "" if place is None else Path(place.tb_frame.f_code.co_filename).name
+        _, _, trace = sys.exc_info()
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        where = "" if trace is None else Path(trace.tb_frame.f_code.co_filename).name
         return f"{type(error).__name__} in {where}"
     return "read, with warnings" if plan.warnings else "read"
 

@@ -6,7 +6,7 @@ from fuzz.mangled import mangled_tables
 
 
 def test_no_cell_is_silently_wrong(tmp_path: Path) -> None:
-    found = mangled_tables(200, 0, tmp_path)
-    assert found.wrong == []
-    assert found.refused == []
-    assert found.cells["right"] > 0.98 * found.cells.total()
+    report = mangled_tables(200, 0, tmp_path)
+    assert report.wrong == []
+    assert report.refused == []
+    assert report.cells["right"] > 0.98 * report.cells.total()

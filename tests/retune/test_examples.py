@@ -20,15 +20,15 @@ _ELSEWHERE = {"describe", "polars"}
 
 def _example(documented: Any) -> str:
     text = inspect.getdoc(documented) or ""
-    found = re.search(r"^Example:\n((?:[ ]{4}.*\n?|\n)+)", text, re.MULTILINE)
-    assert found, f"{documented} has no example"
-    return textwrap.dedent(found.group(1))
+    example_block = re.search(r"^Example:\n((?:[ ]{4}.*\n?|\n)+)", text, re.MULTILINE)
+    assert example_block, f"{documented} has no example"
+    return textwrap.dedent(example_block.group(1))
 
 
-def _public(kind: type) -> dict[str, Any]:
+def _public(public_type: type) -> dict[str, Any]:
     return {
         name: member
-        for name, member in vars(kind).items()
+        for name, member in vars(public_type).items()
         if not name.startswith("_") and inspect.isfunction(member)
     }
 

@@ -48,11 +48,11 @@ def test_every_public_name_has_an_example(name: str) -> None:
         assert ">>>" in documented or "\n    Example:\n" in documented
 
 
-@pytest.mark.parametrize("kind", ["Store", "Run"])
-def test_every_method_says_what_it_does(kind: str) -> None:
-    for name, member in vars(getattr(retune, kind)).items():
+@pytest.mark.parametrize("class_name", ["Store", "Run"])
+def test_every_method_says_what_it_does(class_name: str) -> None:
+    for name, member in vars(getattr(retune, class_name)).items():
         if not name.startswith("_") and (callable(member) or hasattr(member, "fget")):
-            assert inspect.getdoc(member), f"{kind}.{name}"
+            assert inspect.getdoc(member), f"{class_name}.{name}"
 
 
 def test_importing_loads_nothing_heavy() -> None:

@@ -36,9 +36,9 @@ def _files(root: Path) -> list[Path]:
     return [p for p in files if p.name not in _UNCHECKED and p not in copies[1:]]
 
 
-def _flip(path: Path, place: int, bit: int) -> None:
+def _flip(path: Path, offset: int, bit: int) -> None:
     content = bytearray(path.read_bytes())
-    content[place] ^= 1 << bit
+    content[offset] ^= 1 << bit
     path.write_bytes(content)
 
 
@@ -48,12 +48,12 @@ def test_a_flipped_bit_anywhere_is_never_silent(store: FeatureStore) -> None:
     for path in _files(store.path):
         whole = path.read_bytes()
         for _ in range(_FLIPS_PER_FILE):
-            place, bit = drawn.randrange(len(whole)), drawn.randrange(8)
-            _flip(path, place, bit)
-            where = f"bit {bit} of byte {place} of {path.name}"
+            offset, bit = drawn.randrange(len(whole)), drawn.randrange(8)
+            _flip(path, offset, bit)
+            where = f"bit {bit} of byte {offset} of {path.name}"
             try:
-                found = FeatureStore(store.path)
-                assert answers(found) == truth, where
+                reopened = FeatureStore(store.path)
+                assert answers(reopened) == truth, where
             except StoreError:
                 pass
             try:
@@ -91,8 +91,8 @@ def test_a_store_without_checksums_in_its_catalog_is_checked_too(
     with pytest.raises(StoreCorruptError, match="do not match"):
         read_vectors(store, encoder(DIM).fingerprint)
     shard.write_bytes(whole)
-    found = read_vectors(store, encoder(DIM).fingerprint)[1]
-    np.testing.assert_array_equal(found, truth)
+    vectors = read_vectors(store, encoder(DIM).fingerprint)[1]
+    np.testing.assert_array_equal(vectors, truth)
 
 
 def test_a_block_is_checked_once_in_a_process(
@@ -118,9 +118,9 @@ def test_a_block_is_checked_once_in_a_process(
 def test_verify_names_the_table_that_cannot_be_read(store: FeatureStore) -> None:
     catalog = store.path / "catalog.duckdb"
     whole = catalog.read_bytes()
-    place = whole.index(b"image_id")  # some block that is in use
+    offset = whole.index(b"image_id")  # some block that is in use
     named = set()
-    for start in range(place, len(whole), 1 << 18):
+    for start in range(offset, len(whole), 1 << 18):
         _flip(catalog, start, 0)
         named.update(
             problem.partition(" cannot")[0] for problem in store.verify().catalog

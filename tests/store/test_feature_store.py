@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -61,9 +62,9 @@ def test_embedding_is_a_fixed_array_with_the_stored_values(tmp_path: Path) -> No
         """SELECT image_id, typeof(embedding), embedding FROM image_features
         ORDER BY image_id"""
     ).fetchall()
-    assert {kind for _, kind, _ in rows} == {"FLOAT[8]"}
-    found = np.array([value for _, _, value in rows])
-    np.testing.assert_array_equal(found, vectors(10).astype(np.float16))
+    assert {column_type for _, column_type, _ in rows} == {"FLOAT[8]"}
+    values = np.array([value for _, _, value in rows])
+    np.testing.assert_array_equal(values, vectors(10).astype(np.float16))
 
 
 def test_nearest_neighbours_in_sql(tmp_path: Path) -> None:
@@ -127,13 +128,13 @@ def test_the_label_matrix_has_a_column_per_finding(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "s")
     table = store.sql("FROM label_matrix ORDER BY image_id").to_arrow_table()
     assert table.column_names == ["image_id", *FINDINGS]
-    found = np.array(
+    matrix = np.array(
         [
             [ABSENT if v is None else v for v in table[name].to_pylist()]
             for name in FINDINGS
         ]
     ).T
-    np.testing.assert_array_equal(found, states(10))
+    np.testing.assert_array_equal(matrix, states(10))
 
 
 def test_a_finding_may_have_any_name(tmp_path: Path) -> None:
@@ -297,11 +298,11 @@ def test_descriptions_come_with_vectors_or_not_at_all(tmp_path: Path) -> None:
 
 def test_all_vectors_come_back_with_their_keys(tmp_path: Path) -> None:
     store = filled_store(tmp_path / "s", n_images=50)
-    keys, found = read_vectors(store, encoder().fingerprint)
+    keys, read = read_vectors(store, encoder().fingerprint)
     expected = dict(
         zip(digests(images_table(50)["image_id"].to_pylist()), vectors(50), strict=True)
     )
-    for key, row in zip(keys.astype(str).tolist(), found, strict=True):
+    for key, row in zip(keys.astype(str).tolist(), read, strict=True):
         np.testing.assert_array_equal(row, expected[key].astype("f2"))
 
 
@@ -309,12 +310,12 @@ def test_a_shard_of_which_some_rows_count_gives_only_these(tmp_path: Path) -> No
     store = filled_store(tmp_path / "s")
     with store.writer("test") as writer:
         add_vectors(store, ["d/0000.png", "new"], writer=writer, seed=9)
-    keys, found = read_vectors(store, encoder().fingerprint)
-    assert len(keys) == len(found) == 11
-    place = keys.astype(str).tolist().index(digests(["new"])[0])
-    np.testing.assert_array_equal(found[place], vectors(2, seed=9)[1].astype("f2"))
+    keys, read = read_vectors(store, encoder().fingerprint)
+    assert len(keys) == len(read) == 11
+    row = keys.astype(str).tolist().index(digests(["new"])[0])
+    np.testing.assert_array_equal(read[row], vectors(2, seed=9)[1].astype("f2"))
     first = keys.astype(str).tolist().index(digests(["d/0000.png"])[0])
-    np.testing.assert_array_equal(found[first], vectors(10)[0].astype("f2"))
+    np.testing.assert_array_equal(read[first], vectors(10)[0].astype("f2"))
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other"])
@@ -390,6 +391,28 @@ def test_a_second_writer_is_told_who_writes(tmp_path: Path) -> None:
         store.writer("ingest"),
     ):
         pass
+
+
+def test_a_second_writer_is_told_the_whole_command_and_nothing_of_it_stays(
+    tmp_path: Path,
+) -> None:
+    store = filled_store(tmp_path / "s")
+    holder = _python(
+        "from retune.store import FeatureStore\n"
+        f"s = FeatureStore({str(store.path)!r})\n"
+        "with s.writer('forget'): print('held', flush=True); input()  # patient-17"
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(StoreBusyError) as caught, store.writer("embed"):
+        pass
+    assert f"forget (process {holder.pid} on {socket.gethostname()}" in str(
+        caught.value
+    )
+    assert "# patient-17" in str(caught.value)
+    assert b"patient-17" not in (store.path / "writer.lock").read_bytes()
+    holder.communicate("\n")
+    assert (store.path / "writer.lock").read_bytes() == b""
 
 
 def _python(code: str) -> subprocess.Popen[str]:

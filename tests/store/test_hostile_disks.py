@@ -27,7 +27,7 @@ _PATH = Path("/s/catalog.duckdb")
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "said"),
+    ("text", "error_type", "said"),
     [
         ("Could not write file: No space left on device", StoreWriteError, "full"),
         ("Failed to commit: Disk quota exceeded", StoreWriteError, "full"),
@@ -58,14 +58,14 @@ _PATH = Path("/s/catalog.duckdb")
     "raised", [duckdb.IOException, duckdb.TransactionException, duckdb.Error]
 )
 def test_what_duckdb_says_is_translated_once(
-    text: str, kind: type[StoreError], said: str, raised: type[duckdb.Error]
+    text: str, error_type: type[StoreError], said: str, raised: type[duckdb.Error]
 ) -> None:
     error = store_error(raised(text), _PATH, 30)
-    assert type(error) is kind
+    assert type(error) is error_type
     assert said in error.message
     assert error.hint
     assert "move" not in error.hint
-    assert ("damaged" in error.hint) == (kind is StoreCorruptError)
+    assert ("damaged" in error.hint) == (error_type is StoreCorruptError)
 
 
 #: Runs a piece of code in a process whose files cannot grow beyond a size, or that

@@ -269,9 +269,9 @@ def test_a_copied_folder_of_shards_drops_nothing(
 def test_a_folder_with_the_name_of_a_leftover_is_left_alone(
     store: FeatureStore,
 ) -> None:
-    for place in (store.path, store.path / "features"):
-        (place / ".tmp-x").mkdir()
-        (place / ".tmp-x" / "thesis.tex").write_text("x")
+    for folder in (store.path, store.path / "features"):
+        (folder / ".tmp-x").mkdir()
+        (folder / ".tmp-x" / "thesis.tex").write_text("x")
     assert not store.verify()
     store.repair()
     with store.writer("ingest"):

@@ -20,9 +20,9 @@ def store(tmp_path: Path) -> FeatureStore:
 
 def _labels(store: FeatureStore, table: str = "labels") -> dict[tuple[str, str], str]:
     rows = store.sql(f"SELECT image_id, finding, state FROM {table}").fetchall()
-    found = {(image, finding): state for image, finding, state in rows}
-    assert len(found) == len(rows)
-    return found
+    labels = {(image, finding): state for image, finding, state in rows}
+    assert len(labels) == len(rows)
+    return labels
 
 
 def _other(state: str) -> str:

@@ -208,11 +208,11 @@ def test_the_store_cannot_be_named_as_a_place_to_write(
     store: FeatureStore, tmp_path: Path
 ) -> None:
     inside = store.path / "out.csv"
-    for place in (store.path, inside, tmp_path, store.path / "features"):
+    for target in (store.path, inside, tmp_path, store.path / "features"):
         with pytest.raises(ConfigurationError, match="would let a query overwrite"):
-            store.sql("SELECT 1", allow_write=[place])
+            store.sql("SELECT 1", allow_write=[target])
         with pytest.raises(ConfigurationError, match="would let a query overwrite"):
-            store.connect(allow_write=[place])
+            store.connect(allow_write=[target])
     with pytest.raises(ConfigurationError, match="there is no"):
         store.sql("SELECT 1", allow_read=[tmp_path / "nowhere"])
 
@@ -235,10 +235,10 @@ def test_a_large_sort_spills_to_the_disk_of_the_store(store: FeatureStore) -> No
     from retune.store.catalog import Catalog
 
     with Catalog(store.path / "catalog.duckdb").read() as connection:
-        (place,) = connection.execute(
+        (spill_folder,) = connection.execute(
             "SELECT current_setting('temp_directory')"
         ).fetchall()[0]
-    assert Path(place).parent == store.path
+    assert Path(spill_folder).parent == store.path
 
 
 def test_a_word_in_a_text_is_no_statement(store: FeatureStore) -> None:

@@ -43,14 +43,14 @@ class BackboneRow:
     """An encoder of a store.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Its name.
         dim: D.
         precision: Arithmetic of the forward pass; ``external``: imported.
-        dtype: Of the stored numbers.
+        dtype: Type of the stored numbers.
         images: Images that have a vector.
         texts: Sentences that have one.
-        megabytes: Of its shards.
+        megabytes: Size in megabytes of its shards.
         trained_on: Patients and images that its backbone says it was trained on; None:
             it does not say.
         runs: Runs that were made of its vectors.
@@ -129,7 +129,7 @@ class CompareBackbones:
         findings: Only these; None for all that can be trained.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
-        seed: Of parts and bootstrap.
+        seed: Seed of parts and bootstrap.
     """
 
     names: tuple[str, ...] | None = None
@@ -155,7 +155,7 @@ class BackboneScore:
             there is nothing to compare.
         difference_low: Lower end of its paired interval.
         difference_high: Upper end.
-        p: Of the paired test.
+        p: p of the paired test.
     """
 
     backbone: str
@@ -258,11 +258,11 @@ def _candidates(
         sets[name] = load_learning_set(
             store, request.selection, fingerprint=_fingerprint(store, name)
         )
-    found = {one.name: one for one in common_images(sets)}
+    images_of = {one.name: one for one in common_images(sets)}
     return [
-        found[name]
-        if name in found
-        else concatenated(name, [found[part] for part in name.split("+")])
+        images_of[name]
+        if name in images_of
+        else concatenated(name, [images_of[part] for part in name.split("+")])
         for name in names
     ]
 
@@ -318,9 +318,9 @@ def draw_comparison(compared: ComparedBackbones, file: Path) -> None:
     figure = Figure(figsize=(7, 1.2 + 0.6 * len(names)), layout="constrained")
     axes = figure.add_subplot()
     colours = {"zero-shot": "#0072B2", "joint": "#D55E00", "label": "#009E73"}
-    for place, (scenario, colour) in enumerate(colours.items()):
+    for index, (scenario, colour) in enumerate(colours.items()):
         rows = [one for one in compared.scores if one.scenario == scenario]
-        heights = [names.index(one.backbone) + 0.2 * (place - 1) for one in rows]
+        heights = [names.index(one.backbone) + 0.2 * (index - 1) for one in rows]
         middle = [one.auroc for one in rows]
         ends = [
             [one.auroc - one.low for one in rows],

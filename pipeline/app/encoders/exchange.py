@@ -57,14 +57,15 @@ class ImportRequest:
             ``digest``, or ``auto``.
         by_position: Row n is image n, in the order of image ids.
         datasets: Only images of these; None for all.
-        backbone_version: Of the backbone; part of the fingerprint.
+        backbone_version: Version of the backbone; part of the fingerprint.
         preprocessing: How pictures were prepared, in words; part of the fingerprint.
         source: Where the vectors come from, such as a model's name and revision. It
             takes the place of the files' digest in the fingerprint, so that two stores
             that import files of one encoder can exchange runs.
         output_dtype: ``float16`` or ``float32``; None: as in the files.
         texts: Files with vectors of texts, with the columns finding and polarity.
-        set_name: Of the descriptions that the texts make; None: the backbone's name.
+        set_name: Name of the descriptions that the texts make; None: the backbone's
+            name.
         add: Add to the encoder of this name that the store has.
     """
 
@@ -89,7 +90,7 @@ class ImportSummary:
     """What an import did.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Its name.
         dim: D.
         dtype: ``float16`` or ``float32``.
@@ -258,14 +259,14 @@ def _added_to(
             f"has {len(external)}",
             "Import without `add` first, or check the name with `retune-cli status`.",
         )
-    found = external[0]
-    if found.dim != dim:
+    earlier = external[0]
+    if earlier.dim != dim:
         raise FingerprintMismatchError(
-            f"the store's vectors of '{request.backbone_name}' have {found.dim} "
+            f"the store's vectors of '{request.backbone_name}' have {earlier.dim} "
             f"numbers, these have {dim}",
             "They are of another encoder: give it another `backbone_name`.",
         )
-    return found
+    return earlier
 
 
 def _import_images(
@@ -277,7 +278,7 @@ def _import_images(
     images: Any,
     progress: ProgressCallback,
 ) -> Counts:
-    keys = identify(writer, images, match.place[match.place >= 0], progress)
+    keys = identify(writer, images, match.image_row[match.image_row >= 0], progress)
     known = read_known_keys(store, spec.fingerprint, "image")
     return import_images(writer, spec, tables, match, images, keys, known, progress)
 
@@ -303,7 +304,7 @@ def _summary(
         dim=spec.dim,
         dtype=spec.output_dtype,
         join=match.join if match else "",
-        rows=len(match.place) if match else 0,
+        rows=len(match.image_row) if match else 0,
         imported=counts.imported,
         known=counts.known,
         failed=counts.failed,
@@ -327,12 +328,12 @@ class ExportRequest:
             ``lance``.
         out: File or folder; None: ``vectors`` in the current folder.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         split: Only this one; None for all.
         by_split: A file or folder for each split.
-        columns: Of `images`, beside `image_id`; None for all.
+        columns: Columns of `images` in addition to `image_id`; None for all.
         labels: ``wide`` (a column per finding: 1, 0, −1), ``long`` (a file of its own
             with a row per image and finding) or ``none``.
         dtype: ``float16`` or ``float32``; None: as stored.
@@ -358,7 +359,7 @@ class ExportSummary:
     Attributes:
         files: Files and folders.
         rows: Images.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         dim: D.
         dtype: ``float16`` or ``float32``.
     """

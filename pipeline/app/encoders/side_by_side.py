@@ -23,8 +23,8 @@ class Candidate:
 
     Attributes:
         name: As a user named it.
-        features: Of the common images.
-        prompts: Of the findings; none if the encoder knows images only.
+        features: Features of the common images.
+        prompts: Prompts of the findings; none if the encoder knows images only.
     """
 
     name: str
@@ -106,7 +106,7 @@ def concatenated(name: str, parts: Sequence[Candidate]) -> Candidate:
     Texts are put together only if all of them have the same descriptions.
 
     Args:
-        name: Of the whole, such as ``mini+rad-dino``.
+        name: Name of the whole, such as ``mini+rad-dino``.
         parts: On the same images.
     """
     features = replace(
@@ -132,8 +132,8 @@ def concatenated(name: str, parts: Sequence[Candidate]) -> Candidate:
 def _normalised(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     floats = vectors.astype(np.float32)
     lengths = np.linalg.norm(floats, axis=1, keepdims=True)
-    found: npt.NDArray[np.float32] = floats / np.maximum(lengths, 1e-12)
-    return found
+    normalised: npt.NDArray[np.float32] = floats / np.maximum(lengths, 1e-12)
+    return normalised
 
 
 def score_all(
@@ -153,8 +153,8 @@ def score_all(
     Raises:
         TrainingError: A scenario cannot be run on these images.
     """
-    found: list[Scored] = []
-    for place, candidate in enumerate(candidates):
+    scored: list[Scored] = []
+    for number, candidate in enumerate(candidates):
         experiments = {
             scenario: run_experiment(
                 candidate.features,
@@ -166,14 +166,14 @@ def score_all(
         }
         less = {
             scenario: _difference(
-                candidate.features, one, found[0].experiments[scenario]
+                candidate.features, one, scored[0].experiments[scenario]
             )
             for scenario, one in experiments.items()
-            if found and scenario in found[0].experiments
+            if scored and scenario in scored[0].experiments
         }
-        found.append(Scored(candidate, experiments, less))
-        progress(Progress("backbones", place + 1, len(candidates), candidate.name))
-    return found
+        scored.append(Scored(candidate, experiments, less))
+        progress(Progress("backbones", number + 1, len(candidates), candidate.name))
+    return scored
 
 
 def _difference(

@@ -30,7 +30,7 @@ class PatientStateSummary:
     """What was written.
 
     Attributes:
-        run_id: Of the run whose sums were looked at.
+        run_id: Id of the run whose sums were looked at.
         n_patients: Patients in the file.
         n_images: Images of theirs that the run had.
         path: The file.
@@ -69,11 +69,11 @@ def write_patient_state(
         TrainingError: The run keeps no sums of its own images.
         StoreWriteError: The disk refused.
     """
-    found = find_run(store, run)
-    reopened = reopen_run(store, found)
-    if found.method != "analytic" or found.scenario in ("merge", "zero-shot"):
+    run_row = find_run(store, run)
+    reopened = reopen_run(store, run_row)
+    if run_row.method != "analytic" or run_row.scenario in ("merge", "zero-shot"):
         raise TrainingError(
-            f"run {found.run_id} keeps no sums of images of its own",
+            f"run {run_row.run_id} keeps no sums of images of its own",
             "Name a run of `method` analytic that was trained on the patient's images; "
             "a merged run consists of such runs.",
         )
@@ -87,11 +87,11 @@ def write_patient_state(
     mine = np.array([owner in set(chosen) for owner in owners], dtype=bool)
     if not mine.any():
         raise ConfigurationError(
-            f"run {found.run_id} had no image of these patients",
+            f"run {run_row.run_id} had no image of these patients",
             "`retune-cli runs` lists the runs of the store.",
         )
     part = part_of_run(store, reopened, mine)
-    state = load_state(run_folder(store, found.run_id) / STATE_FILE)
+    state = load_state(run_folder(store, run_row.run_id) / STATE_FILE)
     saved = load_model_of(store, reopened)
     pairs: list[Contribution] = []
     for old in state.contributions:
@@ -109,20 +109,20 @@ def write_patient_state(
             _METHOD,
             saved.config,
             saved.findings,
-            found.fingerprint,
+            run_row.fingerprint,
             saved.prompts,
             tensors,
             tuple(pairs),
         ),
     )
-    return PatientStateSummary(found.run_id, len(chosen), int(mine.sum()), out)
+    return PatientStateSummary(run_row.run_id, len(chosen), int(mine.sum()), out)
 
 
 def subtract_files(state: RunState, files: Sequence[str | Path]) -> RunState:
     """Take patients out of a state, by files that the state's makers sent.
 
     Args:
-        state: Of `analytic`.
+        state: State of `analytic`.
         files: Made by `write_patient_state`.
 
     Raises:

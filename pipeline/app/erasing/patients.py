@@ -23,7 +23,7 @@ Patient = tuple[str, str]
 
 
 def read_patient_file(path: Path) -> tuple[str, ...]:
-    """Patient ids of a text file, one a line; empty lines are passed over.
+    """Patient ids of a text file, one per line; empty lines are passed over.
 
     Raises:
         ConfigurationError: It cannot be read, or names nobody.
@@ -82,23 +82,23 @@ def choose_patients(
         if not owners:
             erased += _erased_before(store, patient_id, datasets)
     if where is not None:
-        found = _fulfilling(store, where, datasets)
-        if not found:
+        chosen = _fulfilling(store, where, datasets)
+        if not chosen:
             raise ConfigurationError(
                 f"no image of the store {store.path} fulfils {where}",
                 "`retune-cli status` shows what is there.",
             )
-        wanted += found
+        wanted += chosen
     return tuple(sorted(set(wanted))), tuple(sorted(set(erased)))
 
 
 def _all_ids(ids: Sequence[str], known: set[str]) -> list[str]:
     """Ids, with the content of files in the place of their names."""
-    found: list[str] = []
+    patient_ids: list[str] = []
     for one in ids:
         is_file = one not in known and Path(one).is_file()
-        found += read_patient_file(Path(one)) if is_file else (one,)
-    return list(dict.fromkeys(found))
+        patient_ids += read_patient_file(Path(one)) if is_file else (one,)
+    return list(dict.fromkeys(patient_ids))
 
 
 def _erased_before(

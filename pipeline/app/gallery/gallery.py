@@ -55,7 +55,7 @@ class MapPoints:
 
     Attributes:
         map: Places.
-        image_ids: Of each point; None where the picture is no longer in the store.
+        image_ids: Ids of each point; None where the picture is no longer in the store.
     """
 
     map: VectorMap
@@ -80,16 +80,18 @@ class Gallery:
         read_only: bool = False,
         fingerprint: str | None = None,
     ) -> None:
-        self.store, self.author, self.read_only = store, author, read_only
-        self.thumbnails = Thumbnails(store)
-        self.verdicts = Verdicts(store)
+        self.store: FeatureStore = store
+        self.author: str = author
+        self.read_only: bool = read_only
+        self.thumbnails: Thumbnails = Thumbnails(store)
+        self.verdicts: Verdicts = Verdicts(store)
         self._lists: OrderedDict[str, ImageList] = OrderedDict()
         self._lock = threading.Lock()
         self._computing: threading.Thread | None = None
         self._map_error = ""
         self._points: tuple[VectorMap, MapPoints] | None = None
         self._choices: tuple[object, Choices] | None = None
-        self.fingerprint = fingerprint or _newest_encoder(store)
+        self.fingerprint: str | None = fingerprint or _newest_encoder(store)
         self._encoder: QueryEncoder | None = None
 
     # Lists of images.
@@ -122,13 +124,13 @@ class Gallery:
         ids = choose_images(
             self.store, filters, None if among is None else among.image_ids
         )
-        found = ImageList(
+        images = ImageList(
             ids,
             "" if among is None else among.title,
             None if among is None else among.similarity,
         )
-        self._keep(key, found)
-        return found
+        self._keep(key, images)
+        return images
 
     def tiles(self, images: ImageList, start: int, count: int) -> list[dict[str, Any]]:
         """A part of a list with what stands below each picture."""
@@ -180,12 +182,12 @@ class Gallery:
         return self._found(SearchRequest(picture, _MOST_FOUND), f"like {name}")
 
     def _found(self, request: SearchRequest, title: str) -> tuple[str, SearchResult]:
-        found = search(self.store, request, self.encoder())
-        ids = [hit.image_id for hit in found.hits]
+        result = search(self.store, request, self.encoder())
+        ids = [hit.image_id for hit in result.hits]
         key = Filters(where=repr((title, ids))).key()
-        similarity = {hit.image_id: hit.similarity for hit in found.hits}
+        similarity = {hit.image_id: hit.similarity for hit in result.hits}
         self._keep(key, ImageList(pa.array(ids, pa.string()), title, similarity))
-        return key, found
+        return key, result
 
     def encoder(self) -> QueryEncoder:
         """Encodes what is searched for.
@@ -213,16 +215,16 @@ class Gallery:
         """The nearest images, with their similarity; none without vectors."""
         request = SearchRequest(image_id, _NEIGHBOURS, kind="image")
         try:
-            found = search(self.store, request, self.encoder())
+            result = search(self.store, request, self.encoder())
         except ConfigurationError:
             return []
         tiles = {
             t["image_id"]: t
-            for t in read_tiles(self.store, [hit.image_id for hit in found.hits])
+            for t in read_tiles(self.store, [hit.image_id for hit in result.hits])
         }
         return [
             {**tiles[hit.image_id], "similarity": hit.similarity}
-            for hit in found.hits
+            for hit in result.hits
             if hit.image_id in tiles
         ]
 
@@ -253,9 +255,9 @@ class Gallery:
         read_grey(path).save(file, "PNG", compress_level=1)
         return file.getvalue()
 
-    def mistakes(self, run: str, finding: str, kind: Kind) -> list[Mistake]:
+    def mistakes(self, run: str, finding: str, mistake_type: Kind) -> list[Mistake]:
         """See `Verdicts.mistakes`."""
-        return self.verdicts.mistakes(run, finding, kind)
+        return self.verdicts.mistakes(run, finding, mistake_type)
 
     # What a person writes.
 
@@ -366,12 +368,12 @@ class Gallery:
 
         assert self.fingerprint is not None
         keys, vectors = read_vectors(self.store, self.fingerprint)
-        place = {key.decode(): row for row, key in enumerate(keys)}
-        rows = np.array([place.get(one, -1) for one in points.map.digests])
-        found: npt.NDArray[np.float64] = np.full(len(rows), np.nan)
+        row_of_digest = {key.decode(): row for row, key in enumerate(keys)}
+        rows = np.array([row_of_digest.get(one, -1) for one in points.map.digests])
+        scores: npt.NDArray[np.float64] = np.full(len(rows), np.nan)
         known = rows >= 0
-        found[known] = self.verdicts.probabilities(run, finding, vectors[rows[known]])
-        return [None if np.isnan(value) else round(float(value), 4) for value in found]
+        scores[known] = self.verdicts.probabilities(run, finding, vectors[rows[known]])
+        return [None if np.isnan(value) else round(float(value), 4) for value in scores]
 
 
 def _newest_encoder(store: FeatureStore) -> str | None:

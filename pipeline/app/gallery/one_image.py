@@ -42,7 +42,7 @@ class ImagePage:
         facts: Columns of `images`.
         labels: In the order of the dataset's findings.
         notes: Oldest first.
-        label_version: Of its dataset.
+        label_version: Label version of its dataset.
         display: What was done to show it; None if it was not decoded yet.
     """
 
@@ -67,10 +67,10 @@ def read_image_page(store: FeatureStore, image_id: str) -> ImagePage | None:
             [image_id],
         )
         names = [column[0] for column in rows.description or ()]
-        found = rows.fetchall()
-        if not found:
+        rows_read = rows.fetchall()
+        if not rows_read:
             return None
-        facts = dict(zip(names, found[0], strict=True))
+        facts = dict(zip(names, rows_read[0], strict=True))
         states = dict(
             connection.execute(
                 "SELECT finding, state FROM labels WHERE image_id = ?", [image_id]

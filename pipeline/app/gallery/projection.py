@@ -26,6 +26,7 @@ __all__ = [
     "compute_map",
     "image_of_digest",
     "method_of_map",
+    "place_vectors",
     "read_map",
 ]
 
@@ -79,7 +80,9 @@ def compute_map(store: FeatureStore, fingerprint: str) -> VectorMap:
     if len(keys) > MOST_POINTS:
         drawn = np.random.default_rng(_SEED).choice(len(keys), MOST_POINTS, False)
         chosen = np.sort(drawn)
-    method, xy = _placed(vectors[chosen].astype(np.float32))
+    shown = vectors[chosen].astype(np.float32)
+    method, raw = place_vectors(shown / np.linalg.norm(shown, axis=1, keepdims=True))
+    xy = _within_unit(raw)
     made = VectorMap(method, tuple(key.decode() for key in keys[chosen]), xy, len(keys))
     content = io.BytesIO()
     np.savez(
@@ -120,11 +123,17 @@ def _read(file: Path) -> VectorMap | None:
         return None
 
 
-def _placed(
-    vectors: npt.NDArray[np.float32],
-) -> tuple[str, npt.NDArray[np.float32]]:
-    """Method and places, shape (N, 2), within 0..1."""
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+def place_vectors(
+    units: npt.NDArray[np.float32],
+) -> tuple[str, npt.NDArray[np.float64]]:
+    """Project vectors onto a plane; the same each time.
+
+    Args:
+        units: Vectors of length 1, shape (N, D).
+
+    Returns:
+        The method, and x and y of each vector, shape (N, 2), in no unit.
+    """
     reduced = _principal(units, min(_WIDTH, *units.shape)) if len(units) else units
     method = method_of_map()
     if method == "t-SNE" and len(units) >= _FEWEST:
@@ -136,13 +145,14 @@ def _placed(
                 random_state=_SEED,
                 n_jobs=1,
                 metric="euclidean",
-            ).fit(reduced)
+            ).fit(reduced),
+            dtype=np.float64,
         )
     else:
         method = "PCA"
         xy = np.zeros((len(units), 2))
         xy[:, : reduced.shape[1]] = reduced[:, :2]
-    return method, _within_unit(xy)
+    return method, xy
 
 
 def _principal(units: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64]:
@@ -153,8 +163,8 @@ def _principal(units: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.flo
     # The sign of an eigenvector is arbitrary; this makes the map the same each time.
     largest = np.abs(directions).argmax(axis=0)
     directions *= np.sign(directions[largest, np.arange(directions.shape[1])])
-    found: npt.NDArray[np.float64] = centred @ directions
-    return found
+    projected: npt.NDArray[np.float64] = centred @ directions
+    return projected
 
 
 def _within_unit(xy: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:

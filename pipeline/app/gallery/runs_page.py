@@ -1,4 +1,4 @@
-"""Runs beside each other: figures, the matrix of each, curves per finding."""
+"""Runs side by side: figures, the matrix of each, curves per finding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Curve:
     """Test AUROC of one finding after each task, of one run; None: undefined."""
 
     title: str
-    place: int
+    index: int
     values: tuple[float | None, ...]
 
 
@@ -57,7 +57,7 @@ class RunsPage:
 
     Attributes:
         runs: In the order chosen.
-        findings: Of any of them, in order.
+        findings: Findings of any of them, in order.
         curves: Finding -> a curve per run that knows it.
         summary_names: Rows of the table of figures.
         differ: Why they may not be compared; empty where they may.
@@ -88,8 +88,8 @@ def read_runs_page(store: FeatureStore, chosen: Sequence[str]) -> RunsPage:
     }
     curves = {
         name: tuple(
-            Curve(titles[run.run_id], place, tuple(map(_known, _column(run, name))))
-            for place, run in enumerate(runs)
+            Curve(titles[run.run_id], index, tuple(map(_known, _column(run, name))))
+            for index, run in enumerate(runs)
             if name in run.findings
         )
         for name in findings
@@ -104,8 +104,8 @@ def read_runs_page(store: FeatureStore, chosen: Sequence[str]) -> RunsPage:
 
 
 def _column(run: ReportedRun, finding: str) -> list[float]:
-    place = run.findings.index(finding)
-    return [float(value) for value in run.matrix()[:, place]]
+    column = run.findings.index(finding)
+    return [float(value) for value in run.matrix()[:, column]]
 
 
 def _known(value: float) -> float | None:

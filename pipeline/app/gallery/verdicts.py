@@ -53,7 +53,7 @@ class Mistake:
 
     Attributes:
         image_id: The image.
-        probability: Of the finding.
+        probability: Probability of the finding.
         label: ``positive``, ``negative`` or ``unknown``, as the run counts it.
         measure: What the list is sorted by.
     """
@@ -143,20 +143,23 @@ class Verdicts:
                 f"run {run_name} does not know {finding!r}",
                 f"It knows {', '.join(saved.findings)}.",
             )
-        found, _, _ = judged(saved, vectors)
-        return found[:, saved.findings.index(finding)]
+        probability, _, _ = judged(saved, vectors)
+        return probability[:, saved.findings.index(finding)]
 
-    def mistakes(self, run_name: str, finding: str, kind: Kind) -> list[Mistake]:
+    def mistakes(
+        self, run_name: str, finding: str, mistake_type: Kind
+    ) -> list[Mistake]:
         """Test images of a run where it errs most, or is least sure.
 
         Args:
             run_name: The run.
             finding: One of its findings.
-            kind: ``false-positives`` and ``false-negatives``, the most confident first;
-                ``uncertain``: by the score's standard deviation, or nearest to the
-                threshold where the method gives none; ``unfamiliar``: farthest from
-                the images that the run was trained on; ``suspects``: labels of any
-                split that the last label audit of the run's encoder doubts most.
+            mistake_type: ``false-positives`` and ``false-negatives``, the most
+                confident first; ``uncertain``: by the score's standard deviation, or
+                nearest to the threshold where the method gives none; ``unfamiliar``:
+                farthest from the images that the run was trained on; ``suspects``:
+                labels of any split that the last label audit of the run's encoder
+                doubts most.
 
         Raises:
             ConfigurationError: The finding or kind is unknown, or the run's images are
@@ -165,12 +168,13 @@ class Verdicts:
         """
         from ...learn.runs.scored_run import score_run
 
-        if kind not in KINDS:
+        if mistake_type not in KINDS:
             raise ConfigurationError(
-                f"unknown kind of error {kind!r}", f"Use one of {', '.join(KINDS)}."
+                f"unknown kind of error {mistake_type!r}",
+                f"Use one of {', '.join(KINDS)}.",
             )
         run = find_run(self._store, run_name)
-        if kind == "suspects":
+        if mistake_type == "suspects":
             return self._suspects(run.fingerprint, finding)
         scored = score_run(self._store, run)
         if finding not in scored.findings:
@@ -186,17 +190,17 @@ class Verdicts:
         positive = scored.targets.value[:, column] >= 0.5
         wrong = observed & (positive != (probability >= threshold))
         measure: Floats
-        if kind == "false-positives":
+        if mistake_type == "false-positives":
             chosen, measure = wrong & ~positive, probability
-        elif kind == "false-negatives":
+        elif mistake_type == "false-negatives":
             chosen, measure = wrong & positive, -probability
         else:
-            doubt = self._doubt(saved, scored.image_id.tolist(), finding, kind)
-            if doubt is None and kind == "unfamiliar":
+            doubt = self._doubt(saved, scored.image_id.tolist(), finding, mistake_type)
+            if doubt is None and mistake_type == "unfamiliar":
                 return []
             measure = -np.abs(probability - threshold) if doubt is None else doubt
             chosen = np.isfinite(measure)
-            if kind == "unfamiliar":
+            if mistake_type == "unfamiliar":
                 chosen &= measure > 1
         rows = np.flatnonzero(chosen)
         rows = rows[np.argsort(-measure[rows], kind="stable")][:_MOST_MISTAKES]
@@ -230,7 +234,7 @@ class Verdicts:
         ]
 
     def _doubt(
-        self, saved: Any, image_id: Sequence[str], finding: str, kind: Kind
+        self, saved: Any, image_id: Sequence[str], finding: str, mistake_type: Kind
     ) -> Floats | None:
         """Deviation of the score, or distance over its limit; None: not to be had."""
         import pyarrow as pa
@@ -243,16 +247,16 @@ class Verdicts:
             image_ids=pa.array([str(one) for one in image_id], pa.string()),
         )
         _, deviation, distance = judged(saved, read.embedding)
-        place = {
+        row_of_image = {
             one: row for row, one in enumerate(read.images["image_id"].to_pylist())
         }
-        rows = [place[str(one)] for one in image_id]
-        if kind == "unfamiliar":
+        rows = [row_of_image[str(one)] for one in image_id]
+        if mistake_type == "unfamiliar":
             return None if distance is None else distance[rows]
         if deviation is None:
             return None
-        found: Floats = deviation[rows, saved.findings.index(finding)]
-        return found
+        doubt: Floats = deviation[rows, saved.findings.index(finding)]
+        return doubt
 
 
 def judged(

@@ -36,9 +36,9 @@ class AblationRequest:
         selection: Which images; its `description_set` is not looked at.
         backbone: Use the vectors of this backbone.
         fingerprint: Use the vectors of this encoder.
-        seed: Of training and of the controls.
+        seed: Seed of training and of the controls.
         epochs: At most; None: the preset's.
-        device: Of the text encoder: ``auto``, ``cpu``, ``cuda``.
+        device: Device of the text encoder: ``auto``, ``cpu``, ``cuda``.
     """
 
     descriptions: str = "default"
@@ -80,13 +80,13 @@ def ablate(
         LeakageError: Splits share patients or pictures.
         TrainingError: The images cannot be trained on.
     """
-    found = load_images(
+    images = load_images(
         store,
         request.selection,
         backbone=request.backbone,
         fingerprint=request.fingerprint,
     )
-    features = found.features
+    features = images.features
     names = named_findings(request.findings, features.findings)
     if names is not None:
         features = with_findings(features, names)
@@ -94,7 +94,7 @@ def ablate(
     conditions = prompt_conditions(features.findings, described, request.seed)
     vectors = encode_sentences(
         store,
-        found.encoder.fingerprint,
+        images.encoder.fingerprint,
         [sentence.text for one in conditions.values() for sentence in one],
         device=request.device,
     )
@@ -109,7 +109,7 @@ def ablate(
     if request.descriptions == "templates":
         unlisted = set()
     return Ablation(
-        tuple(rows), found.encoder, tuple(sorted(unlisted)), found.provenance
+        tuple(rows), images.encoder, tuple(sorted(unlisted)), images.provenance
     )
 
 
@@ -118,9 +118,11 @@ def _prompts(
     vectors: Mapping[str, npt.NDArray[np.float32]],
     features: Features,
 ) -> Prompts:
-    place = {name: index for index, name in enumerate(features.findings)}
+    row_of_finding = {name: index for index, name in enumerate(features.findings)}
     return Prompts(
         np.stack([vectors[sentence.text] for sentence in sentences]),
-        np.array([place[sentence.finding] for sentence in sentences], dtype=np.int64),
+        np.array(
+            [row_of_finding[sentence.finding] for sentence in sentences], dtype=np.int64
+        ),
         np.array([sentence.polarity == "positive" for sentence in sentences]),
     )

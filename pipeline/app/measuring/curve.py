@@ -43,7 +43,7 @@ class CurveRequest:
     Attributes:
         shots: Numbers of training patients, or ``all``.
         seeds: Draws of patients.
-        seed: Of the first draw.
+        seed: Seed of the first draw.
         methods: ``zero-shot``, ``logistic-regression``, or names of methods.
         selection: Which images and descriptions.
         findings: Only these; None for all that can be trained.
@@ -154,7 +154,7 @@ def curve(
         request.blank,
         request.min_positives,
     )
-    found = measure_curve(features, learning_set.prompts, config, progress)
+    measured = measure_curve(features, learning_set.prompts, config, progress)
     made_at = datetime.now(UTC).replace(tzinfo=None)
     curve_id = new_result_id(made_at)
     described = {
@@ -171,11 +171,11 @@ def curve(
         "config": json.dumps(described, ensure_ascii=False),
         "made_at": made_at,
     }
-    add_result(store, "curves", _rows(found, fixed))
-    return CurveResult(curve_id, found, learning_set)
+    add_result(store, "curves", _rows(measured, fixed))
+    return CurveResult(curve_id, measured, learning_set)
 
 
-def _rows(found: Curve, fixed: dict[str, Any]) -> pa.Table:
+def _rows(measured: Curve, fixed: dict[str, Any]) -> pa.Table:
     """A row per point, and one per score."""
     points = [
         {
@@ -189,7 +189,7 @@ def _rows(found: Curve, fixed: dict[str, Any]) -> pa.Table:
             "ci_low": one.low,
             "ci_high": one.high,
         }
-        for one in found.points
+        for one in measured.points
     ]
     scores = [
         {
@@ -203,7 +203,7 @@ def _rows(found: Curve, fixed: dict[str, Any]) -> pa.Table:
             "ci_low": None,
             "ci_high": None,
         }
-        for one in found.scores
+        for one in measured.scores
     ]
     schema = pa.schema(
         [

@@ -54,7 +54,7 @@ class ImagePair:
         rank: From 1, the closest first.
         first_image_id: One of them.
         second_image_id: The other.
-        cosine: Of their whitened vectors.
+        cosine: Cosine of their whitened vectors.
         same_patient: Whether they are of one patient.
         across_splits: Whether one is in another split than the other.
     """
@@ -131,21 +131,21 @@ def audit_duplicates(
     if len(features.image_id) < 2:
         raise TrainingError("there are fewer than two images to compare")
     white = whitened(features.embedding)
-    found = near_pairs(white, features.patient, limit)
+    pairs = near_pairs(white, features.patient, limit)
     # Images that no figure counts are in a split of their own: ask for the store's.
     split = np.asarray(images.images["split"].to_pylist(), dtype=object)
-    same = features.patient[found.first] == features.patient[found.second]
-    across = split[found.first] != split[found.second]
+    same = features.patient[pairs.first] == features.patient[pairs.second]
+    across = split[pairs.first] != split[pairs.second]
     rows = [
         ImagePair(
-            place + 1,
-            str(features.image_id[found.first[place]]),
-            str(features.image_id[found.second[place]]),
-            float(found.cosine[place]),
-            bool(same[place]),
-            bool(across[place]),
+            pair + 1,
+            str(features.image_id[pairs.first[pair]]),
+            str(features.image_id[pairs.second[pair]]),
+            float(pairs.cosine[pair]),
+            bool(same[pair]),
+            bool(across[pair]),
         )
-        for place in range(min(len(found.first), max(_MOST, request.k)))
+        for pair in range(min(len(pairs.first), max(_MOST, request.k)))
     ]
     made_at = datetime.now(UTC).replace(tzinfo=None)
     audit_id = new_result_id(made_at)
@@ -168,9 +168,9 @@ def audit_duplicates(
     return DuplicateAudit(
         audit_id,
         Listing.of(rows[: request.k], list(ImagePair.__dataclass_fields__)),
-        len(found.first),
+        len(pairs.first),
         int((~same).sum()),
         int(across.sum()),
         len(features.image_id),
-        found.limit,
+        pairs.limit,
     )

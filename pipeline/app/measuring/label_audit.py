@@ -72,7 +72,7 @@ class DoubtfulLabel:
         image_id: The image.
         finding: The finding.
         label: 1 or 0, as it stands in the store.
-        probability: Of the finding, by images of other patients.
+        probability: Probability of the finding, by images of other patients.
         disagreement: From 0 to 1.
         suspected: Whether the rule of confident learning calls it wrong.
     """
@@ -94,7 +94,7 @@ class FindingDoubts:
         finding: Its name.
         positive: Positive labels.
         negative: Negative labels.
-        auroc: Of the probabilities against the labels themselves.
+        auroc: AUROC of the probabilities against the labels themselves.
         suspected_positive: Positive labels that the rule calls wrong.
         suspected_negative: Negative labels that it calls wrong.
     """
@@ -145,7 +145,7 @@ class _Cells:
     """Labels of all findings in one row: n of them.
 
     Attributes:
-        row: Of the image, shape (n,).
+        row: Row of the image, shape (n,).
         finding: Its number, shape (n,).
     """
 
@@ -281,22 +281,22 @@ def _of_finding(
     share = (label.sum() + 1) / (len(label) + 2)
     line = platt(score, label, Line.tangent(float(share)))
     probability = 1 / (1 + np.exp(-(line.slope * score + line.offset)))
-    found = doubt_labels(probability, label)
+    doubts = doubt_labels(probability, label)
     cells = _Cells(
         rows,
         np.full(len(rows), k),
         label.astype(np.int64),
         probability,
-        found.disagreement,
-        found.suspected,
+        doubts.disagreement,
+        doubts.suspected,
     )
     return cells, FindingDoubts(
         name,
         int(label.sum()),
         int((~label).sum()),
         rank(score, label).auroc(),
-        int((found.suspected & label).sum()),
-        int((found.suspected & ~label).sum()),
+        int((doubts.suspected & label).sum()),
+        int((doubts.suspected & ~label).sum()),
     )
 
 

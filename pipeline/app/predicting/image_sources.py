@@ -69,12 +69,12 @@ class ImageSources(Sequence[ImageItem]):
         return len(self._paths)
 
     @overload
-    def __getitem__(self, place: int) -> ImageItem: ...
+    def __getitem__(self, index: int) -> ImageItem: ...
     @overload
-    def __getitem__(self, place: slice) -> "ImageSources": ...
-    def __getitem__(self, place: int | slice) -> "ImageItem | ImageSources":
-        if isinstance(place, slice):
-            start, stop, step = place.indices(len(self))
+    def __getitem__(self, index: slice) -> "ImageSources": ...
+    def __getitem__(self, index: int | slice) -> "ImageItem | ImageSources":
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
             assert step == 1, "images are taken in order"
             return ImageSources(
                 self._paths.slice(start, max(0, stop - start)),
@@ -83,7 +83,7 @@ class ImageSources(Sequence[ImageItem]):
                 self._pictures,
                 self._first + start,
             )
-        row = range(len(self))[place]
+        row = range(len(self))[index]
         path = os.fsdecode(self._paths[row].as_py())
         return ImageItem(str(self._first + row), "", path)
 
@@ -99,14 +99,14 @@ class ImageSources(Sequence[ImageItem]):
 
     def read(self, item: ImageItem, preprocess: Preprocess) -> ReadImage:
         """Read and preprocess one image."""
-        place = int(item.image_id)
-        if place in self._errors:
+        index = int(item.image_id)
+        if index in self._errors:
             failure = ItemFailure(
-                item.image_id, item.path, "read", self._errors[place], None
+                item.image_id, item.path, "read", self._errors[index], None
             )
             return ReadImage(item, None, None, failure)
-        if place in self._pictures:
-            return read_picture(item, self._pictures[place], preprocess)
+        if index in self._pictures:
+            return read_picture(item, self._pictures[index], preprocess)
         return read_image(
             item, preprocess.to_pixels, lambda _: False, preprocess.decode_at_least
         )
@@ -128,13 +128,13 @@ def find_images(sources: Iterable[Source]) -> ImageSources:
     given, names = array("q"), list[bytes]()
     errors, pictures = dict[int, str](), dict[int, Picture]()
     for number, source in enumerate(sources):
-        for found in _look_for(source):
-            if found.error:
-                errors[len(given)] = found.error
-            if found.picture is not None:
-                pictures[len(given)] = found.picture
+        for source_image in _look_for(source):
+            if source_image.error:
+                errors[len(given)] = source_image.error
+            if source_image.picture is not None:
+                pictures[len(given)] = source_image.picture
             given.append(number)
-            names.append(os.fsencode(found.path))
+            names.append(os.fsencode(source_image.path))
             if len(names) == _CHUNK:
                 chunks.append(pa.array(names, pa.large_binary()))
                 names.clear()
@@ -175,9 +175,9 @@ def _fitting(pattern: str) -> Iterator[_Found]:
 
 def _in_folder(folder: str) -> Iterator[_Found]:
     n_found = 0
-    for found in _walk(folder, set()):
+    for source_image in _walk(folder, set()):
         n_found += 1
-        yield found
+        yield source_image
     if not n_found:
         yield _Found(
             folder,

@@ -6,22 +6,24 @@ Here encode and learn meet: neither room knows the other.
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from retune.store import FeatureStore, Run, find_run
-from retune.store.errors import ConfigurationError
+from retune.store import EncoderSpec, FeatureStore, Run, find_run
+from retune.store.errors import ConfigurationError, TrainingError
 
-from ...encode.reopened import reopen_backbone
+from ...encode.reopened import load_encoder, reopen_backbone
 from ...encode.vector_stream import VectorBatch, stream_vectors
 from ...learn.erasing.marks import refuse_erased
 from ...learn.problem.prediction import Prediction
 from ...learn.runs.decision import rule_of_validation
-from ...learn.runs.reopened import load_model_of, reopen_run
+from ...learn.runs.reopened import check_sound, load_model_of, reopen_run
 from ...learn.runs.saved_model import SavedModel, predict
+from ...learn.runs.state import load_state
 from ...progress import Progress, ProgressCallback, silent
 from .image_sources import ImageSources, Source, find_images
 from .prediction import PREDICTION_SCHEMA, DecisionRule, ImagePrediction, to_table
@@ -35,13 +37,23 @@ if TYPE_CHECKING:
 __all__ = ["Predictions", "RunModel"]
 
 
+def _with_limit(rule: DecisionRule, saved: SavedModel) -> DecisionRule:
+    """A rule that also says from which distance on an image is unlike all others."""
+    known = saved.model.state_dict()
+    limit = known.get("distance_limit")
+    if limit is None or not np.isfinite(float(limit)):
+        return rule
+    rate = float(known["alarm_rate"])
+    return replace(rule, distance_limit=float(limit), alarm_rate=rate)
+
+
 @dataclass(frozen=True)
 class Predictions:
     """What a run says of images, a row for each image and finding.
 
     Attributes:
-        table: Of `PREDICTION_SCHEMA`. An image that could not be used has one row, with
-            an `error` and neither finding nor probability.
+        table: Table of `PREDICTION_SCHEMA`. An image that could not be used has one
+            row, with an `error` and neither finding nor probability.
     """
 
     table: pa.Table
@@ -75,7 +87,7 @@ class RunModel:
     """A run's adaptors behind its backbone, loaded once for as many images as you like.
 
     Attributes:
-        run: The run.
+        run: The run; None for a model from a state file.
         saved: Its adaptors.
         backbone: The backbone that it was trained on.
         rule: Findings, thresholds, and where these come from.
@@ -86,7 +98,7 @@ class RunModel:
         model.predict(["x.png", numpy_array, pil_image, "folder/"]).frame()
     """
 
-    run: Run
+    run: Run | None
     saved: SavedModel
     backbone: "Backbone"
     rule: DecisionRule
@@ -103,6 +115,7 @@ class RunModel:
         allow_erased: bool = False,
         operating_point: str | None = None,
         coverage: float | None = None,
+        allow_pickle: bool = False,
     ) -> Self:
         """Load a run and its backbone.
 
@@ -117,6 +130,7 @@ class RunModel:
                 run's own.
             coverage: Also give answer sets that hold the right answer in this share of
                 positive and of negative images; None: none.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
 
         Raises:
             ErasedDataError: The run was trained on somebody who is erased.
@@ -138,15 +152,59 @@ class RunModel:
             coverage=coverage,
         )
         rule = DecisionRule.of(saved.findings, thresholds, origins, sets)
-        limit = saved.model.state_dict().get("distance_limit")
-        if limit is not None and np.isfinite(float(limit)):
-            rate = float(saved.model.state_dict()["alarm_rate"])
-            rule = replace(rule, distance_limit=float(limit), alarm_rate=rate)
+        rule = _with_limit(replace(rule, model=run.run_id), saved)
         loaded = reopen_backbone(
-            store, run.fingerprint, backbone=backbone, device=device
+            store,
+            run.fingerprint,
+            backbone=backbone,
+            device=device,
+            allow_pickle=allow_pickle,
         )
         datasets = reopened.record.provenance.selection.datasets
         return cls(run, saved, loaded, rule, RunRoots.of(store, datasets))
+
+    @classmethod
+    def from_state(
+        cls, file: Path, *, backbone: str | None = None, device: str = "auto"
+    ) -> Self:
+        """Load a model and its backbone from a state file alone; no store is needed.
+
+        Thresholds are those of the run that the file is of, marked as transferred:
+        nobody can tell whether images are of the dataset that they were chosen on.
+
+        Args:
+            file: ``state.safetensors`` of a run.
+            backbone: Where its backbone lies; None: what the file names.
+            device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises:
+            BackboneError: The backbone cannot be loaded.
+            FingerprintMismatchError: It is not the one that the run was trained on.
+            TrainingError: The file is damaged, or of before states held models.
+        """
+        carried = load_state(file).model
+        if carried is None:
+            raise TrainingError(
+                f"{file} holds no model to predict with",
+                "Runs of this version write one into their state; train or merge "
+                "again, or name a run of a store.",
+            )
+        saved = carried.restored(file)
+        check_sound(saved, file)
+        try:
+            spec = EncoderSpec.from_json(carried.encoder)
+        except ValueError as error:
+            raise TrainingError(
+                f"{file} names no encoder: {error}",
+                "Take the file from its run again.",
+            ) from error
+        rule = DecisionRule.of(
+            saved.findings, saved.thresholds, saved.threshold_origins
+        )
+        rule = _with_limit(replace(rule, model=carried.run_id), saved)
+        loaded = load_encoder(spec, backbone=backbone, device=device)
+        # Nobody can tell whether images are of the dataset of its validation images.
+        return cls(None, saved, loaded, rule.transferred())
 
     def predict(
         self,
@@ -220,8 +278,8 @@ class RunModel:
     ) -> list[ImagePrediction]:
         scored: list[Prediction] = []
         if len(batch.vectors):
-            found = predict(self.saved.model, batch.vectors, detailed=True)
-            scored = [found.image(row) for row in range(len(batch.vectors))]
+            prediction = predict(self.saved.model, batch.vectors, detailed=True)
+            scored = [prediction.image(row) for row in range(len(batch.vectors))]
         images = iter(scored)
         return [
             ImagePrediction.of(
@@ -245,6 +303,6 @@ class RunModel:
     def __repr__(self) -> str:
         known: Sequence[Any] = self.saved.findings
         return (
-            f"<RunModel {self.run.run_id}: {len(known)} findings by "
+            f"<RunModel {self.rule.model}: {len(known)} findings by "
             f"{self.saved.method}, behind {self.backbone.spec.backbone}>"
         )

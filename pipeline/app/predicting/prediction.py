@@ -40,6 +40,7 @@ PREDICTION_SCHEMA = pa.schema(
         ("distance", pa.float64()),
         ("out_of_distribution", pa.bool_()),
         ("error", pa.string()),  # null where the image could be used
+        ("model", pa.string()),  # id of the run
     ]
 )
 _CALLED = {True: "positive", False: "negative"}
@@ -57,6 +58,7 @@ class DecisionRule:
         distance_limit: Images further from those trained on are out of distribution;
             None where the method knows no distance.
         alarm_rate: Share of validation images expected beyond that limit.
+        model: Id of the run.
     """
 
     findings: tuple[str, ...]
@@ -65,6 +67,7 @@ class DecisionRule:
     sets: ConformalRule | None = None
     distance_limit: float | None = None
     alarm_rate: float = 0.0
+    model: str = ""
 
     @classmethod
     def of(
@@ -189,10 +192,10 @@ def rows_of(
     predictions: Sequence[ImagePrediction], rule: DecisionRule
 ) -> Iterator[tuple[Any, ...]]:
     """Values in the order of `PREDICTION_SCHEMA`."""
-    nothing = (None,) * (len(PREDICTION_SCHEMA) - 3)
+    nothing = (None,) * (len(PREDICTION_SCHEMA) - 4)
     for one in predictions:
         if one.error:
-            yield one.index, one.path, *nothing, one.error
+            yield one.index, one.path, *nothing, one.error, rule.model
         for name, probability in one.probabilities.items():
             yield (
                 one.index,
@@ -208,6 +211,7 @@ def rows_of(
                 one.distance,
                 one.out_of_distribution,
                 None,
+                rule.model,
             )
 
 
@@ -218,8 +222,8 @@ def to_table(predictions: Sequence[ImagePrediction], rule: DecisionRule) -> pa.T
         return PREDICTION_SCHEMA.empty_table()
     return pa.table(
         [
-            pa.array(values, kind)
-            for values, kind in zip(columns, PREDICTION_SCHEMA.types, strict=True)
+            pa.array(values, arrow_type)
+            for values, arrow_type in zip(columns, PREDICTION_SCHEMA.types, strict=True)
         ],
         schema=PREDICTION_SCHEMA,
     )

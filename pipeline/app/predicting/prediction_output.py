@@ -59,14 +59,17 @@ def json_output(stream: TextIO) -> Output:
 
     @contextmanager
     def opened(rule: DecisionRule) -> Iterator[Write]:
-        del rule
         n_written = 0
 
         def write(part: Sequence[ImagePrediction]) -> None:
             nonlocal n_written
             for one in part:
                 stream.write(",\n" if n_written else "\n")
-                stream.write(json.dumps(_plain(vars(one)), ensure_ascii=False))
+                stream.write(
+                    json.dumps(
+                        _plain({"model": rule.model} | vars(one)), ensure_ascii=False
+                    )
+                )
                 n_written += 1
 
         stream.write("[")
@@ -96,8 +99,8 @@ def file_output(path: Path) -> Output:
     Raises:
         ConfigurationError: The suffix is another, or there is no such folder.
     """
-    kind = path.suffix.lower()
-    if kind not in (".csv", ".json", ".parquet"):
+    extension = path.suffix.lower()
+    if extension not in (".csv", ".json", ".parquet"):
         raise ConfigurationError(
             f"predictions cannot be written as '{path.name}'",
             "Use a name that ends in .csv, .json or .parquet.",
@@ -110,11 +113,11 @@ def file_output(path: Path) -> Output:
     @contextmanager
     def opened(rule: DecisionRule) -> Iterator[Write]:
         try:
-            if kind == ".parquet":
+            if extension == ".parquet":
                 with _parquet(partial, rule) as write:
                     yield write
             else:
-                text = csv_output if kind == ".csv" else json_output
+                text = csv_output if extension == ".csv" else json_output
                 with (
                     partial.open("w", encoding="utf-8", newline="") as stream,
                     text(stream)(rule) as write,

@@ -15,8 +15,8 @@ class RunRoots:
     """Folders of the datasets of a store.
 
     Attributes:
-        own: Of the datasets that a run chose its thresholds on.
-        others: Of all other datasets.
+        own: Roots of the datasets that a run chose its thresholds on.
+        others: Roots of all other datasets.
     """
 
     own: tuple[str, ...] = ()
@@ -42,10 +42,10 @@ class RunRoots:
         """
         if not self.others:
             return False
-        place = os.path.realpath(path)
+        folder = os.path.realpath(path)
 
         def deepest(roots: tuple[str, ...]) -> int:
-            inside = [r for r in roots if place.startswith(r.rstrip(os.sep) + os.sep)]
+            inside = [r for r in roots if folder.startswith(r.rstrip(os.sep) + os.sep)]
             return max(map(len, inside), default=-1)
 
         return deepest(self.others) > deepest(self.own)

@@ -47,13 +47,13 @@ class Listing(Sequence[Row], Generic[Row]):
         return cls(rows, {name: _attribute(name) for name in columns})
 
     @overload
-    def __getitem__(self, place: int) -> Row: ...
+    def __getitem__(self, index: int) -> Row: ...
     @overload
-    def __getitem__(self, place: slice) -> "Listing[Row]": ...
-    def __getitem__(self, place: int | slice) -> "Row | Listing[Row]":
-        if isinstance(place, slice):
-            return Listing(self._rows[place], self._columns)
-        return self._rows[place]
+    def __getitem__(self, index: slice) -> "Listing[Row]": ...
+    def __getitem__(self, index: int | slice) -> "Row | Listing[Row]":
+        if isinstance(index, slice):
+            return Listing(self._rows[index], self._columns)
+        return self._rows[index]
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -58,8 +58,8 @@ class MissingRow:
     """Images of a dataset without a vector of an encoder.
 
     Attributes:
-        fingerprint: Of the encoder; None where the store has none yet.
-        backbone: Of the encoder.
+        fingerprint: Fingerprint of the encoder; None where the store has none yet.
+        backbone: Backbone of the encoder.
         dataset: The dataset.
         images: Images that `embed` would read.
         unusable: Further images that could not be used before.
@@ -179,10 +179,10 @@ def list_encoders(store: FeatureStore) -> Listing[EncodedRow]:
     return _rows(store, EncodedRow, _ENCODERS)
 
 
-def _rows(store: FeatureStore, kind: type[_Row], query: str) -> Listing[_Row]:
-    found = [kind(*row) for row in store.sql(query).fetchall()]
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
-    return Listing.of(found, names)
+def _rows(store: FeatureStore, row_type: type[_Row], query: str) -> Listing[_Row]:
+    rows = [row_type(*row) for row in store.sql(query).fetchall()]
+    names = [field.name for field in fields(row_type)]  # type: ignore[arg-type]  # a dataclass
+    return Listing.of(rows, names)
 
 
 _DATASETS = """SELECT dataset, layout, count(*) AS images,

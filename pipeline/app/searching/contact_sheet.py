@@ -61,9 +61,9 @@ def _drawn(store: FeatureStore, hits: Sequence[SearchHit], title: str) -> Image.
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)
     pen.text((_GAP, _GAP), _cut(pen, font, title, size[0] - 2 * _GAP), _LIGHT, font)
-    for place, hit in enumerate(hits):
-        x = _GAP + place % columns * (_TILE + _GAP)
-        y = top + place // columns * height
+    for index, hit in enumerate(hits):
+        x = _GAP + index % columns * (_TILE + _GAP)
+        y = top + index // columns * height
         pen.rectangle((x, y, x + _TILE - 1, y + _TILE - 1), fill=_TILE_DARK)
         tile = _tile(store, hit.image_id)
         if isinstance(tile, str):

@@ -24,9 +24,10 @@ class QueryEncoder:
 
     Args:
         store: With vectors of the encoder.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Where it lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        allow_pickle: Take .bin and .pt files if there are no safetensors.
     """
 
     def __init__(
@@ -36,9 +37,12 @@ class QueryEncoder:
         *,
         backbone: str | None = None,
         device: str = "auto",
+        allow_pickle: bool = False,
     ) -> None:
-        self.store, self.fingerprint = store, fingerprint
+        self.store: FeatureStore = store
+        self.fingerprint: str = fingerprint
         self._name, self._device = backbone, device
+        self._allow_pickle = allow_pickle
         self._backbone: Backbone | None = None
         self._sentences: dict[str, Vector] = {}
 
@@ -54,7 +58,11 @@ class QueryEncoder:
             from ...encode.reopened import reopen_backbone
 
             self._backbone = reopen_backbone(
-                self.store, self.fingerprint, backbone=self._name, device=self._device
+                self.store,
+                self.fingerprint,
+                backbone=self._name,
+                device=self._device,
+                allow_pickle=self._allow_pickle,
             )
         return self._backbone
 

@@ -51,8 +51,10 @@ class SearchRequest:
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         kind: What the query is; None: see `query`.
+        encode_with: Where the backbone lies now, or which one made imported vectors.
+        allow_pickle: Take .bin and .pt weights of it if there are no safetensors.
     """
 
     query: "str | Path | Picture"
@@ -64,6 +66,8 @@ class SearchRequest:
     backbone: str | None = None
     fingerprint: str | None = None
     kind: Kind | None = None
+    encode_with: str | None = None
+    allow_pickle: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("k", self.k), ("per_patient", self.per_patient)):
@@ -79,14 +83,14 @@ class SearchHit:
         rank: From 1, the most similar.
         image_id: In the store.
         similarity: Cosine with the query, or the difference of two.
-        dataset: Of the image.
+        dataset: Dataset of the image.
         path: Relative to the dataset's folder.
-        patient_id: Of the image.
-        study_id: Of the image.
-        view: Of the image.
-        sex: Of the patient.
+        patient_id: Patient id of the image.
+        study_id: Study of the image.
+        view: View of the image.
+        sex: Sex of the patient.
         age: In years.
-        split: Of the image.
+        split: Split of the image.
         positive: Findings whose label is positive.
     """
 
@@ -123,8 +127,8 @@ class SearchResult(Sequence[SearchHit]):
     def __len__(self) -> int:
         return len(self.hits)
 
-    def __getitem__(self, place: Any) -> Any:
-        return self.hits[place]
+    def __getitem__(self, index: Any) -> Any:
+        return self.hits[index]
 
     def frame(self) -> "pd.DataFrame":
         """The images as a pandas DataFrame."""
@@ -167,8 +171,13 @@ def search(
         chosen = choose_encoder(
             store, backbone=request.backbone, fingerprint=request.fingerprint
         )
-        encoder = QueryEncoder(store, chosen.fingerprint)
-    kind, vector = _vector_of(request, encoder)
+        encoder = QueryEncoder(
+            store,
+            chosen.fingerprint,
+            backbone=request.encode_with,
+            allow_pickle=request.allow_pickle,
+        )
+    query_type, vector = _vector_of(request, encoder)
     direction = _unit(vector)
     if request.without is not None:
         if not request.without.strip():
@@ -179,9 +188,9 @@ def search(
         datasets=request.datasets, where=request.where,
     )  # fmt: skip
     ranked = rank(direction)
-    found = _read_hits(store, request, kind, ranked)
-    listing = Listing.of(found, _COLUMNS)
-    return SearchResult(listing, kind, encoder.fingerprint, len(ranked))
+    hits = _read_hits(store, request, query_type, ranked)
+    listing = Listing.of(hits, _COLUMNS)
+    return SearchResult(listing, query_type, encoder.fingerprint, len(ranked))
 
 
 def _unit(vector: Vector) -> Vector:
@@ -191,7 +200,7 @@ def _unit(vector: Vector) -> Vector:
 
 def _vector_of(request: SearchRequest, encoder: QueryEncoder) -> tuple[Kind, Vector]:
     """What the query is, and its vector."""
-    query, kind = request.query, request.kind
+    query, query_type = request.query, request.kind
     if not isinstance(query, str | Path):
         return "picture", encoder.picture(query)
     text = str(query)
@@ -199,15 +208,15 @@ def _vector_of(request: SearchRequest, encoder: QueryEncoder) -> tuple[Kind, Vec
         raise ConfigurationError(
             "the query is empty", "Write a sentence, or name a file or an image id."
         )
-    if kind in (None, "image"):
+    if query_type in (None, "image"):
         vector = encoder.image(text)
         if vector is not None:
             return "image", vector
-        if kind == "image":
+        if query_type == "image":
             raise ConfigurationError(
                 f"the store has no image {text}", "Its ids are in the table images."
             )
-    if kind == "file" or (kind is None and _is_file(text)):
+    if query_type == "file" or (query_type is None and _is_file(text)):
         return "file", encoder.picture(text)
     return "sentence", encoder.sentence(text)
 
@@ -233,7 +242,7 @@ def _is_file(text: str) -> bool:
 
 
 def _read_hits(
-    store: FeatureStore, request: SearchRequest, kind: Kind, ranked: RankedVectors
+    store: FeatureStore, request: SearchRequest, query_type: Kind, ranked: RankedVectors
 ) -> list[SearchHit]:
     """As many images as asked for; more vectors are looked at until there are."""
     populations = read_populations(store) if request.per_patient else {}
@@ -241,14 +250,14 @@ def _read_hits(
     while True:
         table = read_ranked_images(
             store,
-            ranked.table(ranked.best(most)),
+            ranked.positions(ranked.best(most)),
             datasets=request.datasets,
             where=request.where,
         )
         seen: dict[object, int] = {}
         hits: list[SearchHit] = []
         for row in table.drop_columns(["content_digest"]).to_pylist():
-            if kind == "image" and row["image_id"] == request.query:
+            if query_type == "image" and row["image_id"] == request.query:
                 continue
             who = (populations.get(row["dataset"]), row["patient_id"])
             if request.per_patient is not None and row["patient_id"] is not None:

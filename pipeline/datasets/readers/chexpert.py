@@ -66,10 +66,10 @@ def read_chexpert(root: Path, options: TableOptions) -> LabelTable:
     """
     if options.file:
         files = [root / name.strip() for name in options.file.split(",")]
-        found: list[tuple[str | None, Path]] = [(_split_of(f), f) for f in files]
+        split_tables: list[tuple[str | None, Path]] = [(_split_of(f), f) for f in files]
     else:
-        found = [*find_chexpert_tables(root).items()]
-    tables = [read_csv(file) for _, file in found]
+        split_tables = [*find_chexpert_tables(root).items()]
+    tables = [read_csv(file) for _, file in split_tables]
     if not tables:
         names = ", ".join(name for names in CHEXPERT_FILES.values() for name in names)
         raise DatasetError(
@@ -78,7 +78,7 @@ def read_chexpert(root: Path, options: TableOptions) -> LabelTable:
         )
     parts = [
         _read_one(root, split, table)
-        for (split, _), table in zip(found, tables, strict=True)
+        for (split, _), table in zip(split_tables, tables, strict=True)
     ]
     images = pa.concat_tables([part.images for part in parts]).combine_chunks()
     if len(parts) > 1:  # an image may be listed in two files

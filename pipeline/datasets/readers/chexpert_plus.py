@@ -94,9 +94,11 @@ def _labels(root: Path, options: TableOptions) -> TextTable:
     ]
     if options.file:
         places = [root / options.file]
-    file = next((place for place in places if place.is_file()), None)
+    file = next((candidate for candidate in places if candidate.is_file()), None)
     if file is None:
-        names = ", ".join(place.relative_to(root).as_posix() for place in places)
+        names = ", ".join(
+            candidate.relative_to(root).as_posix() for candidate in places
+        )
         raise DatasetError(
             f"{root} holds no labels; looked for {names}",
             "Download CheXpert Plus's CheXbert labels, or name a file with `file`.",
@@ -139,9 +141,9 @@ def _official_split(table: TextTable) -> pa.Array:
     splits = translate(words, _SPLITS)
     odd = pc.and_(pc.is_valid(words), pc.is_null(splits))
     if pc.any(odd).as_py():
-        place = table.places([pc.index(odd, True).as_py()])[0]
+        location = table.places([pc.index(odd, True).as_py()])[0]
         raise DatasetError(
-            f"{place}: not a split: {count_values(words.filter(odd))}",
+            f"{location}: not a split: {count_values(words.filter(odd))}",
             f"A split is one of {', '.join(_SPLITS)}, or blank.",
         )
     return splits

@@ -70,8 +70,8 @@ def read_mimic(root: Path, options: TableOptions) -> LabelTable:
 def _label_file(root: Path, options: TableOptions) -> Path:
     if options.file:
         return root / options.file
-    found = [find_mimic_table(root, labeller) for labeller in _LABELLERS]
-    file = next((one for one in found if one is not None), None)
+    label_files = [find_mimic_table(root, labeller) for labeller in _LABELLERS]
+    file = next((one for one in label_files if one is not None), None)
     return file or _needed(root, _LABELLERS[0])
 
 
@@ -101,9 +101,9 @@ def _paths(
     stem = pc.binary_join_element_wise(folder, images, "/")
     blank = pc.is_null(stem)
     if pc.any(blank).as_py():
-        place = table.places([pc.index(blank, True).as_py()])[0]
+        location = table.places([pc.index(blank, True).as_py()])[0]
         raise DatasetError(
-            f"{place}: {_IMAGE} or {_STUDY} is missing", "Download the table again."
+            f"{location}: {_IMAGE} or {_STUDY} is missing", "Download the table again."
         )
     jpg, dcm = (pc.binary_join_element_wise(stem, end, "") for end in (".jpg", ".dcm"))
     check_paths(jpg, table.places)
@@ -147,9 +147,9 @@ def _check_studies(labels: TextTable, studies: pa.StringArray) -> None:
     codes = pc.dictionary_encode(studies).indices.to_numpy()
     _, first = np.unique(codes, return_index=True)
     again = int(np.setdiff1d(np.arange(len(codes)), first)[0])
-    before, place = labels.places([int(first[codes[again]]), again])
+    before, location = labels.places([int(first[codes[again]]), again])
     raise DatasetError(
-        f"study {studies[again]} has labels twice: {before} and {place}",
+        f"study {studies[again]} has labels twice: {before} and {location}",
         "Keep one row per study.",
     )
 
@@ -167,13 +167,13 @@ def _splits(root: Path, metadata: TextTable) -> tuple[pa.Array, list[str]]:
     splits = translate(words, _SPLITS)
     if splits.null_count:
         odd = pc.is_null(splits)
-        place = table.places([pc.index(odd, True).as_py()])[0]
+        location = table.places([pc.index(odd, True).as_py()])[0]
         raise DatasetError(
-            f"{place}: not a split: {count_values(words.filter(odd))}",
+            f"{location}: not a split: {count_values(words.filter(odd))}",
             f"A split is one of {', '.join(_SPLITS)}.",
         )
     listed = pc.utf8_trim_whitespace(table.column(_IMAGE))
-    found = splits.take(pc.index_in(images, value_set=listed))
-    lacking = found.null_count
+    sides = splits.take(pc.index_in(images, value_set=listed))
+    lacking = sides.null_count
     warnings = [f"{lacking:,} images are not in {file.name}"] if lacking else []
-    return found, warnings
+    return sides, warnings

@@ -59,17 +59,17 @@ def find_nih_table(root: Path) -> Path | None:
         DatasetError: There are several, and none is the corrected one of 2020.
     """
     tables = find_tables(root, "Data_Entry_2017*.csv")
-    found = find_tables(root, _CORRECTED)[:1] or tables
-    if not found:
+    candidates = find_tables(root, _CORRECTED)[:1] or tables
+    if not candidates:
         samples = [root / "sample_labels.csv", root / "sample" / "sample_labels.csv"]
-        found = [file for file in samples if file.is_file()][:1]
-    if len(found) > 1:
-        names = ", ".join(table.name for table in found)
+        candidates = [file for file in samples if file.is_file()][:1]
+    if len(candidates) > 1:
+        names = ", ".join(table.name for table in candidates)
         raise DatasetError(
             f"{root} holds several label tables: {names}",
             "Name the one to read with `file`.",
         )
-    return found[0] if found else None
+    return candidates[0] if candidates else None
 
 
 def read_nih(root: Path, options: TableOptions) -> LabelTable:
@@ -181,8 +181,8 @@ def _on_disk(root: Path, names: pa.StringArray) -> tuple[pa.StringArray, list[st
         for name in listing.names(folder):
             places.setdefault(unicodedata.normalize("NFC", name), f"{folder}/{name}")
     wanted = names.to_pylist()
-    found = [places.get(unicodedata.normalize("NFC", name)) for name in wanted]
-    there = [None if path is None else listing.find(path) for path in found]
+    listed = [places.get(unicodedata.normalize("NFC", name)) for name in wanted]
+    there = [None if path is None else listing.find(path) for path in listed]
     pairs = list(zip(wanted, there, strict=True))
     paths = pa.array([path or f"images/{name}" for name, path in pairs], pa.string())
     missing = [name for name, path in pairs if path is None]

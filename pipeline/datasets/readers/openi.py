@@ -105,9 +105,11 @@ def heading_findings(token: str) -> tuple[str, ...]:
 def find_openi_reports(root: Path) -> list[Path]:
     """The XML reports in `root` or a folder of the download, in numerical order."""
     for folder in _REPORT_FOLDERS:
-        found = [file for file in (root / folder).glob("*.xml") if file.stem.isdigit()]
-        if found:
-            return sorted(found, key=lambda file: int(file.stem))
+        reports = [
+            file for file in (root / folder).glob("*.xml") if file.stem.isdigit()
+        ]
+        if reports:
+            return sorted(reports, key=lambda file: int(file.stem))
     return []
 
 

@@ -108,8 +108,8 @@ def read_padchest(root: Path, options: TableOptions) -> LabelTable:
 
 
 def _rank(finding: str) -> tuple[int, str]:
-    place = VOCABULARY.index(finding) if finding in VOCABULARY else len(VOCABULARY)
-    return place, finding
+    rank = VOCABULARY.index(finding) if finding in VOCABULARY else len(VOCABULARY)
+    return rank, finding
 
 
 def _meaning(wanted: tuple[str, ...] | None) -> Mapping[str, tuple[str, ...]]:
@@ -122,17 +122,17 @@ def _meaning(wanted: tuple[str, ...] | None) -> Mapping[str, tuple[str, ...]]:
         return {**PADCHEST_TOKENS, **{token: (name,) for token, name in own.items()}}
     names: set[str] = set()
     for name in wanted:
-        found = known_spelling(name, [*_CANONICAL, *own.values()])
-        if found is None:
+        spelling = known_spelling(name, [*_CANONICAL, *own.values()])
+        if spelling is None:
             raise ConfigurationError(
                 f"PadChest has no finding {name!r}",
                 f"It has {', '.join(_CANONICAL)}, and by its own labels "
                 f"{', '.join(OTHER_TOKENS)}; or say all.",
             )
-        names.add(found)
+        names.add(spelling)
     chosen = {
-        token: tuple(name for name in found if name in names)
-        for token, found in PADCHEST_TOKENS.items()
+        token: tuple(name for name in meaning if name in names)
+        for token, meaning in PADCHEST_TOKENS.items()
     }
     return chosen | {token: (name,) for token, name in own.items() if name in names}
 

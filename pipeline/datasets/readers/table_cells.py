@@ -95,9 +95,9 @@ def detail_columns(
 
 
 def _kept(table: TextTable, name: str) -> str:
-    found = table.cells.column_names
-    alike = [column for column in found if column.casefold() == name.casefold()]
-    column = name if name in found else alike[0] if len(alike) == 1 else name
+    names = table.cells.column_names
+    alike = [column for column in names if column.casefold() == name.casefold()]
+    column = name if name in names else alike[0] if len(alike) == 1 else name
     table.require([column])
     return column
 
@@ -125,19 +125,19 @@ def _dates(
     table: TextTable, roles: Roles, mapping: TableMap, notes: TableNotes
 ) -> StudyDates:
     given: DateOrder | None = mapping.dates  # type: ignore[assignment]  # checked there
-    found: dict[str, DateColumn] = {}
+    columns: dict[str, DateColumn] = {}
     names = {role: roles[role] for role in ("birth_date", "date")}
     for role, name in names.items():
         if name is not None:
-            found[role] = parse_dates(table.column(name), given)
-    orders = {one.order for one in found.values() if one.order}
+            columns[role] = parse_dates(table.column(name), given)
+    orders = {one.order for one in columns.values() if one.order}
     order = given or (next(iter(orders)) if len(orders) == 1 else None)
-    for role, one in list(found.items()):
+    for role, one in list(columns.items()):
         name = names[role]
         assert name is not None
         cells = table.column(name)
         if one.unclear and order is not None:
-            found[role] = one = parse_dates(cells, order)
+            columns[role] = one = parse_dates(cells, order)
         if one.unclear:
             notes.lines.append(
                 f"column {name!r}: the day or the month may stand first; such dates "
@@ -145,7 +145,7 @@ def _dates(
                 "(`mapping`)"
             )
         notes.odd(name, cells, one.odd, _UNKNOWN)
-    return StudyDates(found.get("birth_date"), found.get("date"), order)
+    return StudyDates(columns.get("birth_date"), columns.get("date"), order)
 
 
 def _with_times(
@@ -255,8 +255,8 @@ def _day_of_year(times: pa.TimestampArray) -> pa.Int64Array:
 def _splits(table: TextTable, column: str) -> pa.StringArray:
     """Official splits; blank becomes null, and any other word is an error."""
     words = text_or_null(table.column(column))
-    found = translate(pc.utf8_lower(words), _SPLITS)
-    unknown = pc.and_(pc.is_null(found), pc.is_valid(words))
+    sides = translate(pc.utf8_lower(words), _SPLITS)
+    unknown = pc.and_(pc.is_null(sides), pc.is_valid(words))
     if pc.any(unknown).as_py():
         row = pc.index(unknown, True).as_py()
         raise DatasetError(
@@ -264,4 +264,4 @@ def _splits(table: TextTable, column: str) -> pa.StringArray:
             f" {count_values(words.filter(unknown))}",
             f"A split is one of {', '.join(_SPLITS)}, or blank.",
         )
-    return found
+    return sides

@@ -215,8 +215,8 @@ def _understood(
         for word, state in labels.words.items():
             if word not in _PLAIN and state in STATE_NAMES:
                 words[word.casefold()] = STATE_NAMES[state]
-    found = {"findings": ", ".join(listed)}
+    answers = {"findings": ", ".join(listed)}
     if words:
         ranked = sorted(words.items(), key=lambda pair: (pair[1], pair[0]))
-        found["labels mean"] = ", ".join(f"{word} {state}" for word, state in ranked)
-    return found
+        answers["labels mean"] = ", ".join(f"{word} {state}" for word, state in ranked)
+    return answers

@@ -109,10 +109,10 @@ def _check_relative(root: Path, paths: pa.StringArray, table: TextTable) -> None
         return
     row = pc.index(absolute, True).as_py()
     path = paths[row].as_py()
-    place = table.places([row])[0]
+    location = table.places([row])[0]
     more = f" ({count:,} such paths)" if count > 1 else ""
     raise DatasetError(
-        f"{place}: the image path {path!r} is absolute{more}",
+        f"{location}: the image path {path!r} is absolute{more}",
         "Write paths relative to the folder that is ingested, or say what their "
         f"beginning stands for: `path_prefix` {_suggestion(root, path)}",
     )

@@ -107,29 +107,29 @@ def find_roles(table: TextTable, options: TableOptions, mapping: TableMap) -> Ro
         DatasetError: An option or the map names a column that is not there; no column
             has the image paths; no patients and no `patient_is_image`, or both.
     """
-    found: dict[str, str] = {}
+    role_columns: dict[str, str] = {}
     names = [name for name in table.cells.column_names if name not in mapping.ignore]
     for role in ROLES:
         named = getattr(options, _OPTIONS[role]) or mapping.columns.get(role)
         if named is not None:
             named = _as_spelled(names, named)
             table.require([named])
-            found[role] = named
+            role_columns[role] = named
     for role in ROLES:
-        free = [name for name in names if name not in found.values()]
-        called = None if role in found else _called(free, role)
+        free = [name for name in names if name not in role_columns.values()]
+        called = None if role in role_columns else _called(free, role)
         if called is not None:
-            found[role] = called
-    if "path" not in found and (column := _of_image_files(table, names)):
-        found["path"] = column
-    if "path" not in found:
+            role_columns[role] = called
+    if "path" not in role_columns and (column := _of_image_files(table, names)):
+        role_columns["path"] = column
+    if "path" not in role_columns:
         listed = ", ".join(map(repr, table.cells.column_names))
         raise DatasetError(
             f"{table.file} has no column 'path'; the columns are {listed}",
             "Name the column with the image paths with `path_column`.",
         )
-    _check_patients(table, found.get("patient_id"), options)
-    return Roles({role: found[role] for role in ROLES if role in found})
+    _check_patients(table, role_columns.get("patient_id"), options)
+    return Roles({role: role_columns[role] for role in ROLES if role in role_columns})
 
 
 def _check_patients(

@@ -154,16 +154,16 @@ def read_vindr(root: Path, options: TableOptions) -> LabelTable:
         ConfigurationError: There is no such rule for votes.
         DatasetError: No table is there, or one of them cannot be read.
     """
-    found = find_vindr_tables(root)
+    vindr_tables = find_vindr_tables(root)
     if options.file:
-        found = {_part(options.file): root / options.file}
-    if not found:
+        vindr_tables = {_part(options.file): root / options.file}
+    if not vindr_tables:
         raise DatasetError(
             f"{root} holds neither Kaggle's train.csv nor PhysioNet's"
             " image_labels_train.csv or image_labels_test.csv",
             "Give the folder that holds VinDr-CXR's label tables.",
         )
-    tables = {part: read_csv(file) for part, file in found.items()}
+    tables = {part: read_csv(file) for part, file in vindr_tables.items()}
     votes = {
         part: _kaggle_votes(table) if part == "kaggle" else _physionet_votes(table)
         for part, table in tables.items()
@@ -289,9 +289,9 @@ def _check_rows(table: TextTable, image: np.ndarray) -> None:
     again = np.flatnonzero(first[which] != np.arange(len(pairs)))
     if again.size:
         row = int(again[0])
-        before, place = table.places([int(first[which[row]]), row])
+        before, location = table.places([int(first[which[row]]), row])
         raise DatasetError(
-            f"an image has two rows of one reader: {before} and {place}"
+            f"an image has two rows of one reader: {before} and {location}"
             f" ({again.size:,} such row{'s' * (again.size > 1)})",
             "Keep one row per image and reader.",
         )

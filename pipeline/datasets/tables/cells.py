@@ -100,9 +100,9 @@ def required_ids(table: TextTable, column: str) -> pa.StringArray:
     blank = pc.equal(ids, "")
     missing = pc.sum(blank).as_py()
     if missing:
-        place = table.places([pc.index(blank, True).as_py()])[0]
+        location = table.places([pc.index(blank, True).as_py()])[0]
         raise DatasetError(
-            f"{place}, column {column!r}: the patient id is missing"
+            f"{location}, column {column!r}: the patient id is missing"
             f" ({missing:,} such row{'s' * (missing > 1)})",
             "Give every row its patient: splits keep patients apart by this id.",
         )
@@ -112,13 +112,13 @@ def required_ids(table: TextTable, column: str) -> pa.StringArray:
 def sexes(values: pa.StringArray, column: str) -> tuple[pa.StringArray, list[str]]:
     """``F``, ``M`` or null, and a warning that counts what was neither nor blank.
 
-    >>> found, warnings = sexes(pa.array(["Female", "m", "Unknown", ""]), "Sex")
-    >>> found.to_pylist(), warnings
+    >>> codes, warnings = sexes(pa.array(["Female", "m", "Unknown", ""]), "Sex")
+    >>> codes.to_pylist(), warnings
     (['F', 'M', None, None], ["column 'Sex': 1 value kept as unknown: 'Unknown' (1)"])
     """
     words = text_or_null(values)
-    found = translate(pc.utf8_lower(words), _SEXES)
-    return found, _unknown_values(words, found, column)
+    codes = translate(pc.utf8_lower(words), _SEXES)
+    return codes, _unknown_values(words, codes, column)
 
 
 def ages(values: pa.StringArray, column: str) -> tuple[pa.FloatArray, list[str]]:
@@ -127,8 +127,8 @@ def ages(values: pa.StringArray, column: str) -> tuple[pa.FloatArray, list[str]]
     Odd are text that is no age, ages above 120 years, and DICOM's ``000Y``, which
     stands for an unknown age; a plain ``0`` is kept.
 
-    >>> found, _ = ages(pa.array(["58", "058Y", "006M", "000Y", "148", ""]), "Age")
-    >>> found.to_pylist()
+    >>> years, _ = ages(pa.array(["58", "058Y", "006M", "000Y", "148", ""]), "Age")
+    >>> years.to_pylist()
     [58.0, 58.0, 0.5, None, None, None]
     """
     words = text_or_null(values)
@@ -141,8 +141,8 @@ def ages(values: pa.StringArray, column: str) -> tuple[pa.FloatArray, list[str]]
         pc.less_equal(years, _MAX_AGE_YEARS), pc.not_equal(words, "000Y")
     )
     years = pc.if_else(possible, years, pa.scalar(None, pa.float64()))
-    found = pc.cast(years, pa.float32())
-    return found, _unknown_values(words, found, column)
+    age_column = pc.cast(years, pa.float32())
+    return age_column, _unknown_values(words, age_column, column)
 
 
 def are_labels(values: pa.StringArray) -> bool:
@@ -188,8 +188,10 @@ def label_states(table: TextTable, columns: Sequence[str]) -> np.ndarray:
     return states
 
 
-def _unknown_values(words: pa.StringArray, found: pa.Array, column: str) -> list[str]:
-    odd = words.filter(pc.and_(pc.is_valid(words), pc.is_null(found)))
+def _unknown_values(
+    words: pa.StringArray, understood: pa.Array, column: str
+) -> list[str]:
+    odd = words.filter(pc.and_(pc.is_valid(words), pc.is_null(understood)))
     if not len(odd):
         return []
     values = "value" if len(odd) == 1 else "values"

@@ -69,7 +69,7 @@ def parse_dates(cells: pa.StringArray, order: DateOrder | None = None) -> DateCo
     """
     encoded = pc.dictionary_encode(pc.utf8_trim_whitespace(cells))
     written: list[str] = encoded.dictionary.to_pylist()
-    asking = [found for word in written if (found := _YEAR_LAST.fullmatch(word))]
+    asking = [match for word in written if (match := _YEAR_LAST.fullmatch(word))]
     told = order or _order(asking)
     unclear = bool(asking) and told is None
     times = [_date(word, told) for word in written]
@@ -92,9 +92,9 @@ def _order(asking: list[re.Match[str]]) -> DateOrder | None:
     """What the cells of a column tell together; a full stop is written by day first."""
     if not asking:
         return None
-    firsts = {int(found["one"]) for found in asking}
-    seconds = {int(found["two"]) for found in asking}
-    day_first = max(firsts) > 12 or all(found["mark"] == "." for found in asking)
+    firsts = {int(match["one"]) for match in asking}
+    seconds = {int(match["two"]) for match in asking}
+    day_first = max(firsts) > 12 or all(match["mark"] == "." for match in asking)
     month_first = max(seconds) > 12
     if day_first == month_first:
         return None
@@ -102,17 +102,17 @@ def _order(asking: list[re.Match[str]]) -> DateOrder | None:
 
 
 def _date(word: str, order: DateOrder | None) -> datetime | None:
-    found = _YEAR_FIRST.fullmatch(word)
-    if found:
-        year, month, day = found["year"], found["month"], found["day"]
-        if not found["mark"] and len(month) + len(day) != 4:
+    match = _YEAR_FIRST.fullmatch(word)
+    if match:
+        year, month, day = match["year"], match["month"], match["day"]
+        if not match["mark"] and len(month) + len(day) != 4:
             return None
     else:
-        found = _YEAR_LAST.fullmatch(word)
-        if found is None or order is None:
+        match = _YEAR_LAST.fullmatch(word)
+        if match is None or order is None:
             return None
-        year = found["year"]
-        parts = found["one"], found["two"]
+        year = match["year"]
+        parts = match["one"], match["two"]
         day, month = parts if order == "day-first" else reversed(parts)
     try:
         date = datetime(int(year), int(month), int(day))
@@ -120,9 +120,9 @@ def _date(word: str, order: DateOrder | None) -> datetime | None:
         return None
     if date.year < _FIRST_YEAR:
         return None
-    if not found["time"]:
+    if not match["time"]:
         return date
-    seconds = _seconds(found["time"], found["half"] or "")
+    seconds = _seconds(match["time"], match["half"] or "")
     if seconds is None:
         return None
     return date.replace(
@@ -136,10 +136,10 @@ def _seconds(text: str, half: str = "") -> int | None:
     >>> _seconds("14:05"), _seconds("140507.000000"), _seconds("25:00")
     (50700, 50707, None)
     """
-    found = _CLOCK.fullmatch(text)
-    if found is None:
+    match = _CLOCK.fullmatch(text)
+    if match is None:
         return None
-    parts = [part for part in found.groups() if part is not None]
+    parts = [part for part in match.groups() if part is not None]
     hour, minute, second = (int(part) for part in (*parts, "0", "0", "0")[:3])
     if half:
         hour = hour % 12 + 12 * (half[0] in "pP")
@@ -158,11 +158,14 @@ def parse_times(
     """
     encoded = pc.dictionary_encode(pc.utf8_trim_whitespace(cells))
     written: list[str] = encoded.dictionary.to_pylist()
-    found = [_seconds(word) for word in written]
+    seconds_of_day = [_seconds(word) for word in written]
     odd = np.array(
-        [bool(word) and one is None for word, one in zip(written, found, strict=True)],
+        [
+            bool(word) and one is None
+            for word, one in zip(written, seconds_of_day, strict=True)
+        ],
         dtype=bool,
     )
-    seconds = np.array([one or 0 for one in found], dtype=np.int64)
+    seconds = np.array([one or 0 for one in seconds_of_day], dtype=np.int64)
     places = encoded.indices.to_numpy()
     return seconds[places], odd[places]

@@ -64,7 +64,7 @@ class Dialect:
         delimiter: Between the cells of a row.
         quote: Around a cell that has a delimiter in it; doubled within such a cell.
         escape: Before a quote that is part of a cell, where it is not doubled.
-        encoding: Of the file's bytes, a codec of Python.
+        encoding: Encoding of the file's bytes, a codec of Python.
     """
 
     delimiter: str = ","
@@ -127,12 +127,12 @@ class TextTable:
         Raises:
             DatasetError: One is missing; the message says what is there instead.
         """
-        found = self.cells.column_names
-        missing = [name for name in names if name not in found]
+        columns = self.cells.column_names
+        missing = [name for name in names if name not in columns]
         if missing:
             raise DatasetError(
                 f"{self.file}, line 1: no column {_quoted(missing)};"
-                f" the columns are {_quoted(found)}",
+                f" the columns are {_quoted(columns)}",
                 "Check that this is the file you mean and that its first line names"
                 " the columns.",
             )
@@ -207,15 +207,15 @@ def join_places(tables: Sequence[TextTable]) -> Places:
     """The places of rows of several tables that were laid end to end."""
 
     def places(rows: Sequence[int]) -> list[str]:
-        found: dict[int, str] = {}
+        line_of: dict[int, str] = {}
         start = 0
         for table in tables:
             end = start + table.cells.num_rows
             here = [row for row in rows if start <= row < end]
             local = [row - start for row in here]
-            found.update(zip(here, table.places(local), strict=True))
+            line_of.update(zip(here, table.places(local), strict=True))
             start = end
-        return [found[row] for row in rows]
+        return [line_of[row] for row in rows]
 
     return places
 
@@ -241,7 +241,7 @@ def legible(error: Exception) -> str:
     'no \\x1b here'
     """
     said = " ".join(str(error).split())
-    return STEERING.sub(lambda found: ascii(found.group())[1:-1], said)
+    return STEERING.sub(lambda match: ascii(match.group())[1:-1], said)
 
 
 def check_encoding(file: Path, content: bytes) -> None:
@@ -255,10 +255,11 @@ def check_encoding(file: Path, content: bytes) -> None:
         try:
             text = decoder.decode(piece, final=start + _PIECE_BYTES > len(content))
         except UnicodeDecodeError as error:
-            place = max(start - pending, 0) + error.start
-            line = 1 + len(re.findall(rb"\r\n|\r|\n", view[:place]))
+            byte_offset = max(start - pending, 0) + error.start
+            line = 1 + len(re.findall(rb"\r\n|\r|\n", view[:byte_offset]))
             raise DatasetError(
-                f"{file}, line {line}: the byte 0x{content[place]:02x} is not UTF-8",
+                f"{file}, line {line}: the byte 0x{content[byte_offset]:02x} is not "
+                "UTF-8",
                 _UTF8_HINT,
             ) from error
         is_blank = is_blank and not text.strip()

@@ -1,7 +1,7 @@
 """How a file of delimited columns is written, found out from the file itself.
 
-A guess is made from the beginning and held against the whole file: `read_any_csv` takes
-the first dialect by which every row has as many cells as the header.
+A guess is made from the beginning and compared with the whole file: `read_any_csv`
+takes the first dialect by which every row has as many cells as the header.
 """
 
 import csv
@@ -87,7 +87,7 @@ def find_dialect(content: bytes, encoding: str) -> list[Dialect]:
 
     Args:
         content: The file, or its beginning.
-        encoding: Of its bytes.
+        encoding: Encoding of its bytes.
 
     Raises:
         UnicodeError: They are not of this encoding.
@@ -98,8 +98,8 @@ def find_dialect(content: bytes, encoding: str) -> list[Dialect]:
     sample = _sample(content, encoding)
     ranked = sorted(
         (
-            (_score(dialect, sample), -place, dialect)
-            for place, dialect in enumerate(_candidates(sample, encoding))
+            (_score(dialect, sample), -index, dialect)
+            for index, dialect in enumerate(_candidates(sample, encoding))
         ),
         key=lambda one: one[:2],
         reverse=True,
@@ -159,7 +159,7 @@ def read_any_csv(file: Path, encoding: str | None = None) -> tuple[TextTable, Di
 
     Args:
         file: What to read.
-        encoding: Of its bytes; None: it is found out.
+        encoding: Encoding of its bytes; None: it is found out.
 
     Returns:
         The table, and how the file was written.
@@ -168,14 +168,17 @@ def read_any_csv(file: Path, encoding: str | None = None) -> tuple[TextTable, Di
         DatasetError: No dialect fits the whole file; the complaint is the likeliest's.
     """
     content = read_file(file)
-    found = encoding or find_encoding(content)
-    if found == "utf-8":
+    chosen_encoding = encoding or find_encoding(content)
+    if chosen_encoding == "utf-8":
         check_encoding(file, content)
     try:
-        dialects = find_dialect(content, found) or [Dialect(encoding=found)]
+        dialects = find_dialect(content, chosen_encoding) or [
+            Dialect(encoding=chosen_encoding)
+        ]
     except (UnicodeError, LookupError) as error:
         raise DatasetError(
-            f"{file} is not written in {found}: {error}", "Save the table as UTF-8."
+            f"{file} is not written in {chosen_encoding}: {error}",
+            "Save the table as UTF-8.",
         ) from error
     del content
     refused: DatasetError | None = None
@@ -184,7 +187,8 @@ def read_any_csv(file: Path, encoding: str | None = None) -> tuple[TextTable, Di
             return read_csv(file, dialect), dialect
         except UnicodeError as error:
             raise DatasetError(
-                f"{file} is not written in {found}: {error}", "Save the table as UTF-8."
+                f"{file} is not written in {chosen_encoding}: {error}",
+                "Save the table as UTF-8.",
             ) from error
         except DatasetError as error:
             refused = refused or error

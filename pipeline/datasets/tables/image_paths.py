@@ -89,8 +89,8 @@ def _refuse(paths: pa.StringArray, row: int, places: Places) -> None:
     path = paths[row].as_py()
     for pattern, reason, hint in _FAULTS:
         if pc.match_substring_regex(pa.array([path]), pattern)[0].as_py():
-            place = places([row])[0]
-            raise DatasetError(f"{place}: the image path {path!r} {reason}", hint)
+            location = places([row])[0]
+            raise DatasetError(f"{location}: the image path {path!r} {reason}", hint)
 
 
 def _refuse_duplicates(paths: pa.StringArray, places: Places) -> None:

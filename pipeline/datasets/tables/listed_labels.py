@@ -56,22 +56,22 @@ class ListedLabels:
 
     def warnings(self, where: str) -> list[str]:
         """What was odd, in words; `where` names the column."""
-        found = []
+        texts = []
         if self.unknown:
-            found.append(
+            texts.append(
                 f"{where}: unknown labels ignored: {count_tokens(self.unknown)}"
             )
         if self.n_silent:
-            found.append(
+            texts.append(
                 f"{where}: {self.n_silent:,} rows say nothing about findings; nothing "
                 "is known of them"
             )
         if self.n_contradictory:
-            found.append(
+            texts.append(
                 f"{where}: normal beside a finding in {self.n_contradictory:,} rows; "
                 "the findings were kept"
             )
-        return found
+        return texts
 
 
 def count_tokens(counts: Counter[str], most: int = 10) -> str:
@@ -108,7 +108,7 @@ def read_lists(
     encoded = pc.dictionary_encode(cells)
     rows = encoded.indices.to_numpy()
     n_rows = np.bincount(rows, minlength=len(encoded.dictionary)).tolist()
-    place = {finding: column for column, finding in enumerate(findings)}
+    column_of = {finding: column for column, finding in enumerate(findings)}
     codes = np.full((len(n_rows), len(findings)), NEGATIVE, dtype=np.int8)
     labels = ListedLabels(codes)
     for i, text in enumerate(encoded.dictionary.to_pylist()):
@@ -129,7 +129,7 @@ def read_lists(
         labels.n_contradictory += n_rows[i] * bool(positive and positive != told)
         for token in positive:
             names = tokens.findings_of(token)
-            used = [place[name] for name in names or () if name in place]
+            used = [column_of[name] for name in names or () if name in column_of]
             codes[i, used] = POSITIVE
             if names is None:
                 labels.unknown[token] += n_rows[i]

@@ -63,13 +63,13 @@ class Listing:
         if folder.count("/") > _DEEP:  # from above, for the stack's sake
             for match in re.finditer("/", folder):
                 self._place(folder[: match.start()])
-        place = self._place(folder)
-        found = None if place is None else self._entry(place, name)
-        if place is None or found is None:
+        listed_folder = self._place(folder)
+        entry = None if listed_folder is None else self._entry(listed_folder, name)
+        if listed_folder is None or entry is None:
             return None
-        name, kind = found
-        full = f"{place}/{name}" if place else name
-        return full if self._leads_to(full, kind) == _FILE else None
+        name, entry_type = entry
+        full = f"{listed_folder}/{name}" if listed_folder else name
+        return full if self._leads_to(full, entry_type) == _FILE else None
 
     def find_in_any_case(self, path: str) -> str | None:
         """The one file whose path differs in the case of letters only, if there is one.
@@ -80,89 +80,89 @@ class Listing:
         Raises:
             DatasetError: As `find`.
         """
-        place = ""
+        folder = ""
         parts = path.split("/")
         if len(parts) > _DEEP:
             return None
         for n, name in enumerate(parts, start=1):
-            spelled = self._folded(place).get(_fold(name))
+            spelled = self._folded(folder).get(_fold(name))
             if spelled is None:
                 return None
-            full = f"{place}/{spelled}" if place else spelled
-            kind = self._leads_to(full, (self._entries(place) or {})[spelled])
-            if kind != (_FILE if n == len(parts) else _FOLDER):
+            full = f"{folder}/{spelled}" if folder else spelled
+            entry_type = self._leads_to(full, (self._entries(folder) or {})[spelled])
+            if entry_type != (_FILE if n == len(parts) else _FOLDER):
                 return None
-            place = full
-        return place
+            folder = full
+        return folder
 
     def names(self, folder: str) -> list[str]:
         """What a folder lists, unordered; nothing if it is not there."""
-        place = self._place(folder)
-        return [] if place is None else list(self._entries(place) or {})
+        listed_folder = self._place(folder)
+        return [] if listed_folder is None else list(self._entries(listed_folder) or {})
 
     def _find_folder(self, folder: str) -> str | None:
         """A folder as the disk spells it, from its parent's names."""
         if not folder:
             return ""
         above, _, name = folder.rpartition("/")
-        place = self._place(above)
-        found = None if place is None else self._entry(place, name)
-        if place is None or found is None:
+        listed_folder = self._place(above)
+        entry = None if listed_folder is None else self._entry(listed_folder, name)
+        if listed_folder is None or entry is None:
             return None
-        name, kind = found
-        full = f"{place}/{name}" if place else name
-        return full if self._leads_to(full, kind) == _FOLDER else None
+        name, entry_type = entry
+        full = f"{listed_folder}/{name}" if listed_folder else name
+        return full if self._leads_to(full, entry_type) == _FOLDER else None
 
-    def _entry(self, place: str, name: str) -> tuple[str, str] | None:
-        entries = self._entries(place)
+    def _entry(self, folder: str, name: str) -> tuple[str, str] | None:
+        entries = self._entries(folder)
         if entries is None:  # a folder that may be entered, but not listed
-            return self._ask(place, name)
+            return self._ask(folder, name)
         if name in entries:
             return name, entries[name]
         if name.isascii():
             return None
-        spelled = self._composed(place).get(unicodedata.normalize("NFC", name))
+        spelled = self._composed(folder).get(unicodedata.normalize("NFC", name))
         return None if spelled is None else (spelled, entries[spelled])
 
-    def _read(self, place: str) -> Mapping[str, str] | None:
+    def _read(self, folder: str) -> Mapping[str, str] | None:
         try:
-            with os.scandir(self.root / place) as entries:
+            with os.scandir(self.root / folder) as entries:
                 return {entry.name: _kind(entry) for entry in entries}
         except PermissionError:
             return None
         except OSError:  # it went away, or has a name that no folder can have
             return {}
 
-    def _compose(self, place: str) -> dict[str, str]:
-        names = self._entries(place) or {}
+    def _compose(self, folder: str) -> dict[str, str]:
+        names = self._entries(folder) or {}
         return {
             unicodedata.normalize("NFC", name): name
             for name in names
             if not name.isascii()
         }
 
-    def _fold_names(self, place: str) -> dict[str, str]:
+    def _fold_names(self, folder: str) -> dict[str, str]:
         """Names by what is left without case, but for those that are then alike."""
-        found: dict[str, str] = {}
+        folded: dict[str, str] = {}
         alike = set()
-        for name in self._entries(place) or {}:
+        for name in self._entries(folder) or {}:
             key = _fold(name)
-            if found.setdefault(key, name) != name:
+            if folded.setdefault(key, name) != name:
                 alike.add(key)
-        return {key: name for key, name in found.items() if key not in alike}
+        return {key: name for key, name in folded.items() if key not in alike}
 
-    def _ask(self, place: str, name: str) -> tuple[str, str] | None:
+    def _ask(self, folder: str, name: str) -> tuple[str, str] | None:
         if name in ("", ".", ".."):
             return None
         try:
-            mode = os.lstat(self.root / place / name).st_mode
+            mode = os.lstat(self.root / folder / name).st_mode
         except (OSError, ValueError):
             return None
         return name, _LINK if stat.S_ISLNK(mode) else _kind_of(mode)
 
-    def _leads_to(self, path: str, kind: str) -> str:
-        if kind != _LINK:
-            return kind
+    def _leads_to(self, path: str, entry_type: str) -> str:
+        if entry_type != _LINK:
+            return entry_type
         try:
             target = os.path.realpath(self.root / path, strict=True)
             mode = os.stat(target).st_mode  # noqa: PTH116 - a text, as realpath gives it

@@ -83,19 +83,19 @@ def parse_sexes(
     written: list[str] = encoded.dictionary.to_pylist()
     known = {**_SEXES, **_spanish({word.casefold() for word in written}, header)}
     given = dict(words or {})
-    found: list[str | None] = []
+    sexes: list[str | None] = []
     odd = np.zeros(len(written), dtype=bool)
     understood: dict[str, str] = {}
     for i, word in enumerate(written):
         folded = word.casefold()
         sex = given.get(word, known.get(folded, ""))
-        found.append(sex or None)
+        sexes.append(sex or None)
         if sex:
             understood[word] = sex
         elif word and word not in given and folded not in _NEITHER:
             odd[i] = True
     places = encoded.indices.to_numpy()
-    return pa.array(found, pa.string()).take(encoded.indices), odd[places], understood
+    return pa.array(sexes, pa.string()).take(encoded.indices), odd[places], understood
 
 
 def _spanish(words: set[str], header: str) -> dict[str, str]:
@@ -136,8 +136,8 @@ def parse_ages(
         ],
         dtype=bool,
     )
-    found = pa.array(years, pa.float32()).take(encoded.indices)
-    return found, odd[encoded.indices.to_numpy()]
+    ages = pa.array(years, pa.float32()).take(encoded.indices)
+    return ages, odd[encoded.indices.to_numpy()]
 
 
 def _age(word: str, per_year: float) -> float | None:

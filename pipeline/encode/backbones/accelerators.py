@@ -23,11 +23,11 @@ def count_installed(folder: Path = _DRIVER_FOLDER) -> int:
         return 0
 
 
-def idle_accelerator(kind: str, usable: int, installed: int) -> str:
+def idle_accelerator(device: str, usable: int, installed: int) -> str:
     """What to tell a user whose accelerators are not used; empty if all are.
 
     Args:
-        kind: Of the device in use: ``cpu``, ``cuda``.
+        device: Type of the device in use: ``cpu``, ``cuda``.
         usable: CUDA devices that torch can use.
         installed: NVIDIA devices that the driver knows.
 
@@ -36,14 +36,14 @@ def idle_accelerator(kind: str, usable: int, installed: int) -> str:
     >>> idle_accelerator("cpu", 1, 1)
     'a CUDA device is there and is not used: `device` cuda'
     """
-    if kind == "cpu" and usable:
+    if device == "cpu" and usable:
         return "a CUDA device is there and is not used: `device` cuda"
-    if kind == "cpu" and installed:
+    if device == "cpu" and installed:
         return (
             "this machine has an NVIDIA device that torch cannot use: is it a torch "
             "for CUDA, and does CUDA_VISIBLE_DEVICES show the device?"
         )
-    if kind == "cuda" and usable > 1:
+    if device == "cuda" and usable > 1:
         return (
             f"one of {usable} CUDA devices is used: `engine` ray `num_gpus` {usable} "
             "uses all"

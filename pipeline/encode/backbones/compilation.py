@@ -31,15 +31,15 @@ class _FixedBatch(nn.Module):
         self._size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        found = []
+        outputs = []
         for part in torch.split(x, self._size):
             n_missing = self._size - len(part)
             whole = part
             if n_missing:
                 padding = part.new_zeros((n_missing, *part.shape[1:]))
                 whole = torch.cat([part, padding])
-            found.append(self.tower(whole)[: len(part)])
-        return torch.cat(found)
+            outputs.append(self.tower(whole)[: len(part)])
+        return torch.cat(outputs)
 
 
 def compile_images(backbone: Backbone, batch_size: int) -> Backbone:

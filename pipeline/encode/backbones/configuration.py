@@ -315,12 +315,12 @@ def least_parameters(model: Mapping[str, Any]) -> int:
     732
     """
     vision, tower = model["vision_cfg"], model["text_cfg"]
-    found = 0 if vision.get("timm_model_name") else _vision_parameters(vision)
+    n_parameters = 0 if vision.get("timm_model_name") else _vision_parameters(vision)
     if not tower.get("hf_model_name"):
-        found += _text_parameters(tower)
+        n_parameters += _text_parameters(tower)
     if "multimodal_cfg" in model:
-        found += _text_parameters(model["multimodal_cfg"])
-    return found
+        n_parameters += _text_parameters(model["multimodal_cfg"])
+    return n_parameters
 
 
 def _vision_parameters(vision: Mapping[str, Any]) -> int:

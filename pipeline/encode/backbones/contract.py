@@ -50,7 +50,7 @@ class Backbone:
     Attributes:
         model: With `visual`, `encode_image` and perhaps `encode_text`, in evaluation
             mode, on `device`.
-        preprocess: Of the weights, not of a default.
+        preprocess: Preprocessing of the weights, not of a default.
         tokenizer: Callable: sentences -> token ids, shape (B, context); None: the
             backbone knows images only.
         spec: What makes its vectors comparable.
@@ -131,8 +131,8 @@ class Backbone:
         targets, parts = (torch.split(one, _PIECE) for one in (narrowed, source))
         for target, part in zip(targets, parts, strict=True):
             target.copy_(part)
-        found: npt.NDArray[np.floating] = narrowed.view(vectors.shape).numpy()
-        return found
+        narrow_vectors: npt.NDArray[np.floating] = narrowed.view(vectors.shape).numpy()
+        return narrow_vectors
 
     @staticmethod
     def use_threads(n_threads: int) -> None:

@@ -79,18 +79,18 @@ def read_hub_configs(name: str) -> tuple[dict[str, Any], dict[str, Any] | None]:
     if words:
         _refuse_folder(words)
         for file in ("tokenizer_config.json", "config.json"):
-            found = _optional(words, file)
-            if found is not None and file == "tokenizer_config.json":
-                checked_tokenizer(found, f"hf-hub:{words}, {file}")
-            elif found is not None:
-                checked_tower(found, f"hf-hub:{words}, {file}")
+            hub_config = _optional(words, file)
+            if hub_config is not None and file == "tokenizer_config.json":
+                checked_tokenizer(hub_config, f"hf-hub:{words}, {file}")
+            elif hub_config is not None:
+                checked_tower(hub_config, f"hf-hub:{words}, {file}")
     tower = text_cfg.get("hf_model_name")
     if not tower:
         return config, None
-    found = _optional(tower, "config.json") or known_tower(tower)
-    if found is None:
+    hub_config = _optional(tower, "config.json") or known_tower(tower)
+    if hub_config is None:
         raise FileNotFoundError(f"the hub has no config.json of {tower}")
-    return config, checked_tower(found, f"hf-hub:{tower}, config.json")
+    return config, checked_tower(hub_config, f"hf-hub:{tower}, config.json")
 
 
 def fetch_model(name: str, *, allow_pickle: bool) -> Path:

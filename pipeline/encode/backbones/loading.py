@@ -21,7 +21,7 @@ from retune.store.errors import BackboneError, ConfigurationError
 from retune.store.fingerprint import DIGEST_BYTES
 
 from ..images.picture import PIXEL_RULES
-from .families.names import check_names
+from .families.names import check_names, find_plugins
 from .hub import fetch_model, go_offline_without_network, read_hub_configs
 from .model_folder import (
     folder_files,
@@ -68,9 +68,10 @@ class BackboneSource:
 
     Attributes:
         name: As the user gave it.
-        kind: ``mini``, ``local``, ``hub``, ``tag``, ``hf`` or ``timm``.
-        location: Folder, hub name, or ``model:pretrained``.
-        digest: Of content, library versions and precision; None if only loading tells.
+        origin: ``mini``, ``local``, ``hub``, ``tag``, ``hf``, ``timm`` or ``plugin``.
+        location: Folder, hub name, ``model:pretrained``, or a plug-in's name.
+        digest: Digest of content, library versions and precision; None if only loading
+            tells.
         decode: ``full`` or ``scaled``.
         pixels: Version of the rules by which files become pixels.
         pooling: How places become one vector; ``auto``: as the model does it.
@@ -79,7 +80,7 @@ class BackboneSource:
     """
 
     name: str
-    kind: str
+    origin: str
     location: str
     digest: str | None
     decode: str = "full"
@@ -105,13 +106,14 @@ def source_of(
     Args:
         name: ``mini``, ``biomedclip``, ``local-dir:PATH``, ``hf-hub:ORG/NAME``,
             ``hf:PATH`` or ``hf:ORG/NAME`` of transformers, ``timm:NAME`` or
-            ``timm:NAME:FILE``, or open_clip's ``MODEL:PRETRAINED`` where PRETRAINED is
-            a tag or a file.
-        precision: Of the forward pass; part of the digest.
-        output_dtype: Of the stored vectors; part of the digest.
+            ``timm:NAME:FILE``, ``NAME`` or ``NAME:ARGUMENT`` of an installed package's
+            entry point in ``retune.backbones``, or open_clip's ``MODEL:PRETRAINED``
+            where PRETRAINED is a tag or a file.
+        precision: Precision of the forward pass; part of the digest.
+        output_dtype: Type of the stored vectors; part of the digest.
         decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
             scale that is at least twice what they are resized to.
-        pixels: 1 for vectors that go on under the fingerprint of before
+        pixels: 1 for vectors that go on under the earlier fingerprint
             `retune.pipeline.encode.images.picture.PIXEL_RULES` was in it.
         pooling: ``cls``, ``mean`` or ``pooler`` of a model of transformers.
         layer: ``projected`` or ``pooled``.
@@ -139,17 +141,17 @@ def source_of(
     extra = f"{precision}|{output_dtype}|" + "|".join(
         f"{library}={importlib.metadata.version(library)}" for library in _LIBRARIES
     )
-    if decode != "full":  # sources of before keep their digest
+    if decode != "full":  # earlier sources keep their digest
         extra += f"|decode={decode}"
     if pixels != 1:
         extra += f"|pixels={pixels}"
     if (pooling, layer) != ("auto", "projected"):
         extra += f"|pooling={pooling}|layer={layer}"
 
-    def found(kind: str, location: str, digest: str | None) -> BackboneSource:
+    def source(origin: str, location: str, digest: str | None) -> BackboneSource:
         return BackboneSource(
             name,
-            kind,
+            origin,
             location,
             digest,
             decode,
@@ -158,33 +160,43 @@ def source_of(
         )
 
     if full.startswith(_HF_PREFIX):
-        place = full.removeprefix(_HF_PREFIX)
-        folder = Path(place).expanduser()
+        model_name = full.removeprefix(_HF_PREFIX)
+        folder = Path(model_name).expanduser()
         if not folder.is_dir():
-            return found("hf", place, None)
-        return found("hf", str(folder), _digest(folder_files(folder), extra))
+            return source("hf", model_name, None)
+        return source("hf", str(folder), _digest(folder_files(folder), extra))
     if full.startswith(_TIMM_PREFIX):
         model, _, file = full.removeprefix(_TIMM_PREFIX).partition(":")
         if file and not Path(file).is_file():
             raise BackboneError(f"no file {file}", "Check the path after timm:NAME:.")
         timm_digest = _digest([Path(file)], f"{extra}|{model}") if file else None
-        return found("timm", full.removeprefix(_TIMM_PREFIX), timm_digest)
+        return source("timm", full.removeprefix(_TIMM_PREFIX), timm_digest)
     if full == "mini":
         digest = _digest(mini_files(), extra)
-        return found("mini", "", digest)
+        return source("mini", "", digest)
     if full.startswith(_LOCAL_PREFIX):
         folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
         read_model_config(folder)
         digest = _digest(folder_files(folder), extra)
-        return found("local", str(folder), digest)
+        return source("local", str(folder), digest)
     if full.startswith(_HUB_PREFIX):
-        return found("hub", full, None)
+        return source("hub", full, None)
+    plugins = find_plugins()
+    if full.partition(":")[0] in plugins:
+        if (decode, layer) != ("full", "projected"):
+            raise ConfigurationError(
+                f"'{name}' of an installed package decides itself how it decodes and "
+                "which vectors it gives",
+                "Leave out `decode` and `layer`.",
+            )
+        return source("plugin", full, None)
     if ":" in full:
-        return found("tag", full, None)
+        return source("tag", full, None)
+    offered = "".join(f", {plugin}" for plugin in plugins)
     raise ConfigurationError(
         f"unknown backbone '{name}'",
         "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, hf:PATH, "
-        "hf:ORG/NAME, timm:NAME, or open_clip's MODEL:PRETRAINED such as "
+        f"hf:ORG/NAME, timm:NAME{offered}, or open_clip's MODEL:PRETRAINED such as "
         "ViT-B-32:openai.",
     )
 
@@ -246,7 +258,7 @@ def load_backbone(
     """
     import torch
 
-    if source.kind in ("hub", "tag", "hf", "timm"):
+    if source.origin in ("hub", "tag", "hf", "timm"):
         go_offline_without_network()  # before anything imports the hub's client
 
     from .compilation import compile_images
@@ -260,7 +272,7 @@ def load_backbone(
             f"unknown precision '{precision}'",
             f"Use one of auto, {', '.join(PRECISIONS)}.",
         )
-    place = resolve_device(device)
+    target = resolve_device(device)
     parts = _load(source)
     model = parts.model
     model.eval().requires_grad_(requires_grad=False)
@@ -270,7 +282,7 @@ def load_backbone(
         model_config=parts.config,
         preprocess={
             **parts.preprocess_words,
-            # Named only where it differs: vectors of before keep their fingerprint.
+            # Named only where it differs: earlier vectors keep their fingerprint.
             **({} if source.decode == "full" else {"decode": source.decode}),
             **({} if source.pixels == 1 else {"pixels": source.pixels}),
         },
@@ -281,12 +293,12 @@ def load_backbone(
         dim=parts.dim,
     )
     preprocess, tokenizer = parts.preprocess, parts.tokenizer
-    model = model.to(place)
+    model = model.to(target)
     if any(isinstance(part, torch.nn.BatchNorm2d) for part in model.visual.modules()):
         # Convolutions are faster so; for transformers it makes no difference.
         model.visual.to(memory_format=torch.channels_last)
-    copies = CopyLanes(place) if place.type == "cuda" else None
-    exact = Backbone(model, preprocess.on(place), tokenizer, spec, place, copies)
+    copies = CopyLanes(target) if target.type == "cuda" else None
+    exact = Backbone(model, preprocess.on(target), tokenizer, spec, target, copies)
     exact = with_folded_norms(exact)
     if precision == "auto":
         chosen = choose_precision(exact, known)
@@ -306,23 +318,23 @@ def resolve_device(name: str) -> "torch.device":
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        place = torch.device(name)
+        device = torch.device(name)
     except RuntimeError as error:
         raise ConfigurationError(
             f"unknown device '{name}'", "Use auto, cpu, cuda or cuda:N."
         ) from error
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ConfigurationError(
             f"this machine has no device '{name}' (it has {torch.cuda.device_count()} "
             "CUDA devices)",
             "Use `device` auto or cpu.",
         )
-    return place
+    return device
 
 
 def _load(source: BackboneSource) -> "Parts":
     """The model of a source, on the processor in float32."""
-    if source.kind == "hf":
+    if source.origin == "hf":
         from .families.transformers_model import load_transformers
 
         folder = Path(source.location)
@@ -334,11 +346,15 @@ def _load(source: BackboneSource) -> "Parts":
             layer=source.layer,
             allow_pickle=source.allow_pickle,
         )
-    if source.kind == "timm":
+    if source.origin == "timm":
         from .families.timm_model import load_timm
 
         name, _, file = source.location.partition(":")
         return load_timm(name, Path(file) if file else None)
+    if source.origin == "plugin":
+        from .families.plugin import load_plugin
+
+        return load_plugin(source.location)
     from .families.open_clip_model import parts_of
 
     return parts_of(
@@ -358,11 +374,11 @@ def _fetched(source: BackboneSource) -> Path:
 
 
 def _load_open_clip(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
-    if source.kind == "mini":
+    if source.origin == "mini":
         from .mini import build_mini
 
         return build_mini(*mini_files())
-    if source.kind == "local":
+    if source.origin == "local":
         folder = Path(source.location)
         config = read_model_config(folder)
         with vetted_folder(folder, config, allow_pickle=source.allow_pickle) as vetted:
@@ -370,7 +386,7 @@ def _load_open_clip(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, An
             named = json.loads(tower.read_bytes()) if tower.is_file() else None
             full = _LOCAL_PREFIX + str(vetted)
             return _open(source, full, config["model_cfg"], tower=named)
-    if source.kind == "hub":
+    if source.origin == "hub":
         return _load_from_hub(source)
     return _load_tag(source)
 
@@ -435,7 +451,7 @@ def _open(
 
 def _unusable(source: BackboneSource, full: str, error: Exception) -> BackboneError:
     said = f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}"
-    if source.kind == "local":
+    if source.origin == "local":
         said = f"cannot load the backbone '{source.name}': {_first_line(error)}"
     return BackboneError(said, _OFFLINE_HINT)
 

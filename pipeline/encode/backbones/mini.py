@@ -104,7 +104,7 @@ def _load_trained(model: Any, path: Path) -> None:
         known, unknown = tensors.pop("token_vectors"), tensors.pop("unknown_vector")
         words = unknown.expand_as(model.state_dict()[_WORDS]).clone()
         words[token_ids] = known
-        found = model.load_state_dict({**tensors, _WORDS: words}, strict=False)
+        unfitting = model.load_state_dict({**tensors, _WORDS: words}, strict=False)
     except (
         OSError,
         SafetensorError,
@@ -116,10 +116,11 @@ def _load_trained(model: Any, path: Path) -> None:
         raise BackboneError(
             f"cannot read mini's weights {path}: {error}", hint
         ) from error
-    lacking = [k for k in found.missing_keys if not k.startswith(_IMAGE_TOWER)]
-    if lacking or found.unexpected_keys:
+    lacking = [k for k in unfitting.missing_keys if not k.startswith(_IMAGE_TOWER)]
+    if lacking or unfitting.unexpected_keys:
         raise BackboneError(
-            f"{path} does not fit mini: lacks {lacking}, has {found.unexpected_keys}",
+            f"{path} does not fit mini: lacks {lacking}, has "
+            f"{unfitting.unexpected_keys}",
             hint,
         )
 

@@ -100,7 +100,7 @@ def vetted_folder(
             model that is described has more numbers than the weights have bytes.
     """
     weights = sorted(folder.glob(_SAFE)) or [
-        path for kind in _PICKLED for path in sorted(folder.glob(kind))
+        path for pattern in _PICKLED for path in sorted(folder.glob(pattern))
     ]
     if weights and not weights[0].name.endswith(".safetensors") and not allow_pickle:
         raise pickled_refused(weights[0])
@@ -108,20 +108,20 @@ def vetted_folder(
     if weights:
         _check_size(folder, weights, config["model_cfg"], tower)
     with TemporaryDirectory(prefix="retune-backbone-") as made:
-        place = Path(made)
-        _write(place / _CONFIG, config)
+        vetted = Path(made)
+        _write(vetted / _CONFIG, config)
         if tower is not None:
-            _write(place / "config.json", tower)
+            _write(vetted / "config.json", tower)
         words = folder / "tokenizer_config.json"
         if words.is_file():
             checked = checked_tokenizer(read_json(own_file(folder, words)), words)
-            _write(place / words.name, checked)
+            _write(vetted / words.name, checked)
         for path in [*weights, *(folder / name for name in TOKENIZER_FILES)]:
             if path.is_file():
-                (place / path.name).symlink_to(own_file(folder, path).resolve())
+                (vetted / path.name).symlink_to(own_file(folder, path).resolve())
             elif path.exists():
                 raise BackboneError(f"{path} is no regular file", "Remove it.")
-        yield place
+        yield vetted
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def tower_overrides(
     """What keeps a text tower from being looked up on the hub, for open_clip.
 
     Args:
-        text_cfg: Of the model.
+        text_cfg: Configuration of the text tower of the model.
         tower: The text tower's checked configuration; None if there is none.
     """
     if tower is None:

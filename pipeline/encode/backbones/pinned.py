@@ -52,8 +52,8 @@ class CopyLane:
             there = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch
             there.record(self.stream)
         there.synchronize()
-        found: npt.NDArray[np.float32] = buffer.numpy().copy()
-        return found
+        fetched: npt.NDArray[np.float32] = buffer.numpy().copy()
+        return fetched
 
     def _grown(self, buffer: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         """The buffer, or a new one if it is too small or of another type."""

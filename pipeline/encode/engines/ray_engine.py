@@ -150,7 +150,7 @@ class RayEngine:
 
     Args:
         root: The store's folder.
-        source: Of the backbone; each worker loads it.
+        source: Source of the backbone; each worker loads it.
         options: How to encode; `num_gpus`, `address` and `workers` shape the cluster's
             part.
         known: Fingerprints of vectors that are there already.
@@ -185,20 +185,20 @@ class RayEngine:
         n_workers = options.num_gpus or options.workers
         cores = max(1, options.workers // n_workers)
         _check_resources(ray.cluster_resources(), n_workers, cores, options.num_gpus)
-        kind = ray.remote(EncodingWorker).options(
+        worker_class = ray.remote(EncodingWorker).options(
             num_cpus=cores,
             num_gpus=1 if options.num_gpus else 0,
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )
-        first = kind.remote(root, source, options, known, cores)
+        first = worker_class.remote(root, source, options, known, cores)
         spec: EncoderSpec
         spec, self._device = ray.get(first.describe.remote())
         self._spec = spec
         # What the first worker chose holds for all.
         chosen = replace(options, precision=self._spec.precision)
         others = [
-            kind.remote(root, source, chosen, known, cores)
+            worker_class.remote(root, source, chosen, known, cores)
             for _ in range(n_workers - 1)
         ]
         for spec, device in ray.get([one.describe.remote() for one in others]):
@@ -291,7 +291,8 @@ def _take(writer: StoreWriter, result: _UnitResult) -> None:
 
 def _add(summary: EmbedSummary, part: EmbedSummary, n_workers: int) -> None:
     """Counts add up; times are those of one worker among several."""
-    for name in ("images_encoded", "images_matched", "images_failed"):
+    counts = ("images_encoded", "images_matched", "images_failed", "images_with_text")
+    for name in counts:
         setattr(summary, name, getattr(summary, name) + getattr(part, name))
     for name in ("read_seconds", "forward_seconds", "write_seconds"):
         share = getattr(part, name) / n_workers

@@ -16,7 +16,7 @@ class WorkUnit:
     """Images that one worker reads and encodes into one shard.
 
     Attributes:
-        shard_id: Of the shard, 16 hex digits. A unit that is done again, because its
+        shard_id: Id of the shard, 16 hex digits. A unit that is done again, because its
             worker died, replaces its own shard and leaves no second one.
         items: What to read, in order.
     """
@@ -45,6 +45,6 @@ def plan_units(
     even = -(-len(items) // (_LEAST_UNITS * workers))
     size = max(1, min(shard_rows, even))
     return [
-        WorkUnit(f"{run}{place:08x}", tuple(items[first : first + size]))
-        for place, first in enumerate(range(0, len(items), size))
+        WorkUnit(f"{run}{number:08x}", tuple(items[first : first + size]))
+        for number, first in enumerate(range(0, len(items), size))
     ]

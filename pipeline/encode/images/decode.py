@@ -1,7 +1,8 @@
 """Image files become 8-bit pictures, or a reason why not.
 
-This is the one door for image files. What is sure to end soon is decoded here; all
-else, DICOM above all, whose decoders may abort or never end, in a process of its own.
+This is the one door for image files. What is sure to end soon is decoded here, plain
+PNG files by compiled loops where there are any; all else, DICOM above all, whose
+decoders may abort or never end, in a process of its own.
 """
 
 import os
@@ -10,14 +11,14 @@ from typing import TYPE_CHECKING
 from retune.store.errors import ConfigurationError, ImageError
 
 from .bounds import PIXEL_LIMIT_VARIABLE
+from .fast.kernels import kernels_for_many
 from .grey import to_8_bit
 from .isolation import decode_apart
+from .picture import Picture
 from .unpacking import decode_here
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from .picture import Picture
 
 __all__ = [
     "MAX_PIXELS",
@@ -47,7 +48,7 @@ def decode_image(content: bytes, at_least: int = 0) -> "Image.Image":
     Raises:
         ImageError: It is empty, not an image, cut short, damaged, absurdly large, or
             all of one colour; or its decoder died or took too long.
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
     """
     return decode_picture(content, at_least).image
 
@@ -59,20 +60,26 @@ def decode_picture(content: bytes, at_least: int = 0) -> "Picture":
         ImageError: As there.
         ConfigurationError: As there.
     """
+    from .fast.plain_png import decode_plain_png
     from .raster import is_harmless
 
     if not content:
         raise ImageError("the file is empty")
     max_pixels = pixel_limit()
-    decode = decode_here if is_harmless(content) else decode_apart
-    return decode(content, max_pixels, at_least)
+    if not is_harmless(content):
+        return decode_apart(content, max_pixels, at_least)
+    loops = kernels_for_many()
+    plain = None if loops is None else decode_plain_png(content, max_pixels, loops)
+    if plain is not None:
+        return Picture(plain)
+    return decode_here(content, max_pixels, at_least)
 
 
 def pixel_limit() -> int:
     """The largest number of pixels that is decoded.
 
     Raises:
-        ConfigurationError: The environment variable is no number.
+        ConfigurationError: The environment variable is not a number.
     """
     given = os.environ.get(PIXEL_LIMIT_VARIABLE)
     if given is None:

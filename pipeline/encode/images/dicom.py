@@ -97,7 +97,7 @@ def decode_dicom_picture(content: bytes, max_pixels: int) -> Picture:
         ImageError: As there.
     """
     _check_inflated(content, max_pixels)
-    # pydicom tells of oddities by warnings, with values in them; what matters is told
+    # pydicom reports oddities by warnings, with values in them; what matters is told
     # by what comes out.
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom(\..*)?")
     _silent_pydicom()
@@ -170,19 +170,19 @@ def _check_shape(dataset: "Dataset", file_bytes: int, max_pixels: int) -> list[s
 
 def _shown(dataset: "Dataset", notes: list[str]) -> Picture:
     """The picture as a viewer would show it."""
-    kind = str(dataset.PhotometricInterpretation)
-    if kind not in _GREY:
+    photometric = str(dataset.PhotometricInterpretation)
+    if photometric not in _GREY:
         colours = colour_samples(dataset)
-        if kind == "PALETTE COLOR":
+        if photometric == "PALETTE COLOR":
             colours = spread_over_8_bit(colours)
-        return Picture(Image.fromarray(colours), told([kind, *notes]))
+        return Picture(Image.fromarray(colours), told([photometric, *notes]))
     cells, high_bit = grey_cells(dataset)
     raw, places, length, codes = occurring_values(cells)
     values, said = grey_table(dataset, raw, high_bit, codes, places)
     table = np.zeros(length, np.uint8)
     table[places] = values
     shown: npt.NDArray[np.uint8] = through_table(codes, table)
-    return Picture(Image.fromarray(shown), told([kind, *said, *notes]))
+    return Picture(Image.fromarray(shown), told([photometric, *said, *notes]))
 
 
 def _check_inflated(content: bytes, max_pixels: int) -> None:
@@ -216,15 +216,15 @@ def _end_of_header(content: bytes) -> int:
     Its first element says so, but may lie, and pydicom goes on to the first element of
     another group; so does this.
     """
-    place = 132 if content[128:132] == b"DICM" else 0
-    while place + 8 <= len(content):
-        group, _, kind, short = struct.unpack_from("<HH2sH", content, place)
+    offset = 132 if content[128:132] == b"DICM" else 0
+    while offset + 8 <= len(content):
+        group, _, representation, short = struct.unpack_from("<HH2sH", content, offset)
         if group != 2:
-            return place
-        if kind in (b"OB", b"OW", b"UN", b"UT", b"SQ", b"OF", b"UC", b"UR"):
-            if place + 12 > len(content):
+            return offset
+        if representation in (b"OB", b"OW", b"UN", b"UT", b"SQ", b"OF", b"UC", b"UR"):
+            if offset + 12 > len(content):
                 return -1
-            place += 12 + int(struct.unpack_from("<I", content, place + 8)[0])
+            offset += 12 + int(struct.unpack_from("<I", content, offset + 8)[0])
         else:
-            place += 8 + int(short)
+            offset += 8 + int(short)
     return -1

@@ -167,15 +167,15 @@ def _modality(dataset: "Dataset", values: Values, notes: list[str]) -> Values:
     if not has_lut and not has_slope:
         return values
     name = "modality LUT" if has_lut else "rescale"
-    found = _tried(lambda: apply_modality_lut(values, dataset))
-    if found is None:
+    values_shown = _tried(lambda: apply_modality_lut(values, dataset))
+    if values_shown is None:
         notes.append(f"{name} passed over")
         return values
     if has_lut:
         notes.append(name)
-    elif np.argmax(found) != np.argmax(values):
+    elif np.argmax(values_shown) != np.argmax(values):
         notes.append("rescale inverts")
-    return found
+    return values_shown
 
 
 def _windowed(
@@ -215,8 +215,8 @@ def _candidates(
     if centre in (None, ""):
         return
     listed = not isinstance(centre, str) and hasattr(centre, "__getitem__")
-    for place in range(len(centre) if listed else 1):
-        yield "window", partial(apply_windowing, values, dataset, index=place)
+    for index in range(len(centre) if listed else 1):
+        yield "window", partial(apply_windowing, values, dataset, index=index)
 
 
 def _tried(apply: Callable[[], Values]) -> Values | None:

@@ -40,13 +40,15 @@ def check_form(dataset: "Dataset", max_pixels: int) -> list[str]:
         ImageError: The kind of samples is unknown, or is not what the stream holds, or
             needs another package.
     """
-    kind = str(dataset.PhotometricInterpretation)
-    if kind not in _SAMPLES:
+    photometric = str(dataset.PhotometricInterpretation)
+    if photometric not in _SAMPLES:
         # Not repeated here: in a damaged file it may be anything.
         raise ImageError("its photometric interpretation is not known")
     samples = int(dataset.get("SamplesPerPixel") or 1)
-    if samples != _SAMPLES[kind]:
-        raise ImageError(f"damaged DICOM file: {samples} samples per pixel with {kind}")
+    if samples != _SAMPLES[photometric]:
+        raise ImageError(
+            f"damaged DICOM file: {samples} samples per pixel with {photometric}"
+        )
     allocated = int(dataset.BitsAllocated)
     stored = _bits_stored(dataset)
     if allocated not in _BITS_ALLOCATED or not 0 < stored <= allocated:
@@ -54,7 +56,7 @@ def check_form(dataset: "Dataset", max_pixels: int) -> list[str]:
             f"damaged DICOM file: {stored} bits stored in {allocated} allocated"
         )
     if not dataset.file_meta.TransferSyntaxUID.is_compressed:
-        _check_length(dataset, kind, samples, allocated)
+        _check_length(dataset, photometric, samples, allocated)
         return []
     stream = read_stream(_only_frame(dataset))
     return [] if stream is None else _compare(dataset, stream, max_pixels)
@@ -65,10 +67,12 @@ def _bits_stored(dataset: "Dataset") -> int:
     return int(dataset.BitsAllocated if given in (None, "") else given)
 
 
-def _check_length(dataset: "Dataset", kind: str, samples: int, allocated: int) -> None:
+def _check_length(
+    dataset: "Dataset", photometric: str, samples: int, allocated: int
+) -> None:
     n_samples = int(dataset.Rows) * int(dataset.Columns) * samples
     needed = -(-n_samples * allocated // 8)
-    if kind == "YBR_FULL_422":
+    if photometric == "YBR_FULL_422":
         needed = needed * 2 // 3
     there = len(dataset.PixelData)
     if there < needed:
@@ -145,8 +149,8 @@ def grey_cells(dataset: "Dataset") -> tuple[Cells, int]:
     )
     high_bit = dataset.get("HighBit")
     given = lowest_end if high_bit in (None, "") else int(high_bit)
-    place = given if lowest_end <= given < allocated else lowest_end
-    return cells.reshape(int(dataset.Rows), int(dataset.Columns)), place
+    lowest_bit = given if lowest_end <= given < allocated else lowest_end
+    return cells.reshape(int(dataset.Rows), int(dataset.Columns)), lowest_bit
 
 
 def _by_pydicom(dataset: "Dataset", *, raw: bool) -> Cells:
@@ -210,13 +214,13 @@ def colour_samples(dataset: "Dataset") -> npt.NDArray[Any]:
     """
     from pydicom.pixels.processing import apply_color_lut
 
-    kind, bits = str(dataset.PhotometricInterpretation), _bits_stored(dataset)
-    if kind == "PALETTE COLOR":
+    photometric, bits = str(dataset.PhotometricInterpretation), _bits_stored(dataset)
+    if photometric == "PALETTE COLOR":
         indices = _by_pydicom(dataset, raw=False)
         mask = np.array((1 << bits) - 1).astype(indices.dtype)
         return np.asarray(apply_color_lut(indices & mask, dataset))
     native = not dataset.file_meta.TransferSyntaxUID.is_compressed
-    if kind.startswith("YBR_FULL") and bits != 8 and native:
+    if photometric.startswith("YBR_FULL") and bits != 8 and native:
         return _from_ybr(_by_pydicom(dataset, raw=True), bits)
     values = _by_pydicom(dataset, raw=False)
     if values.dtype == np.uint8 and bits == 8:

@@ -36,15 +36,15 @@ def bit_depth(pixels: npt.NDArray[np.integer]) -> int:
     12
     """
     brightest = int(pixels.max(initial=0))
-    place = next(i for i, bits in enumerate(_BIT_DEPTHS) if brightest < 1 << bits)
-    while place:
-        fits = pixels < (1 << _BIT_DEPTHS[place - 1])
+    index = next(i for i, bits in enumerate(_BIT_DEPTHS) if brightest < 1 << bits)
+    while index:
+        fits = pixels < (1 << _BIT_DEPTHS[index - 1])
         if pixels.size - np.count_nonzero(fits) > _OUTLYING * pixels.size:
             break
         if pixels.min() == pixels.max(where=fits, initial=0):
             break
-        place -= 1
-    return _BIT_DEPTHS[place]
+        index -= 1
+    return _BIT_DEPTHS[index]
 
 
 def to_8_bit(pixels: npt.NDArray[np.integer]) -> npt.NDArray[np.uint8]:

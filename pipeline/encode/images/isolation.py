@@ -44,7 +44,7 @@ def time_limit() -> int:
     """Seconds that decoding one image may take.
 
     Raises:
-        ConfigurationError: The environment variable is no number.
+        ConfigurationError: The environment variable is not a number.
     """
     given = os.environ.get(TIME_LIMIT_VARIABLE, str(_SECONDS))
     if not given.isascii() or not given.isdigit() or int(given) == 0:
@@ -123,8 +123,8 @@ class _DecodingProcess:
         return Picture(image, reply["display"])
 
     def _read(self, n_bytes: int, deadline: float) -> bytearray:
-        found = bytearray(n_bytes)
-        view, filled = memoryview(found), 0
+        content = bytearray(n_bytes)
+        view, filled = memoryview(content), 0
         with selectors.DefaultSelector() as selector:
             selector.register(self._out, selectors.EVENT_READ)
             while filled < n_bytes:
@@ -135,7 +135,7 @@ class _DecodingProcess:
                 if not got:
                     raise _ProcessEndedError
                 filled += got
-        return found
+        return content
 
     def kill(self) -> None:
         """Kill the process; whoever waits for it finds its pipe closed."""
@@ -243,7 +243,7 @@ def decode_apart(content: bytes, max_pixels: int, at_least: int = 0) -> Picture:
         ImageError: There is no picture in it; or the process died or took longer than
             `time_limit` allows. The next image gets another process.
         BackboneError: No such process can be started.
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
     """
     return _pool.decode(content, max_pixels, at_least)
 

@@ -16,6 +16,9 @@ from PIL import Image
 
 from retune.store.errors import BackboneError
 
+from .fast.kernels import kernels
+from .fast.resizing import agrees_with_pillow, resized, target_size
+
 __all__ = ["Preprocess"]
 
 
@@ -73,7 +76,7 @@ class Preprocess:
     def to_pixels(self, image: Image.Image) -> npt.NDArray[np.uint8]:
         """Resize and crop one picture; shape (height, width, 3), 0..255."""
         for step in self.geometry:
-            image = step(image)
+            image = _applied(step, image)
         return np.array(image, dtype=np.uint8)  # a copy: torch wants to own it
 
     def on(self, device: torch.device) -> "Preprocess":
@@ -96,6 +99,17 @@ class Preprocess:
         batch = torch.as_tensor(pixels).to(device)
         floats = batch.permute(0, 3, 1, 2).to(torch.float32)
         return floats.div_(255).sub_(self.mean.to(device)).div_(self.std.to(device))
+
+
+def _applied(step: Any, image: Image.Image) -> Image.Image:
+    """A step's picture; the usual resizing by compiled loops, with the same bits."""
+    loops = kernels() if image.mode == "L" else None
+    if loops is not None and agrees_with_pillow(loops):
+        size = target_size(step, image.width, image.height)
+        if size is not None:
+            return resized(image, size, loops)
+    shown: Image.Image = step(image)
+    return shown
 
 
 def _target_side(step: Any) -> int:

@@ -131,17 +131,19 @@ def _unknown_to_pillow(
     content: bytes, max_pixels: int, error: UnidentifiedImageError
 ) -> Picture:
     try:
-        found = grey_alpha_tiff(content, max_pixels)
+        image = grey_alpha_tiff(content, max_pixels)
     except ImageError:
         raise
     except Exception as damage:
         raise ImageError("damaged image: a TIFF that cannot be read") from damage
-    if found is not None:
-        grey = _of_samples(alpha_over_black(found.samples), ["alpha"], found.inverted)
-        return _turned(grey, found.orientation)
+    if image is not None:
+        grey = _of_samples(alpha_over_black(image.samples), ["alpha"], image.inverted)
+        return _turned(grey, image.orientation)
     if content.startswith((_PNG, _JPEG)):
-        kind = "PNG" if content.startswith(_PNG) else "JPEG"
-        raise ImageError(f"damaged image: a {kind} whose header is broken") from error
+        file_format = "PNG" if content.startswith(_PNG) else "JPEG"
+        raise ImageError(
+            f"damaged image: a {file_format} whose header is broken"
+        ) from error
     raise ImageError("not a PNG, JPEG, TIFF, BMP or DICOM image") from error
 
 
@@ -207,8 +209,8 @@ def _of_samples(
         samples = top - np.minimum(samples, top)
         notes = [*notes, "white is zero"]
     depth = bit_depth(samples)
-    kind = "16 bits in colour" if samples.ndim == 3 else "16 bits"
-    notes = [*notes, f"{kind}: {depth} used"]
+    depth_words = "16 bits in colour" if samples.ndim == 3 else "16 bits"
+    notes = [*notes, f"{depth_words}: {depth} used"]
     if samples.max(initial=0) >= 1 << depth:
         notes.append("outlying pixels clipped")
     return Picture(Image.fromarray(to_8_bit(samples)), told(notes))
@@ -217,7 +219,7 @@ def _of_samples(
 def _of_8_bit(image: Image.Image) -> Picture:
     key = image.info.get("transparency")
     if image.mode in ("L", "RGB") and key is None:
-        return Picture(image.copy())
+        return Picture(image)  # all of it is read; closing the file does no harm
     if image.mode.startswith("I") or image.mode == "F":
         return _of_wide_grey(image, key)
     if image.mode in _ALPHA or key is not None:

@@ -65,10 +65,10 @@ def colour_samples(content: bytes, image: ImageFile.ImageFile) -> Samples | None
 def _exchanged(tile: Any) -> Any:
     """A piece of the file, to be unpacked with the bytes of a sample exchanged."""
     args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-    kind, _, order = str(args[0]).partition(";")
-    if kind not in ("RGB", "RGBA", "RGBX", "RGBa") or order not in _EXCHANGED:
+    mode, _, order = str(args[0]).partition(";")
+    if mode not in ("RGB", "RGBA", "RGBX", "RGBa") or order not in _EXCHANGED:
         return None
-    name = f"{kind};{_EXCHANGED[order]}"
+    name = f"{mode};{_EXCHANGED[order]}"
     return tile._replace(
         args=(name, *args[1:]) if isinstance(tile.args, tuple) else name
     )
@@ -127,46 +127,56 @@ def grey_alpha_tiff(content: bytes, max_pixels: int) -> GreyAlpha | None:
     Raises:
         ImageError: It is compressed in a way that is not read here, or too large.
     """
-    found = _directory(content)
-    if found is None:
+    directory = _directory(content)
+    if directory is None:
         return None
-    bits, photometric = found.tags.get(_BITS, (1,)), found.one(_PHOTOMETRIC, -1)
-    height, width = found.one(_LENGTH, 0), found.one(_WIDTH, 0)
-    if found.one(_SAMPLES, 1) != 2 or set(bits) != {16} or photometric not in (0, 1):
+    bits, photometric = directory.tags.get(_BITS, (1,)), directory.one(_PHOTOMETRIC, -1)
+    height, width = directory.one(_LENGTH, 0), directory.one(_WIDTH, 0)
+    if (
+        directory.one(_SAMPLES, 1) != 2
+        or set(bits) != {16}
+        or photometric not in (0, 1)
+    ):
         raise ImageError(
-            f"a TIFF of {found.one(_SAMPLES, 1)} samples of {max(bits)} bits, "
+            f"a TIFF of {directory.one(_SAMPLES, 1)} samples of {max(bits)} bits, "
             f"photometric interpretation {photometric}, is not supported"
         )
     check_size(height, width, max_pixels)
     check_memory(16 * height * width + len(content), max_pixels)
-    compression = found.one(_COMPRESSION, _NONE)
-    plain = found.one(_PLANAR, 1) == 1 and found.one(_PREDICTOR, 1) == 1
-    if compression not in (_NONE, *_DEFLATE) or not plain or _OFFSETS not in found.tags:
+    compression = directory.one(_COMPRESSION, _NONE)
+    plain = directory.one(_PLANAR, 1) == 1 and directory.one(_PREDICTOR, 1) == 1
+    if (
+        compression not in (_NONE, *_DEFLATE)
+        or not plain
+        or _OFFSETS not in directory.tags
+    ):
         raise ImageError(
             "a grey TIFF with alpha of 16 bits is read uncompressed or deflated, in "
             f"strips and without predictor (this one: compression {compression})"
         )
-    strips = list(_strips(content, found, height, 4 * width))
-    samples = np.frombuffer(b"".join(strips), f"{found.order}u2")
+    strips = list(_strips(content, directory, height, 4 * width))
+    samples = np.frombuffer(b"".join(strips), f"{directory.order}u2")
     if samples.size < 2 * height * width:
         raise ImageError("damaged image: its strips end early")
     shaped = samples[: 2 * height * width].reshape(height, width, 2)
-    orientation = found.one(_ORIENTATION, 1)
+    orientation = directory.one(_ORIENTATION, 1)
     return GreyAlpha(shaped.astype(np.uint16), photometric == 0, orientation)
 
 
 def _strips(
-    content: bytes, found: _Directory, height: int, row_bytes: int
+    content: bytes, directory: _Directory, height: int, row_bytes: int
 ) -> Iterator[bytes]:
-    rows = found.one(_ROWS_PER_STRIP, height) or height
+    rows = directory.one(_ROWS_PER_STRIP, height) or height
     left = height
-    places = zip(found.tags[_OFFSETS], found.tags.get(_COUNTS, ()), strict=False)
+    places = zip(
+        directory.tags[_OFFSETS], directory.tags.get(_COUNTS, ()), strict=False
+    )
     for offset, count in places:
         here = min(rows, left) * row_bytes
         if here <= 0:
             return
         strip = content[offset : offset + count]
-        if found.one(_COMPRESSION, _NONE) != _NONE:
+        if directory.one(_COMPRESSION, _NONE) != _NONE:
             strip = zlib.decompressobj().decompress(strip, here)
         yield strip[:here].ljust(here, b"\0") if left > rows else strip[:here]
         left -= rows
@@ -181,15 +191,15 @@ def _directory(content: bytes) -> _Directory | None:
         return None
     (n_entries,) = struct.unpack_from(f"{order}H", content, start)
     tags = {}
-    for place in range(start + 2, start + 2 + 12 * n_entries, 12):
-        if place + 12 > len(content):
+    for offset in range(start + 2, start + 2 + 12 * n_entries, 12):
+        if offset + 12 > len(content):
             break
-        tag, kind, count = struct.unpack_from(f"{order}HHI", content, place)
-        form = _TYPES.get(kind)
+        tag, value_type, count = struct.unpack_from(f"{order}HHI", content, offset)
+        form = _TYPES.get(value_type)
         if form is None or count > len(content):
             continue
         size = count * struct.calcsize(form)
-        at = place + 8
+        at = offset + 8
         if size > 4:
             (at,) = struct.unpack_from(f"{order}I", content, at)
         if at + size <= len(content):

@@ -49,23 +49,23 @@ def read_stream(frame: bytes) -> Stream | None:
         return Stream(height, width, components, precision, -1)
     if frame[:2] != _JPEG_START:
         return None
-    place = 2
+    offset = 2
     for _ in range(_MOST_SEGMENTS):
-        if place + 10 > len(frame) or frame[place] != 0xFF:
+        if offset + 10 > len(frame) or frame[offset] != 0xFF:
             return None
-        marker = frame[place + 1]
+        marker = frame[offset + 1]
         if marker == 0xFF:  # a fill byte
-            place += 1
+            offset += 1
         elif _is_frame(marker):
             precision, height, width, components = struct.unpack_from(
-                ">BHHB", frame, place + 4
+                ">BHHB", frame, offset + 4
             )
             process = marker if marker == _JPEG_LS else marker - 0xC0
             return Stream(height, width, components, precision, process)
         elif marker == _START_OF_SCAN:
             return None
         else:
-            place += 2 + int(struct.unpack_from(">H", frame, place + 2)[0])
+            offset += 2 + int(struct.unpack_from(">H", frame, offset + 2)[0])
     return None
 
 
@@ -101,8 +101,8 @@ def png_chunks(content: bytes) -> int:
     >>> png_chunks(b"")
     0
     """
-    place, count = 8, 0
-    while place + 12 <= len(content) and count < _MOST_SEGMENTS:
-        place += 12 + int.from_bytes(content[place : place + 4], "big")
+    offset, count = 8, 0
+    while offset + 12 <= len(content) and count < _MOST_SEGMENTS:
+        offset += 12 + int.from_bytes(content[offset : offset + 4], "big")
         count += 1
     return count

@@ -84,23 +84,23 @@ def _send(target: FileIO, content: bytes) -> None:
 
 
 def _receive(source: FileIO, n_bytes: int) -> bytearray | None:
-    """So many bytes; None if the other side is gone."""
-    found = bytearray(n_bytes)
-    view, filled = memoryview(found), 0
+    """The next `n_bytes` bytes; None if the other side is gone."""
+    content = bytearray(n_bytes)
+    view, filled = memoryview(content), 0
     while filled < n_bytes:
         got = source.readinto(view[filled:])
         if not got:
             return None
         filled += got
-    return found
+    return content
 
 
 def _limit_memory(n_bytes: int) -> None:
-    for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CORE):
-        _, hard = resource.getrlimit(kind)
-        wanted = n_bytes if kind == resource.RLIMIT_DATA else 0
+    for limit in (resource.RLIMIT_DATA, resource.RLIMIT_CORE):
+        _, hard = resource.getrlimit(limit)
+        wanted = n_bytes if limit == resource.RLIMIT_DATA else 0
         soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(kind, (soft, hard))
+        resource.setrlimit(limit, (soft, hard))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class DigestSet:
             return True
         key = bytes.fromhex(digest)
         for array in arrays:
-            place = int(np.searchsorted(array, np.bytes_(key)))
-            if place < len(array) and array[place] == key.rstrip(b"\0"):
+            row = int(np.searchsorted(array, np.bytes_(key)))
+            if row < len(array) and array[row] == key.rstrip(b"\0"):
                 return True
         return False

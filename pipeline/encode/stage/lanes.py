@@ -58,7 +58,7 @@ class Arrangement:
 
     Attributes:
         lanes: Batches that are worked on side by side.
-        threads: Of each forward pass.
+        threads: Threads of each forward pass.
         lookahead: Batches to read ahead of the lanes; 0: each lane reads its own.
         workers: Threads that read and decode, beside the lanes or in turn with one.
     """
@@ -154,9 +154,9 @@ def encode_images(
             parts = _cut(items[first : first + trial], batch_size)
             started, timed = time.perf_counter(), 0
             batches = _encode(parts, read, encode, arrangement, set_threads, stop)
-            for place, batch in enumerate(batches, start=1):
+            for number, batch in enumerate(batches, start=1):
                 yield batch, arrangement
-                if place == arrangement.lanes:
+                if number == arrangement.lanes:
                     started, timed = time.perf_counter(), 0
                 else:
                     timed += len(batch.read)

@@ -55,7 +55,7 @@ class ShardSink:
     after Ctrl-C or a failure of the backbone: what is encoded is kept.
 
     Args:
-        writer: Of the store; nobody else may use it while the sink is open.
+        writer: Writer of the store; nobody else may use it while the sink is open.
         spec: The encoder.
         modality: ``image`` or ``text``.
         shard_rows: Publish when so many vectors have come together.
@@ -83,7 +83,7 @@ class ShardSink:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
         self._committed_at = -float("inf")
-        self.waited_seconds = 0.0
+        self.waited_seconds: float = 0.0
         self._clear()
 
     def __enter__(self) -> Self:
@@ -91,12 +91,14 @@ class ShardSink:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         try:
-            if kind is None or issubclass(kind, (KeyboardInterrupt, BackboneError)):
+            if error_type is None or issubclass(
+                error_type, (KeyboardInterrupt, BackboneError)
+            ):
                 self.flush()
                 self._wait()
                 self._writer.commit(COMMIT_PATIENCE_SECONDS)

@@ -88,13 +88,13 @@ class ColumnarTable:
     @cached_property
     def dim(self) -> int:
         """D: the list's size, or the usual length of the first rows."""
-        kind = self.schema.field(self.vectors).type
-        if pa.types.is_fixed_size_list(kind):
-            return int(kind.list_size)
+        vector_type = self.schema.field(self.vectors).type
+        if pa.types.is_fixed_size_list(vector_type):
+            return int(vector_type.list_size)
         for batch in self._read([self.vectors]):
-            found = usual_length(_lengths(batch.column(0)))
-            if found:
-                return found
+            length = usual_length(_lengths(batch.column(0)))
+            if length:
+                return length
         return 0
 
     def ids(self) -> pa.Array:
@@ -114,10 +114,11 @@ class ColumnarTable:
         """Further columns as text."""
         present = [name for name in names if name in self.schema.names]
         kinds = {name: self.schema.field(name).type for name in present}
-        for name, kind in kinds.items():
-            if pa.types.is_nested(kind):
+        for name, column_type in kinds.items():
+            if pa.types.is_nested(column_type):
                 raise ConfigurationError(
-                    f"column {name!r} of {self.path} holds {kind}, not text or numbers",
+                    f"column {name!r} of {self.path} holds {column_type}, not text or "
+                    "numbers",
                     "Name another one with `ids`.",
                 )
         schema = pa.schema([(name, pa.string()) for name in present])
@@ -175,15 +176,17 @@ def _ipc(
     return pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
 
 
-def _item_type(kind: pa.DataType) -> pa.DataType | None:
+def _item_type(list_type: pa.DataType) -> pa.DataType | None:
     """The type of a list's numbers; None if it is no list of floats."""
     is_list = (
-        pa.types.is_list(kind)
-        or pa.types.is_large_list(kind)
-        or pa.types.is_fixed_size_list(kind)
+        pa.types.is_list(list_type)
+        or pa.types.is_large_list(list_type)
+        or pa.types.is_fixed_size_list(list_type)
     )
     return (
-        kind.value_type if is_list and pa.types.is_floating(kind.value_type) else None
+        list_type.value_type
+        if is_list and pa.types.is_floating(list_type.value_type)
+        else None
     )
 
 

@@ -43,17 +43,17 @@ class Hdf5Table:
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]]:
         """Datasets with their shapes and types."""
         with self._opened() as file:
-            found: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]] = {}
+            shapes: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]] = {}
 
             def note(name: str, item: object) -> None:
                 # Virtual and external storage would reach for other files.
                 if not isinstance(item, h5py.Dataset) or item.is_virtual:
                     return
                 if item.external is None:
-                    found[name] = item.shape, item.dtype
+                    shapes[name] = item.shape, item.dtype
 
             file.visititems(note)  # follows no soft or external links
-            return found
+            return shapes
 
     @cached_property
     def _vectors(self) -> str:
@@ -87,14 +87,14 @@ class Hdf5Table:
         if not lists and self.names.ids is None:
             return None
         name = choose_column(self.path, "ids", self.names.ids, lists, self._listed())
-        found = self._texts(name)
-        if len(found) != self.n_rows:
+        names = self._texts(name)
+        if len(names) != self.n_rows:
             raise ConfigurationError(
-                f"{self.path} has {self.n_rows:,} vectors and {len(found):,} ids "
+                f"{self.path} has {self.n_rows:,} vectors and {len(names):,} ids "
                 f"({name})",
                 "Name the dataset that belongs to the vectors with `ids`.",
             )
-        return found
+        return names
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Further datasets of text, as long as there are vectors."""

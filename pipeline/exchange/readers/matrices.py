@@ -75,10 +75,10 @@ class MatrixFile:
         """
         try:
             with self._opened() as file:
-                found: npt.NDArray[np.generic] = npy.read_array(
+                array: npt.NDArray[np.generic] = npy.read_array(
                     file, allow_pickle=False
                 )
-                return found
+                return array
         except _FAULTS as error:
             raise self._unreadable(error) from error
 
@@ -284,23 +284,23 @@ class ArchiveTable:
             return None
         have = ", ".join(self._members)
         name = choose_column(self.path, "ids", self.names.ids, lists, have)
-        found = strings_of(self._members[name].read(), self.path)
-        if len(found) != self.n_rows:
+        names = strings_of(self._members[name].read(), self.path)
+        if len(names) != self.n_rows:
             raise ConfigurationError(
-                f"{self.path} has {self.n_rows:,} vectors and {len(found):,} ids "
+                f"{self.path} has {self.n_rows:,} vectors and {len(names):,} ids "
                 f"({name})",
                 "Name the array that belongs to the vectors with `ids`.",
             )
-        return found
+        return names
 
     def columns(self, names: Sequence[str]) -> pa.Table:
         """Further arrays of text, as long as there are vectors."""
-        found = {
+        arrays = {
             name: strings_of(self._members[name].read(), self.path)
             for name in names
             if name in self._members and self._members[name].shape == (self.n_rows,)
         }
-        return pa.table(found)
+        return pa.table(arrays)
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order."""

@@ -97,14 +97,14 @@ def _matrices(
 def _paired(
     matrix: Path, table: pa.Table, beside: Path, names: ColumnNames
 ) -> MatrixTable:
-    found = MatrixTable(MatrixFile(matrix), table, names.ids)
-    if len(table) != found.n_rows:
+    table_of_both = MatrixTable(MatrixFile(matrix), table, names.ids)
+    if len(table) != table_of_both.n_rows:
         raise ConfigurationError(
-            f"{matrix} has {found.n_rows:,} vectors, but {beside} has {len(table):,} "
-            "rows",
+            f"{matrix} has {table_of_both.n_rows:,} vectors, but {beside} has "
+            f"{len(table):,} rows",
             "Row n of the one has to belong to row n of the other.",
         )
-    return found
+    return table_of_both
 
 
 def _read_list(path: Path) -> pa.Table:
@@ -148,10 +148,10 @@ def _folder(folder: Path, names: ColumnNames) -> list[VectorTable]:
     """A folder of `datasets`, of clip-retrieval, or of files of one kind."""
     if (folder / "dataset_dict.json").is_file():
         splits = _json(folder / "dataset_dict.json").get("splits", [])
-        found: list[VectorTable] = []
+        tables: list[VectorTable] = []
         for split in splits if isinstance(splits, list) else []:
-            found += _dataset(_inside(folder, split), names)
-        return found
+            tables += _dataset(_inside(folder, split), names)
+        return tables
     if (folder / "state.json").is_file():
         return _dataset(folder, names)
     if (folder / "img_emb").is_dir():
@@ -190,7 +190,7 @@ def _clip_retrieval(folder: Path, names: ColumnNames) -> list[VectorTable]:
         if (match := _CLIP_RETRIEVAL.fullmatch(path.name))
     )
     chosen = replace(names, ids=names.ids or "image_path")
-    found: list[VectorTable] = []
+    tables: list[VectorTable] = []
     for number in numbers:
         matrix = folder / "img_emb" / f"img_emb_{number}.npy"
         beside = folder / "metadata" / f"metadata_{number}.parquet"
@@ -199,8 +199,8 @@ def _clip_retrieval(folder: Path, names: ColumnNames) -> list[VectorTable]:
                 f"{matrix} has no {beside}",
                 "clip-retrieval writes both; copy the folder `metadata` too.",
             )
-        found.append(_paired(matrix, _texts(beside), beside, chosen))
-    return found
+        tables.append(_paired(matrix, _texts(beside), beside, chosen))
+    return tables
 
 
 def _texts(path: Path) -> pa.Table:

@@ -36,13 +36,13 @@ _MOST_BYTES = 1 << 30
 
 
 def _table() -> list[int]:
-    found = []
+    records = []
     for byte in range(256):
         value = byte
         for _ in range(8):
             value = (value >> 1) ^ (_POLYNOMIAL if value & 1 else 0)
-        found.append(value)
-    return found
+        records.append(value)
+    return records
 
 
 _REMAINDERS = _table()
@@ -103,7 +103,7 @@ def parse_example(content: bytes) -> dict[str, Feature]:
     >>> parse_example(b"")
     {}
     """
-    found: dict[str, Feature] = {}
+    parsed: dict[str, Feature] = {}
     for number, features in _fields(content):
         if number != 1 or not isinstance(features, bytes):
             continue
@@ -114,22 +114,22 @@ def parse_example(content: bytes) -> dict[str, Feature]:
             name, feature = parts.get(1, b""), parts.get(2, b"")
             if not (isinstance(name, bytes) and isinstance(feature, bytes)):
                 raise ValueError("a feature has no name")  # noqa: TRY004 - as above
-            found[name.decode("utf-8")] = _feature(feature)
-    return found
+            parsed[name.decode("utf-8")] = _feature(feature)
+    return parsed
 
 
 def _feature(content: bytes) -> Feature:
     """Bytes (1), floats (2) or integers (3)."""
-    for kind, values in _fields(content):
+    for feature_type, values in _fields(content):
         if not isinstance(values, bytes):
             break
         listed = [value for number, value in _fields(values) if number == 1]
-        if kind == 2:
+        if feature_type == 2:
             packed = b"".join(one for one in listed if isinstance(one, bytes))
             return np.frombuffer(packed, dtype="<f4")
-        if kind == 1 and all(isinstance(one, bytes) for one in listed):
+        if feature_type == 1 and all(isinstance(one, bytes) for one in listed):
             return [one for one in listed if isinstance(one, bytes)]
-        if kind == 3:
+        if feature_type == 3:
             return [number for one in listed for number in _integers(one)]
     return []
 
@@ -149,17 +149,17 @@ def _fields(content: bytes) -> Iterator[tuple[int, bytes | int]]:
     at = 0
     while at < len(content):
         tag, at = _varint(content, at)
-        number, kind = tag >> 3, tag & 7
-        if kind == 0:
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == 0:
             value, at = _varint(content, at)
             yield number, value
             continue
-        if kind == 2:
+        if wire_type == 2:
             length, at = _varint(content, at)
-        elif kind in (1, 5):
-            length = 8 if kind == 1 else 4
+        elif wire_type in (1, 5):
+            length = 8 if wire_type == 1 else 4
         else:
-            raise ValueError(f"wire type {kind} is not used by tf.train.Example")
+            raise ValueError(f"wire type {wire_type} is not used by tf.train.Example")
         if at + length > len(content):
             raise ValueError("a field is cut short")
         yield number, content[at : at + length]

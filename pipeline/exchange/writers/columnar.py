@@ -98,11 +98,11 @@ def _renamed(path: Path, names: list[str]) -> list[str]:
     return right
 
 
-def _feature(kind: pa.DataType) -> dict[str, Any]:
-    if pa.types.is_fixed_size_list(kind):
+def _feature(arrow_type: pa.DataType) -> dict[str, Any]:
+    if pa.types.is_fixed_size_list(arrow_type):
         return {
-            "feature": _feature(kind.value_type),
-            "length": kind.list_size,
+            "feature": _feature(arrow_type.value_type),
+            "length": arrow_type.list_size,
             "_type": "List",
         }
-    return {"dtype": _VALUES.get(str(kind), str(kind)), "_type": "Value"}
+    return {"dtype": _VALUES.get(str(arrow_type), str(arrow_type)), "_type": "Value"}

@@ -37,7 +37,7 @@ def describe(
     """The description of files that were written.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         schema: Columns of its rows, with the vectors.
         files: Files and folders that hold them; each file's SHA-256 is in the text.
         notes: What else is known: the encoder.
@@ -85,16 +85,18 @@ def _distribution(path: Path) -> dict[str, Any]:
 
 
 def _field(column: pa.Field, file: str) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"images/{column.name}",
         "name": column.name,
         "source": {"fileObject": {"@id": file}, "extract": {"column": column.name}},
     }
-    kind = column.type
-    if pa.types.is_fixed_size_list(kind):
-        found |= {"isArray": True, "arrayShape": str(kind.list_size)}
-        kind = kind.value_type
-    if pa.types.is_floating(kind):
-        return found | {"dataType": "sc:Float"}
-    return found | {"dataType": "sc:Text" if pa.types.is_string(kind) else "sc:Integer"}
+    value_type = column.type
+    if pa.types.is_fixed_size_list(value_type):
+        described |= {"isArray": True, "arrayShape": str(value_type.list_size)}
+        value_type = value_type.value_type
+    if pa.types.is_floating(value_type):
+        return described | {"dataType": "sc:Float"}
+    return described | {
+        "dataType": "sc:Text" if pa.types.is_string(value_type) else "sc:Integer"
+    }

@@ -33,12 +33,13 @@ def doubt_labels(probability: Floats, positive: npt.NDArray[np.bool_]) -> Doubt:
     """Compare labels with probabilities that did not see them.
 
     Args:
-        probability: Of the finding, by images of other patients, shape (n,).
+        probability: Probability of the finding, by images of other patients, shape
+            (n,).
         positive: Labels, shape (n,), of both classes.
 
-    >>> found = doubt_labels(np.array([0.9, 0.8, 0.1, 0.2, 0.9]),
+    >>> doubts = doubt_labels(np.array([0.9, 0.8, 0.1, 0.2, 0.9]),
     ...                      np.array([True, True, True, False, False]))
-    >>> found.suspected.tolist()
+    >>> doubts.suspected.tolist()
     [False, False, True, False, True]
     """
     both = np.stack([1 - probability, probability], axis=1)

@@ -72,7 +72,7 @@ def held_out_scores(
     ridges = [
         _ridge(sums, k, bases[sums.group[k]], prior[k]) for k in range(len(prior))
     ]
-    found = np.full(value.shape, np.nan)
+    scores = np.full(value.shape, np.nan)
     order = np.argsort(patient, kind="stable")
     for block in _blocks(patient[order], max(1, _BLOCK_VALUES // prior.shape[1])):
         chosen = order[block]
@@ -92,8 +92,8 @@ def held_out_scores(
                 score = plain @ one.weights + one.intercept
                 left = value[here, k] - score
                 out = _without_patient(along * one.scale, left, patient[here], one)
-                found[here, k] = value[here, k] - out
-    return found
+                scores[here, k] = value[here, k] - out
+    return scores
 
 
 def _ridge(sums: Sums, k: int, base: Centred | None, prior: Floats) -> _Ridge | None:
@@ -120,9 +120,9 @@ def _blocks(patient: Rows, size: int) -> Iterator[slice]:
     ends = np.flatnonzero(np.diff(patient, append=patient[-1:] + 1)) + 1
     start = 0
     while start < len(patient):
-        place = int(np.searchsorted(ends, start + size, side="right")) - 1
+        block_index = int(np.searchsorted(ends, start + size, side="right")) - 1
         least = int(np.searchsorted(ends, start, side="right"))
-        end = int(ends[max(place, least)])
+        end = int(ends[max(block_index, least)])
         yield slice(start, end)
         start = end
 
@@ -133,7 +133,7 @@ def _without_patient(
     """Residuals of images whose patient is left out; `patient` is sorted."""
     starts = np.flatnonzero(np.diff(patient, prepend=patient[:1] - 1))
     sizes = np.diff(starts, append=len(patient))
-    found = np.empty(len(left))
+    left_out = np.empty(len(left))
     for size in np.unique(sizes):
         if size >= one.count:
             return np.full(len(left), np.nan)  # there is no other patient
@@ -141,5 +141,5 @@ def _without_patient(
         part = along[rows]
         inside = (part @ part.transpose(0, 2, 1)).astype(np.float64) + 1 / one.count
         system = np.eye(size) - inside
-        found[rows] = np.linalg.solve(system, left[rows][..., None])[..., 0]
-    return found
+        left_out[rows] = np.linalg.solve(system, left[rows][..., None])[..., 0]
+    return left_out

@@ -25,7 +25,7 @@ class Pairs:
     Attributes:
         first: Row of one image, shape (n,).
         second: Row of the other, above `first`.
-        cosine: Of their whitened vectors, shape (n,), float32, falling.
+        cosine: Cosine of their whitened vectors, shape (n,), float32, falling.
         limit: What all of them reach.
     """
 
@@ -60,12 +60,12 @@ def whitened(embedding: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
     if middle <= 0:
         return np.zeros(embedding.shape, dtype=np.float32)
     turn = vectors / np.sqrt(np.maximum(values, 0) + _FLOOR * middle)
-    found = np.empty(embedding.shape, dtype=np.float32)
+    white_rows = np.empty(embedding.shape, dtype=np.float32)
     for at, one in zip(range(0, len(embedding), _BLOCK), blocks, strict=True):
         white = (one - mean) @ turn
         length = np.linalg.norm(white, axis=1, keepdims=True)
-        found[at : at + len(one)] = white / np.maximum(length, 1e-12)
-    return found
+        white_rows[at : at + len(one)] = white / np.maximum(length, 1e-12)
+    return white_rows
 
 
 def expected_limit(white: npt.NDArray[np.float32], patient: Rows, seed: int) -> float:
@@ -77,7 +77,7 @@ def expected_limit(white: npt.NDArray[np.float32], patient: Rows, seed: int) -> 
     Args:
         white: Shape (N, D), of length 1.
         patient: Number of each image's patient, shape (N,).
-        seed: Of the sample.
+        seed: Seed of the sample.
     """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(white))[:_SAMPLE]

@@ -43,6 +43,7 @@ Rows = npt.NDArray[np.int64]
 #: Images whose products are worth sharing among cores.
 _MANY = 20_000
 ZERO_SHOT, LOGISTIC_REGRESSION = "zero-shot", "logistic-regression"
+_EXACT = "analytic"
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class CurveConfig:
     Attributes:
         shots: Numbers of training patients, None for all.
         seeds: How many draws of patients.
-        seed: Of the first draw; the others follow.
+        seed: Seed of the first draw; the others follow.
         methods: `ZERO_SHOT`, `LOGISTIC_REGRESSION`, or names of methods.
         findings: Only these; None for all with both classes among training images.
         uncertain: Policy for uncertain labels.
@@ -80,7 +81,7 @@ class CurveScore:
         method: Its name.
         n_patients: Training patients; 0 for zero-shot.
         n_images: Their images.
-        seed: Of the draw.
+        seed: Seed of the draw.
         finding: Its name.
         auroc: The figure.
     """
@@ -152,7 +153,8 @@ def measure_curve(
 
     Args:
         features: The images.
-        prompts: Descriptions of all their findings.
+        prompts: Descriptions of all their findings; or none at all, for an encoder
+            that knows images only.
         config: What to measure.
         progress: Told after each draw.
 
@@ -163,6 +165,7 @@ def measure_curve(
     for name in config.methods:
         if name not in (ZERO_SHOT, LOGISTIC_REGRESSION):
             method_named(name)
+    config = replace(config, methods=_without_texts(config.methods, prompts))
     measured = _prepare(features, prompts, config)
     rows = measured.features.rows("train")
     seeds = range(config.seed, config.seed + config.seeds)
@@ -171,28 +174,46 @@ def measure_curve(
         raise ConfigurationError(
             f"there are no {min(beyond)} training patients", "Ask for fewer in `shots`."
         )
-    found: dict[tuple[str, int], list[tuple[Draw, PatientInfluence]]] = {}
+    influences: dict[tuple[str, int], list[tuple[Draw, PatientInfluence]]] = {}
     if ZERO_SHOT in config.methods:
         nothing = Draw(0, config.seed, rows[:0], True)
-        found[ZERO_SHOT, 0] = [(nothing, measured.influence(measured.zero_shot))]
+        influences[ZERO_SHOT, 0] = [(nothing, measured.influence(measured.zero_shot))]
     learning = [name for name in config.methods if name != ZERO_SHOT]
     # Threads that share small products wait for each other longer than they work.
     cores = {True: None, False: 1}
     with few_threads(config.train.batch_size, measured.features.embedding.shape):
-        for place, draw in enumerate(made, start=1):
+        for number, draw in enumerate(made, start=1):
             with threadpool_limits(cores[len(draw.rows) > _MANY], "blas"):
                 for name in learning:
                     scored = measured.influence(measured.learn(name, draw))
                     key = name, draw.n_patients
-                    found.setdefault(key, []).append((draw, scored))
+                    influences.setdefault(key, []).append((draw, scored))
             note = f"{draw.n_patients} patients, seed {draw.seed}"
-            progress(Progress("draws of patients", place, len(made), note))
-    order = sorted(found, key=lambda key: (config.methods.index(key[0]), key[1]))
-    points = [measured.point(*key, found[key]) for key in order]
-    scores = [one for key in order for one in measured.scores(key[0], found[key])]
+            progress(Progress("draws of patients", number, len(made), note))
+    order = sorted(influences, key=lambda key: (config.methods.index(key[0]), key[1]))
+    points = [measured.point(*key, influences[key]) for key in order]
+    scores = [one for key in order for one in measured.scores(key[0], influences[key])]
     names = tuple(np.array(measured.features.findings, object)[measured.counted])
     excluded = measured.excluded
     return Curve(names, excluded, tuple(beyond), tuple(points), tuple(scores))
+
+
+def _without_texts(methods: tuple[str, ...], prompts: Prompts) -> tuple[str, ...]:
+    """The methods that can be had; without texts those of the default that need none.
+
+    Raises:
+        TrainingError: One was asked for that needs texts, and there are none.
+    """
+    needing = [name for name in methods if name not in (_EXACT, LOGISTIC_REGRESSION)]
+    if prompts or not needing:
+        return methods
+    if methods != CurveConfig.methods:
+        raise TrainingError(
+            f"method {needing[0]} needs vectors of texts; this encoder knows images "
+            "only",
+            f"Use `methods` {_EXACT},{LOGISTIC_REGRESSION}.",
+        )
+    return (_EXACT, LOGISTIC_REGRESSION)
 
 
 def _prepare(features: Features, prompts: Prompts, config: CurveConfig) -> "_Measured":
@@ -215,7 +236,8 @@ def _prepare(features: Features, prompts: Prompts, config: CurveConfig) -> "_Mea
     dropped = usable_findings(features, targets_of(features))
     names = choose_findings(features.findings, dropped, config.findings, None)
     features, prompts = select_findings(features, prompts, names)
-    prompts.check(features.findings)
+    if prompts:
+        prompts.check(features.findings)
     targets = targets_of(features)
     test = EvaluatedRows.of(features, targets, features.rows("test"))
     positives = (test.observed & (test.value > 0)).sum(axis=0)
@@ -263,7 +285,12 @@ class _Measured:
 
     @property
     def zero_shot(self) -> npt.NDArray[np.floating]:
-        """Scores of the test images without learning, shape (n, K)."""
+        """Scores of the test images without learning, shape (n, K).
+
+        Without texts there is nothing to score by, and all images are equal.
+        """
+        if not self.prompts:
+            return np.zeros((len(self.test.rows), len(self.features.findings)))
         train = untrained(self.config.train)
         model = build_model(train, self.prompts, *self._shape)
         embedding = self.features.embedding
@@ -279,8 +306,8 @@ class _Measured:
         mask = self.targets.observed[draw.rows]
         if mask.any():
             method.learn(Task(f"{draw.n_patients} patients", draw.rows, mask))
-        found = predict(method.model, self.features.embedding, rows=self.test.rows)
-        return found.score[self.test.rows]
+        prediction = predict(method.model, self.features.embedding, rows=self.test.rows)
+        return prediction.score[self.test.rows]
 
     def _logistic_regression(self, draw: Draw) -> npt.NDArray[np.floating]:
         value = self.targets.value[draw.rows]
@@ -334,10 +361,10 @@ class _Measured:
         self,
         method: str,
         n_patients: int,
-        found: Sequence[tuple[Draw, PatientInfluence]],
+        influences: Sequence[tuple[Draw, PatientInfluence]],
     ) -> CurvePoint:
         """The mean over draws."""
-        rows = [one for _, one in found]
+        rows = [one for _, one in influences]
         means = np.array([one.auroc.mean() for one in rows])
         mean, size = float(means.mean()), len(rows) * len(self.counted)
         weights = np.full((len(rows), len(self.counted)), 1 / size)
@@ -347,7 +374,7 @@ class _Measured:
         return CurvePoint(
             method,
             n_patients,
-            float(np.mean([len(draw.rows) for draw, _ in found])),
+            float(np.mean([len(draw.rows) for draw, _ in influences])),
             len(rows),
             mean,
             low,
@@ -356,7 +383,7 @@ class _Measured:
         )
 
     def scores(
-        self, method: str, found: Sequence[tuple[Draw, PatientInfluence]]
+        self, method: str, influences: Sequence[tuple[Draw, PatientInfluence]]
     ) -> list[CurveScore]:
         """Each finding after each draw."""
         names = [self.features.findings[k] for k in self.counted]
@@ -364,6 +391,6 @@ class _Measured:
             CurveScore(
                 method, draw.n_patients, len(draw.rows), draw.seed, name, float(value)
             )
-            for draw, one in found
+            for draw, one in influences
             for name, value in zip(names, one.auroc, strict=True)
         ]

@@ -36,29 +36,29 @@ def parse_shots(names: Sequence[str | int]) -> tuple[int | None, ...]:
     """Numbers of patients, each once, rising; None for all.
 
     Raises:
-        ConfigurationError: One is no whole number above 0 and not ``all``.
+        ConfigurationError: One is neither a whole number above 0 nor ``all``.
 
     >>> parse_shots(["16", "all", 8])
     (8, 16, None)
     """
-    found: set[int] = set()
+    counts: set[int] = set()
     everybody = False
     for name in names:
         text = str(name).strip()
         if text == "all":
             everybody = True
         elif text.isdecimal() and int(text) > 0:
-            found.add(int(text))
+            counts.add(int(text))
         else:
             raise ConfigurationError(
                 f"'{text}' is not a number of patients",
                 "Give `shots` as whole numbers above 0 or all: 8,16,32,all",
             )
-    if not found and not everybody:
+    if not counts and not everybody:
         raise ConfigurationError(
             "`shots` names no number of patients", "Example: 8,16,32,all"
         )
-    return (*sorted(found), *([None] if everybody else []))
+    return (*sorted(counts), *([None] if everybody else []))
 
 
 def draws(
@@ -70,7 +70,7 @@ def draws(
         patient: Number of each image's patient, shape (N,).
         train: Training rows.
         shots: Numbers of patients, None for all.
-        seeds: Of the draws.
+        seeds: Seeds of the draws.
 
     Returns:
         The draws, seed by seed, with growing numbers of patients; and the numbers that
@@ -80,13 +80,13 @@ def draws(
     asked = [count for count in shots if count is not None]
     fitting = [count for count in asked if count < len(names)]
     beyond = [count for count in asked if count > len(names)]
-    found: list[Draw] = []
+    made: list[Draw] = []
     for seed in seeds:
-        place = np.empty(len(names), dtype=np.int64)
-        place[generator(seed, "shots").permutation(len(names))] = np.arange(len(names))
-        found += [
-            Draw(count, seed, train[place[number] < count], False) for count in fitting
+        order = np.empty(len(names), dtype=np.int64)
+        order[generator(seed, "shots").permutation(len(names))] = np.arange(len(names))
+        made += [
+            Draw(count, seed, train[order[number] < count], False) for count in fitting
         ]
     if None in shots or len(names) in asked:
-        found.append(Draw(len(names), seeds[0], train, True))
-    return found, beyond
+        made.append(Draw(len(names), seeds[0], train, True))
+    return made, beyond

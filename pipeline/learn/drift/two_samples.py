@@ -8,13 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ..stats.intervals import mean_auroc_interval, patient_influence
+from .permutation import SHRINKAGE
 
 __all__ = ["tell_apart"]
 
 Floats = npt.NDArray[np.float64]
 _FOLDS = 5
-#: Share of the mean variance that each direction has at least.
-_SHRINKAGE = 0.1
 
 
 def tell_apart(
@@ -29,7 +28,7 @@ def tell_apart(
         x: Embeddings, shape (N, D).
         in_group: Which images are of the group, shape (N,).
         patient: Number of each image's patient, shape (N,).
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         AUROC, lower and upper end; NaN if a side has fewer patients than folds.
@@ -47,9 +46,9 @@ def tell_apart(
     for number in range(_FOLDS):
         held = of_image == number
         direction, middle = _discriminant(x[~held], in_group[~held])
-        found = (x[held] - middle) @ direction
+        projected = (x[held] - middle) @ direction
         # Folds have directions of their own: their scores are made comparable.
-        scores[held] = found / max(float(found.std()), 1e-30)
+        scores[held] = projected / max(float(projected.std()), 1e-30)
     observed = np.ones((len(x), 1), dtype=bool)
     figures = patient_influence(
         scores[:, None], in_group[:, None].astype(np.float64), observed, patient
@@ -70,6 +69,6 @@ def _discriminant(x: Floats, in_group: npt.NDArray[np.bool_]) -> tuple[Floats, F
     about = np.where(in_group[:, None], x - means[0], x - means[1])
     covariance = about.T @ about / len(x)
     level = float(np.trace(covariance)) / len(covariance)
-    covariance[np.diag_indices(len(covariance))] += max(_SHRINKAGE * level, 1e-30)
+    covariance[np.diag_indices(len(covariance))] += max(SHRINKAGE * level, 1e-30)
     direction = np.linalg.solve(covariance, means[0] - means[1])
     return direction, (means[0] + means[1]) / 2

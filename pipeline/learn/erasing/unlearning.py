@@ -124,11 +124,11 @@ def learn_anew(
     marks = read_run_marks(store) if retrain else {}
     due = {run_id for run_id, known in marks.items() if TRAINED in known}
     work = _Work()
-    for place, run in enumerate(runs, start=1):
+    for number, run in enumerate(runs, start=1):
         seen = _look_at(store, run, erased, staging, work, due=run.run_id in due)
         if seen is not None:
             _treat(store, seen, work, retrain=retrain)
-        progress(Progress("runs", place, len(runs)))
+        progress(Progress("runs", number, len(runs)))
     return LearnedAnew(
         looked_at=frozenset(run.run_id for run in runs),
         files=work.files,
@@ -290,15 +290,15 @@ def _treat(store: FeatureStore, seen: _Seen, work: _Work, *, retrain: bool) -> N
 def _learning_set(store: FeatureStore, seen: _Seen) -> LearningSet:
     """The images of the run that stay, with its findings and descriptions."""
     listed = _without(seen.listed, seen.gone)
-    found = load_own_images(store, replace(seen.reopened, listed=listed), _EVERY)
+    images = load_own_images(store, replace(seen.reopened, listed=listed), _EVERY)
     saved = load_model(run_folder(store, seen.run.run_id))
     provenance = replace(
-        found.provenance,
+        images.provenance,
         selection=seen.record.provenance.selection,
         n_contaminated=seen.record.provenance.n_contaminated,
     )
-    content = vars(found) | {
-        "features": with_findings(found.features, saved.findings),
+    content = vars(images) | {
+        "features": with_findings(images.features, saved.findings),
         "provenance": provenance,
     }
     return LearningSet(**content, prompts=saved.prompts)
@@ -372,7 +372,7 @@ def _parts(
     if seen.run.scenario not in _UNTRAINED:
         digests |= {one.digest for one in record.provenance.contributions}
     named = {record.lineage.continued, *record.lineage.merged, seen.run.run_id}
-    found: dict[str, PatientSums] = {}
+    parts: dict[str, PatientSums] = {}
     for digest in sorted(digests & set(work.parts)):
         makers = [
             (one, gone)
@@ -391,11 +391,11 @@ def _parts(
                 f"{seen.run.run_id}: which of them it goes back to is not known"
             )
         reopened, gone = chosen[0]
-        if reopened.run.run_id not in found:
-            found[reopened.run.run_id] = part_of_run(
+        if reopened.run.run_id not in parts:
+            parts[reopened.run.run_id] = part_of_run(
                 store, reopened, gone, work.renamed
             )
-    return list(found.values())
+    return list(parts.values())
 
 
 def part_of_run(
@@ -420,9 +420,9 @@ def part_of_run(
     if renamed is None:
         renamed = _own_contributions(reopened.listed, gone, reopened.record)
     images = set(reopened.listed.image_id[gone].tolist())
-    found = load_own_images(store, reopened, _EVERY)
+    image_set = load_own_images(store, reopened, _EVERY)
     saved = load_model(run_folder(store, reopened.run.run_id))
-    features = with_findings(found.features, saved.findings)
+    features = with_findings(image_set.features, saved.findings)
     mine = np.array([name in images for name in features.image_id.tolist()], dtype=bool)
     own = {one.digest for one in reopened.record.provenance.contributions}
     return patient_sums(
@@ -491,12 +491,12 @@ def _memory_without(
     """The memory of `replay` without the embeddings of the erased."""
     listed = seen.listed
     mine = ImageList(*(column[seen.gone] for column in vars(listed).values()))
-    found = load_own_images(store, replace(seen.reopened, listed=mine), _EVERY)
+    images = load_own_images(store, replace(seen.reopened, listed=mine), _EVERY)
     memory = next((name for name in tensors if name.rpartition(".")[2] == "x"), None)
     if memory is None:
         return {}
     x = tensors[memory]
-    theirs = torch.from_numpy(np.array(found.features.embedding)).to(x.dtype)
+    theirs = torch.from_numpy(np.array(images.features.embedding)).to(x.dtype)
     kept = ~(x[:, None, :] == theirs[None, :, :]).all(dim=2).any(dim=1)
     prefix = memory.rpartition("x")[0]
     return {
@@ -522,5 +522,5 @@ def _lay_down(
     write_manifest(seen.staged)
     for path in sorted(seen.staged.iterdir()):
         if path.is_file():
-            place = (folder / path.name).relative_to(store.path).as_posix()
-            work.files[path.relative_to(store.path).as_posix()] = place
+            staged_path = (folder / path.name).relative_to(store.path).as_posix()
+            work.files[path.relative_to(store.path).as_posix()] = staged_path

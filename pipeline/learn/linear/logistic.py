@@ -30,7 +30,7 @@ class Standard:
 
     Attributes:
         turned: Standardised features times `vectors`, shape (n, R), float32.
-        mean: Of the embeddings, shape (D,).
+        mean: Mean of the embeddings, shape (D,).
         deviation: Shape (D,); 1 where all are equal.
         values: Their mean squares, the eigenvalues, shape (R,).
         vectors: Eigenvectors in columns, shape (D, R); directions in which nothing
@@ -118,21 +118,21 @@ def fit_columns(
     )
     start = np.zeros(problem.units.shape)
     start[-1] = np.log(share / (1 - share)) / problem.units[-1]
-    found = _minimise(problem, start, enough) * problem.units
-    weights = x.vectors @ found[:-1] / x.deviation[:, None]
-    return weights, found[-1] - x.mean @ weights
+    solution = _minimise(problem, start, enough) * problem.units
+    weights = x.vectors @ solution[:-1] / x.deviation[:, None]
+    return weights, solution[-1] - x.mean @ weights
 
 
 def linear_scores(
     embedding: npt.NDArray[np.floating], rows: Rows, weights: Floats
 ) -> npt.NDArray[np.float32]:
     """Products of some images with weights of shape (D, J): shape (n, J)."""
-    found = np.empty((len(rows), weights.shape[1]), dtype=np.float32)
+    scores = np.empty((len(rows), weights.shape[1]), dtype=np.float32)
     plain = weights.astype(np.float32)
     for start in range(0, len(rows), _BLOCK):
         part = slice(start, start + _BLOCK)
-        found[part] = embedding[rows[part]].astype(np.float32) @ plain
-    return found
+        scores[part] = embedding[rows[part]].astype(np.float32) @ plain
+    return scores
 
 
 @dataclass(frozen=True)
@@ -213,13 +213,13 @@ def _over(one: Floats, other: Floats) -> Floats:
 
 def _minimise(problem: _Problem, start: Floats, enough: float) -> Floats:
     """Positions at which no column has anything to gain."""
-    found = start.copy()
+    solution = start.copy()
     columns = np.arange(start.shape[1])
     here, past = start, _Past()
     loss, gradient = problem.loss(here, columns)
     for _ in range(_MAX_STEPS):
         left = 0.5 * (gradient**2).sum(axis=0) > enough * np.maximum(loss, 1)
-        found[:, columns] = here
+        solution[:, columns] = here
         if not left.any():
             break
         columns, past = columns[left], past.of(left)
@@ -240,5 +240,5 @@ def _minimise(problem: _Problem, start: Floats, enough: float) -> Floats:
             new_loss[high], new_gradient[:, high] = again
         past.remember(new - here, new_gradient - gradient)
         here, loss, gradient = new, new_loss, new_gradient
-    found[:, columns] = here
-    return found
+    solution[:, columns] = here
+    return solution

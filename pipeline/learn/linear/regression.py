@@ -33,12 +33,12 @@ def logistic_regression(
     out so that each has its part of the patients with a positive image.
 
     Args:
-        embedding: Of N images, shape (N, D).
+        embedding: Embedding of N images, shape (N, D).
         rows: Those to learn from, shape (n,).
         label: Shape (n, K).
         observed: Cells that count, shape (n, K).
         patient: Number of each image's patient, shape (n,).
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         Weights, shape (D, K), intercepts, shape (K,), and whether a finding had images
@@ -113,11 +113,14 @@ def _choose(
     )
     quality = np.zeros((len(STRENGTHS), label.shape[1]))
     columns = []
-    for place in range(n_folds):
-        inside, outside = observed & (fold != place), observed & (fold == place)
+    for fold_index in range(n_folds):
+        inside, outside = (
+            observed & (fold != fold_index),
+            observed & (fold == fold_index),
+        )
         cells = (inside & label, inside & ~label, outside & label, outside & ~label)
         fine = np.all([one.any(axis=0) for one in cells], axis=0)
-        columns += [(place, k) for k in np.flatnonzero(fine)]
+        columns += [(fold_index, k) for k in np.flatnonzero(fine)]
     if columns:
         helds, findings = np.array(columns).T
         # Columns: strengths, and folds and findings within each.
@@ -132,7 +135,9 @@ def _choose(
         rows_held = np.flatnonzero((seen & held).any(axis=1))
         scores = linear_scores(embedding, rows[rows_held], w)
         value = labels[rows_held].astype(np.float32)
-        found = auroc(scores, value, (seen & held)[rows_held])
-        np.add.at(quality, (np.repeat(np.arange(n_strengths), n_each), findings), found)
+        aurocs = auroc(scores, value, (seen & held)[rows_held])
+        np.add.at(
+            quality, (np.repeat(np.arange(n_strengths), n_each), findings), aurocs
+        )
     middle = len(STRENGTHS) // 2
     return np.where(quality.any(axis=0), quality.argmax(axis=0), middle)

@@ -72,9 +72,9 @@ class ElasticWeights(Hook):
         picked = useful[torch.randperm(len(useful), generator=self._generator)]
         picked = picked[: self._options.rows]
         fisher = torch.zeros_like(optimiser.weights)
-        for place in picked:
-            row = rows[place].to(targets.device).reshape(1)
-            observed = mask[place].to(targets.device).reshape(1, -1)
+        for index in picked:
+            row = rows[index].to(targets.device).reshape(1)
+            observed = mask[index].to(targets.device).reshape(1, -1)
             # The log-likelihood of a row is a sum over its cells, not their mean.
             loss = masked_loss(
                 model.logits(x[row.to(x.device)].to(row.device).float()),

@@ -31,7 +31,7 @@ class Finetune:
     """Adaptors and optimiser carried on from task to task."""
 
     def __init__(self, problem: Problem) -> None:
-        self.model = self.build_model(
+        self.model: AdaptedModel = self.build_model(
             problem.config,
             problem.prompts,
             len(problem.features.findings),
@@ -89,7 +89,7 @@ class Finetune:
         """
         try:
             self._trainer.restore(state)
-            # States of before probabilities were calibrated have none.
+            # States from before probabilities were calibrated have none.
             shown = state.get("shown", torch.zeros(len(self._shown), dtype=torch.bool))
             self._shown = shown.cpu().numpy().copy()
             labels = state.get("labels", torch.zeros(self._labels.shape))

@@ -20,7 +20,7 @@ from .analytic.model import AnalyticModel, require_mean_pooling, zero_shot_direc
 from .analytic.sums import Sums, add_sums, sum_rows
 from .heads import Heads
 
-__all__ = ["PENALTIES", "RanPac", "RanPacOptions"]
+__all__ = ["PENALTIES", "RanPac", "RanPacOptions", "random_features"]
 
 Floats = npt.NDArray[np.float64]
 #: Candidates for λ, in units of the mean eigenvalue, so that they fit any scale.
@@ -51,14 +51,14 @@ class RanPac:
     #: An image that is added twice counts twice.
     counts_images = True
     #: Parts of `TrainConfig` that it does not depend on.
-    ignored_options = (
+    ignored_options: tuple[str, ...] = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
         "patience", "learn_scale", "precision",
     )  # fmt: skip
 
     def __init__(self, problem: Problem) -> None:
         features = problem.features
-        self.model = self.build_model(
+        self.model: AnalyticModel = self.build_model(
             problem.config,
             problem.prompts,
             len(features.findings),
@@ -79,16 +79,8 @@ class RanPac:
             ConfigurationError: Pooling is not ``mean``, or an option is wrong.
         """
         options = read_options(RanPacOptions, config, "ranpac")
-        if options.projection < 0:
-            raise ConfigurationError(
-                f"projection={options.projection} is below 0", "Use 0 or more."
-            )
         require_mean_pooling(config, "ranpac")
-        size = options.projection or min(8 * dim, _MOST_FEATURES)
-        drawn = np.random.default_rng(config.seed).standard_normal((dim, size))
-        projection = torch.from_numpy(drawn.astype(np.float32))
-        directions = zero_shot_directions(prompts, n_findings)
-        return AnalyticModel(directions, projection, config.scale)
+        return random_features(config, prompts, n_findings, dim, options.projection)
 
     @one_thread()
     def learn(self, task: Task) -> None:
@@ -115,11 +107,16 @@ class RanPac:
         data = vectors.T @ (moment[:-1] - mean * positives)
         penalty = PENALTIES * max(values.mean(), 1e-12)
         weights = vectors @ (data[:, None] / (values[:, None] + penalty))
-        place = self._best(k, weights, middle - mean @ weights)
-        chosen = np.concatenate([np.zeros(self._dim), weights[:, place]])
-        share = (positives + 1) / (count + 2)
-        intercept = float(middle - mean @ weights[:, place])
-        self._heads.put(k, chosen, intercept, Line.tangent(float(share)))
+        strength = self._best(k, weights, middle - mean @ weights)
+        chosen = np.concatenate([np.zeros(self._dim), weights[:, strength]])
+        intercept = float(middle - mean @ weights[:, strength])
+        line = Line.tangent(float((positives + 1) / (count + 2)))
+        self._heads.put(k, chosen, intercept, line, self._shown_labels(k))
+
+    def _shown_labels(self, k: int) -> tuple[float, float]:
+        """Positive labels and labels that tasks have shown of a finding."""
+        gram = self._sums.grams[self._sums.group[k]]
+        return float(self._sums.moments[k, -1]), float(gram[-1, -1])
 
     def _best(self, k: int, weights: Floats, intercepts: Floats) -> int:
         """Which λ has the least squared error on validation labels."""
@@ -138,10 +135,37 @@ class RanPac:
         return self._heads.state() | self._sums.to_tensors("train")
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.
         """
         self._heads.restore(state)
         self._sums = Sums.from_tensors("train", state)
+
+
+def random_features(
+    config: TrainConfig, prompts: Prompts, n_findings: int, dim: int, projection: int
+) -> AnalyticModel:
+    """A model on random features that scores as zero-shot does.
+
+    Args:
+        config: Its seed draws the features.
+        prompts: Of zero-shot.
+        n_findings: K.
+        dim: D.
+        projection: Random features; 0: eight times D, 4,096 at most.
+
+    Raises:
+        ConfigurationError: `projection` is below 0.
+    """
+    if projection < 0:
+        raise ConfigurationError(
+            f"projection={projection} is below 0", "Use 0 or more."
+        )
+    size = projection or min(8 * dim, _MOST_FEATURES)
+    drawn = np.random.default_rng(config.seed).standard_normal((dim, size))
+    directions = zero_shot_directions(prompts, n_findings)
+    return AnalyticModel(
+        directions, torch.from_numpy(drawn.astype(np.float32)), config.scale
+    )

@@ -26,7 +26,7 @@ class ReplayOptions:
 
     Attributes:
         budget: Stored embeddings in all.
-        weight: Of the loss on them.
+        weight: Weight of the loss on them.
     """
 
     budget: int = 500
@@ -72,7 +72,7 @@ class Replay(Hook):
         rows: Tensor,
         mask: Tensor,
     ) -> None:
-        """Give the new task its share; the others give up an equal part of theirs."""
+        """Give the new task its share; the others lose an equal part of theirs."""
         useful = torch.nonzero(mask.any(dim=1))[:, 0]
         number = int(self._kept["task"].max()) + 1 if self._kept else 0
         share = max(1, self._options.budget // (number + 1))
@@ -89,14 +89,14 @@ class Replay(Hook):
         }
         if self._kept:
             # Rows of a task lie in random order: its first ones are a random part.
-            place = torch.cat(
+            kept_rows = torch.cat(
                 [
                     torch.nonzero(self._kept["task"] == task)[:share, 0]
                     for task in range(number)
                 ]
             )
             new = {
-                name: torch.cat([tensor[place], new[name]])
+                name: torch.cat([tensor[kept_rows], new[name]])
                 for name, tensor in self._kept.items()
             }
         self._kept = {

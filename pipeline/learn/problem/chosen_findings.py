@@ -50,9 +50,9 @@ def select_findings(
         tuple(names),
         features.states[:, columns],
     )
-    place = np.full(len(features.findings), -1)
-    place[columns] = np.arange(len(columns))
-    finding = place[prompts.finding]
+    new_index = np.full(len(features.findings), -1)
+    new_index[columns] = np.arange(len(columns))
+    finding = new_index[prompts.finding]
     chosen = finding >= 0
     return kept, Prompts(
         prompts.embedding[chosen], finding[chosen], prompts.positive[chosen]
@@ -62,9 +62,9 @@ def select_findings(
 def with_findings(features: Features, names: Sequence[str]) -> Features:
     """These findings; those that the images have no labels for are unlabelled."""
     states = np.full((len(features.image_id), len(names)), UNLABELLED, dtype=np.int8)
-    for place, name in enumerate(names):
+    for column, name in enumerate(names):
         if name in features.findings:
-            states[:, place] = features.states[:, features.findings.index(name)]
+            states[:, column] = features.states[:, features.findings.index(name)]
     return replace(features, findings=tuple(names), states=states)
 
 

@@ -40,8 +40,8 @@ class Problem:
     Attributes:
         features: N images of D numbers with K findings.
         prompts: Descriptions of the K findings.
-        targets: Of the N images. Of training rows only cells that a task shows may be
-            looked at; of validation rows only findings that a task showed.
+        targets: Targets of the N images. Of training rows only cells that a task shows
+            may be looked at; of validation rows only findings that a task showed.
         config: How to learn.
         device: Where the arithmetic is done.
     """
@@ -121,11 +121,13 @@ class Method(Protocol):
         """
 
 
-def read_options(kind: type[_Options], config: TrainConfig, method: str) -> _Options:
+def read_options(
+    options_type: type[_Options], config: TrainConfig, method: str
+) -> _Options:
     """A method's options, from `TrainConfig.options`.
 
     Args:
-        kind: A dataclass whose fields all have defaults.
+        options_type: A dataclass whose fields all have defaults.
         config: With the options given.
         method: For messages.
 
@@ -139,8 +141,8 @@ def read_options(kind: type[_Options], config: TrainConfig, method: str) -> _Opt
     >>> read_options(Options, TrainConfig(options={"budget": 20.0}), "replay").budget
     20
     """
-    defaults = vars(kind())
-    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]  # a dataclass
+    defaults = vars(options_type())
+    known = [field.name for field in fields(options_type)]  # type: ignore[arg-type]  # a dataclass
     given: dict[str, object] = {}
     for name, value in config.options.items():
         if name not in defaults:
@@ -159,7 +161,7 @@ def read_options(kind: type[_Options], config: TrainConfig, method: str) -> _Opt
                 f"{name}={value} is no {_WORDS[wanted]}",
                 f"The default is {name}={defaults[name]}.",
             )
-    return kind(**given)
+    return options_type(**given)
 
 
 _WORDS = {int: "whole number", float: "number", str: "word"}

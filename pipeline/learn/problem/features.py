@@ -20,7 +20,7 @@ __all__ = [
     "number_patients",
 ]
 
-#: Rows that are looked at at a time.
+#: Rows that are compared at a time.
 _BLOCK = 16_384
 SPLITS = ("train", "validation", "test")
 #: The split of images that must not count: the backbone was trained on their patients.
@@ -45,8 +45,8 @@ def number_patients(patient_id: PatientIds) -> npt.NDArray[np.int64]:
     encoded = _as_text(patient_id).dictionary_encode()
     rank = np.empty(len(encoded.dictionary), dtype=np.int64)
     rank[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(rank))
-    found: npt.NDArray[np.int64] = rank[encoded.indices.to_numpy()]
-    return found
+    numbers: npt.NDArray[np.int64] = rank[encoded.indices.to_numpy()]
+    return numbers
 
 
 def _as_text(patient_id: PatientIds) -> pa.StringArray:
@@ -90,9 +90,9 @@ class Features:
             "embedding": (self.embedding.shape[:1], (n_images,)),
             "states": (self.states.shape, (n_images, len(self.findings))),
         }
-        for name, (found, expected) in shapes.items():
-            if found != expected:
-                raise TrainingError(f"{name} has shape {found}, not {expected}")
+        for name, (shape, expected) in shapes.items():
+            if shape != expected:
+                raise TrainingError(f"{name} has shape {shape}, not {expected}")
         if not _all_finite(self.embedding):
             raise TrainingError(
                 "some embeddings are not finite", "Run `retune-cli verify`."

@@ -70,10 +70,11 @@ def patient_parts(
     """Divide rows into parts that share no patient.
 
     Args:
-        patient_id: Of all images, shape (N,); ids, or numbers in the order of ids.
+        patient_id: Patient ids of all images, shape (N,); ids, or numbers in the order
+            of ids.
         rows: The rows to divide.
         n_parts: How many parts.
-        seed: Of the shuffle of the patients.
+        seed: Seed of the shuffle of the patients.
 
     Returns:
         The rows of each part, ascending; the parts' numbers of patients differ by at
@@ -113,15 +114,15 @@ def plan_scenario(
 
     Args:
         name: One of `SCENARIOS`.
-        targets: Of all N images.
-        patient_id: Of all N images.
+        targets: Targets of all N images.
+        patient_id: Patient ids of all N images.
         rows: The training rows.
         findings: K names.
         order: The order in which findings come, a permutation of 0..K-1.
         n_tasks: Parts of the ``data`` scenario.
         visible: ``current``: a task shows only its own finding; ``cumulative``: also
             those of the tasks before it.
-        seed: Of the division into parts.
+        seed: Seed of the division into parts.
 
     Raises:
         ConfigurationError: The name, the order or `visible` does not exist.
@@ -143,8 +144,8 @@ def plan_scenario(
     elif name == "data":
         parts = patient_parts(patient_id, rows, n_tasks, seed)
         tasks = [
-            _task(f"part {place}", part, everything, targets)
-            for place, part in enumerate(parts, start=1)
+            _task(f"part {number}", part, everything, targets)
+            for number, part in enumerate(parts, start=1)
         ]
     elif name in ("class", "label"):
         tasks = _finding_tasks(
@@ -184,9 +185,9 @@ def _finding_tasks(
     else:
         parts = patient_parts(patient_id, rows, len(sequence), seed)
     tasks = []
-    for place, (finding, part) in enumerate(zip(sequence, parts, strict=True)):
+    for index, (finding, part) in enumerate(zip(sequence, parts, strict=True)):
         shown = np.zeros(len(sequence), dtype=bool)
-        shown[list(sequence[: place + 1]) if visible == "cumulative" else finding] = (
+        shown[list(sequence[: index + 1]) if visible == "cumulative" else finding] = (
             True
         )
         tasks.append(_task(findings[finding], part, shown, targets))

@@ -67,36 +67,36 @@ def ablate_prompts(
         asked = replace(config, scenario=scenario, with_bounds=False)
         held: Experiment | None = None
         for name in sorted(prompts, key=lambda one: one != baseline):
-            found = run_experiment(features, prompts[name], asked)
-            held = held or found
-            rows.append(_row(name, scenario, found, held, features))
+            result = run_experiment(features, prompts[name], asked)
+            held = held or result
+            rows.append(_row(name, scenario, result, held, features))
             progress(Progress("runs", len(rows), total, f"{scenario}, {name}"))
-    order = {name: place for place, name in enumerate(prompts)}
+    order = {name: index for index, name in enumerate(prompts)}
     return sorted(rows, key=lambda row: order[row.condition])
 
 
 def _row(
     name: str,
     scenario: str,
-    found: Experiment,
+    result: Experiment,
     held: Experiment,
     features: Features,
 ) -> AblationRow:
-    final = found.final
+    final = result.final
     against = None
-    if found is not held:
-        columns = [features.findings.index(finding) for finding in found.findings]
-        config = found.config
+    if result is not held:
+        columns = [features.findings.index(finding) for finding in result.findings]
+        config = result.config
         targets = make_targets(
             features.states[:, columns],
             config.uncertain,
             config.blank,
-            findings=found.findings,
+            findings=result.findings,
         )
         test = EvaluatedRows.of(features, targets, features.rows("test"))
         against = macro_difference(
             held.prediction.score[test.rows],
-            found.prediction.score[test.rows],
+            result.prediction.score[test.rows],
             test.value,
             test.observed,
             features.patient_id[test.rows],
@@ -110,6 +110,8 @@ def _row(
         against,
         {
             finding: (float(value), float(low), float(high))
-            for finding, (value, low, high) in zip(found.findings, figures, strict=True)
+            for finding, (value, low, high) in zip(
+                result.findings, figures, strict=True
+            )
         },
     )

@@ -19,20 +19,21 @@ class Checkpoints:
     """A folder with one state for each task that was learned.
 
     Attributes:
-        folder: Of this run alone: its name stands for everything the run depends on.
+        folder: Folder of this run alone: its name stands for everything the run
+            depends on.
         blank: What the states have in common.
     """
 
     folder: Path
     blank: RunState
 
-    def find(self, place: int) -> Mapping[str, Tensor] | None:
+    def find(self, task: int) -> Mapping[str, Tensor] | None:
         """The state after a task, counted from 1; None if it was not reached.
 
         Raises:
             TrainingError: The file is damaged.
         """
-        path = self._path(place)
+        path = self._path(task)
         if not path.exists():
             return None
         try:
@@ -42,17 +43,17 @@ class Checkpoints:
                 error.message, f"Delete {path}: the task is then learned again."
             ) from error
 
-    def keep(self, place: int, tensors: Mapping[str, Tensor]) -> None:
+    def keep(self, task: int, tensors: Mapping[str, Tensor]) -> None:
         """Write the state after a task.
 
         Raises:
             StoreWriteError: The disk refused.
         """
-        save_state(self._path(place), replace(self.blank, tensors=tensors), local=True)
+        save_state(self._path(task), replace(self.blank, tensors=tensors), local=True)
 
     def remove(self) -> None:
         """Forget all of them: the run is in the catalog."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, place: int) -> Path:
-        return self.folder / f"task-{place}.safetensors"
+    def _path(self, task: int) -> Path:
+        return self.folder / f"task-{task}.safetensors"

@@ -51,7 +51,7 @@ def rule_of_validation(
         reopened: The run.
         saved: Its model.
         operating_point: As `OperatingPoint.parse` reads it; None: the run's.
-        coverage: Of the answer sets, within (0, 1); None: no answer sets.
+        coverage: Coverage of the answer sets, within (0, 1); None: no answer sets.
 
     Raises:
         ConfigurationError: An argument cannot be used, or validation images are gone.
@@ -77,14 +77,14 @@ def _validation(
     store: FeatureStore, reopened: ReopenedRun, saved: SavedModel
 ) -> tuple[Array, Array, Mask]:
     """Probability, label and whether it is known, of the run's validation images."""
-    found = load_own_images(store, reopened, ["validation"])
-    rows = found.features.rows("validation")
-    features = with_findings(found.features, list(saved.findings))
+    images = load_own_images(store, reopened, ["validation"])
+    rows = images.features.rows("validation")
+    features = with_findings(images.features, list(saved.findings))
     config = reopened.record.config
     targets = make_targets(
         features.states[rows], config.uncertain, config.blank, findings=saved.findings
     )
     if not len(rows):
         return np.zeros((0, len(saved.findings))), targets.value, targets.observed
-    probability = predict(saved.model, found.features.embedding[rows]).probability
+    probability = predict(saved.model, images.features.embedding[rows]).probability
     return probability, targets.value, targets.observed

@@ -90,7 +90,8 @@ class Experiment:
         prevalence: Share of positives among training and validation labels, shape (K,);
             NaN where there are none.
         model: After the last task.
-        prediction: Of the final model; rows of training images are not scored and 0.
+        prediction: Prediction of the final model; rows of training images are not
+            scored and 0.
         prompts: The descriptions of the K findings.
         state: What the method needs to go on learning; empty for ``zero-shot``.
     """
@@ -146,7 +147,7 @@ def run_experiment(
         start: Go on from this run: its findings, descriptions and state.
         checkpoints: Where to keep the state after each task, and to find those that an
             interrupted run left.
-        groups: Of all images, to give figures of each group too.
+        groups: Groups of all images, to give figures of each group too.
 
     Raises:
         ConfigurationError: An option names something that does not exist.
@@ -185,7 +186,7 @@ def run_merge(
         prompts: Descriptions of all their findings.
         config: How the states were made; its scenario is ``merge``.
         merged: The sum of the states.
-        groups: Of all images, to give figures of each group too.
+        groups: Groups of all images, to give figures of each group too.
 
     Raises:
         TrainingError: The state does not fit these images.
@@ -327,10 +328,10 @@ class _Run:
         method = method_named(self.config.method)(self._problem())
         if self.start is not None:
             method.restore(self.start.tensors)
-        for place, task in enumerate(tasks, start=1):
-            self._learn(method, task, place)
+        for number, task in enumerate(tasks, start=1):
+            self._learn(method, task, number)
             predictions.append(self._predict(method.model))
-            progress(Progress("tasks", place, len(tasks), task.name))
+            progress(Progress("tasks", number, len(tasks), task.name))
         return method.model, predictions, method
 
     def _calibrated(
@@ -350,20 +351,20 @@ class _Run:
 
     def _predict(self, model: Model) -> Prediction:
         """Scores of validation and test images; nothing is said of training images."""
-        found = predict(model, self.features.embedding, rows=self._held)
-        return found.ranking_by(self.config.score, self.config.method)
+        prediction = predict(model, self.features.embedding, rows=self._held)
+        return prediction.ranking_by(self.config.score, self.config.method)
 
-    def _learn(self, method: Method, task: Task, place: int) -> None:
-        """Learn a task, or take up the state that an interrupted run left after it."""
+    def _learn(self, method: Method, task: Task, number: int) -> None:
+        """Learn a task, or resume from the state that an interrupted run left."""
         if self.checkpoints is None:
             method.learn(task)
             return
-        kept = self.checkpoints.find(place)
+        kept = self.checkpoints.find(number)
         if kept is not None:
             method.restore(kept)
             return
         method.learn(task)
-        self.checkpoints.keep(place, method.state())
+        self.checkpoints.keep(number, method.state())
 
     def rows(self, split: str) -> EvaluatedRows:
         """The images of a split."""
@@ -381,12 +382,12 @@ class _Run:
         return share
 
     def bounds(self, scenario: Scenario) -> dict[str, PatientInfluence]:
-        """Test AUROC of what the scenario is held against."""
+        """Test AUROC of what the scenario is compared with."""
         from .bounds import logistic_regression_scores
 
-        found: dict[str, PatientInfluence] = {}
+        influences: dict[str, PatientInfluence] = {}
         if not len(self.features.rows("train")):
-            return found
+            return influences
         every = plan_scenario(
             "joint",
             self.targets,
@@ -395,20 +396,26 @@ class _Run:
             self.features.findings,
         )
         if scenario.name != "joint":
-            found[Bound.JOINT] = self._once(every.tasks[0])
+            influences[Bound.JOINT] = self._once(every.tasks[0])
         if scenario.name in ("class", "label"):
             merged = merge_tasks(scenario.tasks, len(self.features.image_id))
-            found[Bound.JOINT_OBSERVED] = self._once(merged)
+            influences[Bound.JOINT_OBSERVED] = self._once(merged)
         elif scenario.name == "data":
-            found[Bound.JOINT_OBSERVED] = found[Bound.JOINT]  # its parts are all cells
+            influences[Bound.JOINT_OBSERVED] = influences[
+                Bound.JOINT
+            ]  # its parts are all cells
         if self.config.method != "analytic" and self.config.train.pooling == "mean":
-            found[Bound.ANALYTIC] = self._once(every.tasks[0], self._exact_config())
+            influences[Bound.ANALYTIC] = self._once(
+                every.tasks[0], self._exact_config()
+            )
         if isinstance(self.features.embedding, np.memmap):
-            return found  # scikit-learn would need all vectors in memory, in float32
-        found[Bound.LOGISTIC_REGRESSION] = self.rows("test").influence(
+            return (
+                influences  # scikit-learn would need all vectors in memory, in float32
+            )
+        influences[Bound.LOGISTIC_REGRESSION] = self.rows("test").influence(
             logistic_regression_scores(self.features, self.targets)
         )
-        return found
+        return influences
 
     def _exact_config(self) -> ExperimentConfig:
         """How the exact method learns the same."""

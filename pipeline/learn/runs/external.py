@@ -127,8 +127,8 @@ def evaluate_run(
     reopened = reopen_run(store, find_run(store, name))
     run, config = reopened.run, reopened.record.config
     saved = load_model_of(store, reopened)
-    found = _images(store, reopened, datasets, split, where, allow_contaminated)
-    features = found.features
+    image_set = _images(store, reopened, datasets, split, where, allow_contaminated)
+    features = image_set.features
     rows = _rows(features, split)
     seen = find_seen_images(store, reopened, features.image_id[rows].tolist())
     if seen and split != "train" and not allow_leakage:
@@ -157,7 +157,7 @@ def evaluate_run(
     thresholds, origins, sets = rule_of_validation(
         store, reopened, saved, operating_point=operating_point, coverage=coverage
     )
-    if not _of_these(found, rows) <= set(_datasets_of(reopened)):
+    if not _of_these(image_set, rows) <= set(_datasets_of(reopened)):
         origins = tuple(replace(one, transferred=True) for one in origins)
     scores = predict(saved.model, features.embedding, rows=rows, detailed=True)
     prediction = scores.ranking_by(config.score, run.method).columns(outputs)
@@ -201,11 +201,11 @@ def evaluate_run(
         label,
         len(rows),
         len(seen),
-        found.provenance.n_contaminated,
+        image_set.provenance.n_contaminated,
         tuple(known),
         evaluation,
         reasons,
-        tuple(origins[place] for place in outputs),
+        tuple(origins[index] for index in outputs),
         coverage,
         covered,
         single,
@@ -218,9 +218,9 @@ def _datasets_of(reopened: ReopenedRun) -> tuple[str, ...]:
     return tuple(reopened.record.provenance.selection.datasets or ())
 
 
-def _of_these(found: ImageSet, rows: npt.NDArray[np.int64]) -> set[str]:
+def _of_these(images: ImageSet, rows: npt.NDArray[np.int64]) -> set[str]:
     """The datasets of some images."""
-    return set(found.images["dataset"].take(pa.array(rows)).to_pylist())
+    return set(images.images["dataset"].take(pa.array(rows)).to_pylist())
 
 
 def _n_unlike(prediction: Prediction, rows: npt.NDArray[np.int64]) -> int | None:

@@ -144,22 +144,22 @@ def load_learning_set(
         LeakageError: Splits share patients or pictures.
         QueryError: `where` is no condition.
     """
-    found = load_images(
+    images = load_images(
         store, selection, backbone=backbone, fingerprint=fingerprint, stream=stream
     )
-    if found.encoder.image_only:
-        return LearningSet(**vars(found), prompts=Prompts.none(found.encoder.dim))
-    findings = found.features.findings
+    if images.encoder.image_only:
+        return LearningSet(**vars(images), prompts=Prompts.none(images.encoder.dim))
+    findings = images.features.findings
     read = read_descriptions(
-        store, found.encoder.fingerprint, selection.description_set, findings
+        store, images.encoder.fingerprint, selection.description_set, findings
     )
-    place = {name: index for index, name in enumerate(findings)}
+    number_of = {name: index for index, name in enumerate(findings)}
     prompts = Prompts(
         read.embedding.astype(np.float32),
-        np.array([place[name] for name in read.finding], dtype=np.int64),
+        np.array([number_of[name] for name in read.finding], dtype=np.int64),
         read.positive,
     )
-    return LearningSet(**vars(found), prompts=prompts)
+    return LearningSet(**vars(images), prompts=prompts)
 
 
 def place_images(
@@ -235,8 +235,8 @@ def _column(images: pa.Table, name: str) -> Names:
 
 def _objects(encoded: pa.DictionaryArray) -> Names:
     names = np.array([*encoded.dictionary.to_pylist(), None], dtype=object)
-    found: Names = names[encoded.indices.to_numpy()]
-    return found
+    texts: Names = names[encoded.indices.to_numpy()]
+    return texts
 
 
 def _renamed(names: Names, new: Mapping[str, str]) -> Names:

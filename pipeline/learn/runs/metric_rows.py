@@ -50,33 +50,33 @@ def evaluation_values(
     findings: Sequence[str], evaluation: Evaluation, task: int, split: str
 ) -> Iterator[MetricValue]:
     """An evaluation as rows of the catalog's `metrics`."""
-    found = evaluation.influence.delong
-    for place, name in enumerate(findings):
-        ends = (float(one[place]) for one in (found.auroc, found.low, found.high))
+    test = evaluation.influence.delong
+    for column, name in enumerate(findings):
+        ends = (float(one[column]) for one in (test.auroc, test.low, test.high))
         yield MetricValue(task, split, name, Metric.AUROC, *ends)
         if evaluation.bootstrap is not None:
-            low, high = evaluation.bootstrap[:, place].tolist()
-            area = float(found.auroc[place])
+            low, high = evaluation.bootstrap[:, column].tolist()
+            area = float(test.auroc[column])
             drawn = (area, low, high)
             yield MetricValue(task, split, name, Metric.AUROC_BOOTSTRAP, *drawn)
         for metric, values in evaluation.others.items():
             bounds = evaluation.intervals.get(Metric(metric))
-            interval = (None, None) if bounds is None else bounds[:, place].tolist()
-            value = float(values[place])
+            interval = (None, None) if bounds is None else bounds[:, column].tolist()
+            value = float(values[column])
             yield MetricValue(task, split, name, metric, value, *interval)
         if len(evaluation.thresholds):
-            value = float(evaluation.thresholds[place])
+            value = float(evaluation.thresholds[column])
             yield MetricValue(task, split, name, Metric.THRESHOLD, value)
         for metric, counts in (
             (Metric.N_POSITIVE, evaluation.n_positive),
             (Metric.N_OBSERVED, evaluation.n_observed),
         ):
-            yield MetricValue(task, split, name, metric, float(counts[place]))
+            yield MetricValue(task, split, name, metric, float(counts[column]))
     yield MetricValue(task, split, None, Metric.MACRO_AUROC, *evaluation.macro)
     for metric, mean in evaluation.means.items():
         yield MetricValue(task, split, None, metric.macro, *mean)
     n_counted = int(evaluation.counted.sum())
-    n_defined = int((~np.isnan(found.auroc)).sum())
+    n_defined = int((~np.isnan(test.auroc)).sum())
     for metric, n in (
         (Metric.N_FINDINGS, n_counted),
         (Metric.N_FINDINGS_LEFT_OUT, n_defined - n_counted),
@@ -96,7 +96,7 @@ def run_values(
         run: The figures.
         images: The test rows.
         prediction: After the last task, for the groups.
-        groups: Of all N images; None: no figures of groups.
+        groups: Groups of all N images; None: no figures of groups.
     """
     for split, evaluations in (("validation", run.validation), ("test", run.test)):
         for task, evaluation in enumerate(evaluations):
@@ -108,8 +108,8 @@ def run_values(
     for name, task in zip(run.findings, run.introduced.tolist(), strict=True):
         row = (run.last, "test", name, Metric.TASK_INTRODUCED, float(task))
         yield MetricValue(*row)
-    for bound, found in run.bounds.items():
-        yield from _bound_values(run, bound, found, images.counted)
+    for bound, influence in run.bounds.items():
+        yield from _bound_values(run, bound, influence, images.counted)
     for metric, (value, low, high) in run.summary.items():
         yield MetricValue(run.last, "test", None, metric, value, low, high)
     if groups is not None:
@@ -121,12 +121,12 @@ def run_values(
 def _bound_values(
     run: EvaluatedRun,
     bound: str,
-    found: PatientInfluence,
+    influence: PatientInfluence,
     counted: npt.NDArray[np.bool_],
 ) -> Iterator[MetricValue]:
-    for place, name in enumerate(run.findings):
-        figures = (found.auroc, found.delong.low, found.delong.high)
-        ends = (float(one[place]) for one in figures)
+    for column, name in enumerate(run.findings):
+        figures = (influence.auroc, influence.delong.low, influence.delong.high)
+        ends = (float(one[column]) for one in figures)
         yield MetricValue(run.last, "test", name, Bound(bound).auroc, *ends)
-    macro = mean_auroc_interval(found, counted)
+    macro = mean_auroc_interval(influence, counted)
     yield MetricValue(run.last, "test", None, Bound(bound).macro_auroc, *macro)

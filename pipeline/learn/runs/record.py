@@ -146,13 +146,13 @@ def read_record(run: Run) -> RunRecord:
         ) from error
 
 
-def _known(kind: type[_T], content: Mapping[str, Any]) -> dict[str, Any]:
+def _known(record_type: type[_T], content: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a dataclass; lists as tuples.
 
     Raises:
         TypeError: A field is unknown.
     """
-    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]  # a dataclass
+    names = {one.name for one in fields(record_type)}  # type: ignore[arg-type]  # a dataclass
     if unknown := set(content) - names:
         raise TypeError(f"unknown fields {', '.join(sorted(unknown))}")
     return {

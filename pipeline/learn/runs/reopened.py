@@ -36,6 +36,7 @@ from .state import STATE_FILE, RunState, load_state
 
 __all__ = [
     "ReopenedRun",
+    "check_sound",
     "find_state",
     "load_model_of",
     "load_other_images",
@@ -80,7 +81,7 @@ def check_folder(folder: Path, *, pinned: bool) -> None:
     """Refuse files of a run that are not as they were written.
 
     Args:
-        folder: Of the run.
+        folder: Folder of the run.
         pinned: Whether the run is of a version that writes checksums.
 
     Raises:
@@ -125,16 +126,29 @@ def _sound_model(folder: Path, run: Run) -> SavedModel:
             f"{run.fingerprint}",
             hint,
         )
+    check_sound(saved, folder)
+    return saved
+
+
+def check_sound(saved: SavedModel, place: Path) -> None:
+    """Refuse weights that are no finite numbers.
+
+    Args:
+        saved: The model.
+        place: What messages call its file.
+
+    Raises:
+        TrainingError: Names the tensor.
+    """
     for name, tensor in saved.model.state_dict().items():
         # An infinite limit says that the model does not know what is unlike its images.
         sound = ~torch.isnan(tensor) if name == "distance_limit" else tensor.isfinite()
         if not sound.all():
             raise TrainingError(
-                f"{folder} cannot be used: {name} holds values that are no finite "
+                f"{place} cannot be used: {name} holds values that are no finite "
                 "numbers",
-                hint,
+                "Train again: the file is damaged or was exchanged.",
             )
-    return saved
 
 
 def load_own_images(
@@ -151,8 +165,8 @@ def load_own_images(
     record, run = reopened.record, reopened.run
     if reopened.listed is None:
         asked = replace(record.provenance.selection, allow_leakage=True)
-        found = load_images(store, asked, fingerprint=run.fingerprint)
-        return _with_owner(found, record)
+        images = load_images(store, asked, fingerprint=run.fingerprint)
+        return _with_owner(images, record)
     listed = reopened.listed.of_splits(splits)
     if not len(listed.image_id):
         raise TrainingError(
@@ -170,12 +184,12 @@ def load_own_images(
     return place_images(store, encoder, read, split, selection)
 
 
-def _with_owner(found: ImageSet, record: RunRecord) -> ImageSet:
+def _with_owner(images: ImageSet, record: RunRecord) -> ImageSet:
     """The patients named as the run named them: shared by datasets, or not."""
     if record.provenance.selection.allow_leakage:
-        return found
-    owner = found.listed.population + "/" + found.listed.patient_id
-    return replace(found, features=replace(found.features, patient_id=owner))
+        return images
+    owner = images.listed.population + "/" + images.listed.patient_id
+    return replace(images, features=replace(images.features, patient_id=owner))
 
 
 def _splits_of(listed: ImageList, image_ids: Sequence[str]) -> Names:

@@ -1,6 +1,7 @@
 """Trained adaptors on disk: safetensors and JSON, never pickles."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,15 @@ from ..problem.features import Prompts
 from ..problem.prediction import Prediction
 from ..stats.operating_point import ThresholdOrigin
 
-__all__ = ["SavedModel", "load_model", "predict", "save_model"]
+__all__ = [
+    "SavedModel",
+    "describe_model",
+    "load_model",
+    "model_weights",
+    "predict",
+    "restore_model",
+    "save_model",
+]
 
 #: 2 names the method; what is of 1 was fine-tuned. 3 says where thresholds come from.
 _FORMAT_VERSION = 3
@@ -39,7 +48,7 @@ class SavedModel:
         findings: K names, in the order of the model's outputs.
         thresholds: Probability from which each finding is called positive, shape (K,),
             chosen on validation.
-        fingerprint: Of the encoder whose embeddings it takes.
+        fingerprint: Fingerprint of the encoder whose embeddings it takes.
         dim: D of these embeddings.
         prompts: The descriptions.
         method: Name of the method that learned it.
@@ -105,11 +114,11 @@ def predict(
                 if rows is None
                 else rows[start : start + batch_size]
             )
-            found = model.scores(torch.from_numpy(embedding[part]).to(device).float())
+            scores = model.scores(torch.from_numpy(embedding[part]).to(device).float())
             if columns is None:
-                shape = (len(embedding), found[0].shape[1])
-                columns = [np.zeros(shape, dtype=np.float32) for _ in found]
-            for column, values in zip(columns, found, strict=True):
+                shape = (len(embedding), scores[0].shape[1])
+                columns = [np.zeros(shape, dtype=np.float32) for _ in scores]
+            for column, values in zip(columns, scores, strict=True):
                 column[part] = values.cpu().numpy()
             release_pages(embedding)
     assert columns is not None
@@ -121,7 +130,7 @@ def predict(
 
 
 def _with_familiarity(
-    found: Prediction,
+    prediction: Prediction,
     model: FamiliarModel,
     embedding: npt.NDArray[np.floating],
     batch_size: int,
@@ -131,7 +140,7 @@ def _with_familiarity(
     assert isinstance(model, torch.nn.Module)
     device = next(iter(model.state_dict().values())).device
     chosen = np.arange(len(embedding)) if rows is None else rows
-    spread = np.full(found.difference.shape, np.nan, dtype=np.float32)
+    spread = np.full(prediction.difference.shape, np.nan, dtype=np.float32)
     distance = np.full(len(embedding), np.nan, dtype=np.float32)
     flag = np.zeros(len(embedding), dtype=bool)
     with torch.inference_mode():
@@ -143,7 +152,7 @@ def _with_familiarity(
             distance[part] = away.cpu().numpy()
             flag[part] = model.unlike_seen(away).cpu().numpy()
     return replace(
-        found, uncertainty=spread, distance=distance, out_of_distribution=flag
+        prediction, uncertainty=spread, distance=distance, out_of_distribution=flag
     )
 
 
@@ -153,6 +162,13 @@ def save_model(folder: Path, saved: SavedModel) -> None:
     Raises:
         StoreWriteError: The disk refused.
     """
+    described = json.dumps(describe_model(saved), indent=2)
+    write_atomically(folder / _WEIGHTS, save(model_weights(saved)))
+    write_atomically(folder / _CONFIG, described.encode())
+
+
+def model_weights(saved: SavedModel) -> dict[str, torch.Tensor]:
+    """The tensors of a model and its descriptions' embeddings, by name."""
     weights = {
         name: tensor.detach().cpu().contiguous()
         for name, tensor in saved.model.state_dict().items()
@@ -160,7 +176,12 @@ def save_model(folder: Path, saved: SavedModel) -> None:
     weights["prompts"] = torch.from_numpy(saved.prompts.embedding).contiguous()
     if saved.config.placement == "shared":  # one module under two names
         weights = {k: v for k, v in weights.items() if "adaptors.text." not in k}
-    described = {
+    return weights
+
+
+def describe_model(saved: SavedModel) -> dict[str, Any]:
+    """All of a model but its tensors, as plain values."""
+    return {
         "format_version": _FORMAT_VERSION,
         "findings": list(saved.findings),
         "thresholds": saved.thresholds.tolist(),
@@ -172,8 +193,6 @@ def save_model(folder: Path, saved: SavedModel) -> None:
         "prevalence": _numbers(saved.prevalence),
         "prompt_finding": _prompt_rows(saved.prompts, len(saved.findings)),
     }
-    write_atomically(folder / _WEIGHTS, save(weights))
-    write_atomically(folder / _CONFIG, json.dumps(described, indent=2).encode())
 
 
 def _numbers(values: npt.NDArray[np.float64] | None) -> list[float | None] | None:
@@ -199,19 +218,19 @@ def _read_numbers(
     return np.array([np.nan if one is None else one for one in values], dtype=float)
 
 
-def _check_version(folder: Path, version: int) -> None:
+def _check_version(folder: object, version: int) -> None:
     if version < 1:
         raise ValueError(f"format_version is {version}")
     if version > _FORMAT_VERSION:
         raise TrainingError(f"{folder} was written by a newer retune", "Update retune.")
 
 
-def _is_new(described: dict[str, Any]) -> bool:
+def _is_new(described: Mapping[str, Any]) -> bool:
     """Whether the file says where thresholds come from."""
     return bool(described["format_version"] > 2)
 
 
-def _check_parts(described: dict[str, Any], prompts: torch.Tensor) -> None:
+def _check_parts(described: Mapping[str, Any], prompts: torch.Tensor) -> None:
     """Refuse a description whose parts do not fit each other or the weights.
 
     Raises:
@@ -249,47 +268,7 @@ def load_model(folder: Path) -> SavedModel:
     try:
         described = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
         weights = load((folder / _WEIGHTS).read_bytes())
-        _check_version(folder, described["format_version"])
-        _check_parts(described, weights["prompts"])
-        findings = tuple(described["findings"])
-        config = TrainConfig(**described["config"])
-        rows = np.array(described["prompt_finding"])
-        prompts = Prompts(
-            weights["prompts"].numpy(), rows % len(findings), rows < len(findings)
-        )
-        version = described["format_version"]
-        method = described["method"] if version > 1 else "finetune"
-        kind = method_named(method)
-        model = kind.build_model(config, prompts, len(findings), described["dim"])
-        if config.placement == "shared":
-            weights |= {
-                k.replace("adaptors.image.", "adaptors.text."): v
-                for k, v in weights.items()
-                if k.startswith("adaptors.image.")
-            }
-        known = model.state_dict().keys()
-        model.load_state_dict(
-            {k: v for k, v in weights.items() if k != "prompts" or k in known}
-        )
-        model.eval()
-        return SavedModel(
-            model=model,
-            config=config,
-            findings=findings,
-            thresholds=np.array(described["thresholds"]),
-            fingerprint=described["fingerprint"],
-            dim=described["dim"],
-            prompts=prompts,
-            method=method,
-            origins=tuple(
-                map(ThresholdOrigin.from_json, described["threshold_origins"])
-                if _is_new(described)
-                else ()
-            ),
-            prevalence=_read_numbers(
-                described["prevalence"] if _is_new(described) else None
-            ),
-        )
+        return restore_model(described, weights, folder)
     except RetuneError:
         raise
     except FileNotFoundError as error:
@@ -298,3 +277,60 @@ def load_model(folder: Path) -> SavedModel:
         OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError,
     ) as error:  # fmt: skip
         raise TrainingError(f"{folder} cannot be read: {error}", hint) from error
+
+
+def restore_model(
+    described: Mapping[str, Any], weights: dict[str, torch.Tensor], place: object
+) -> SavedModel:
+    """A model from what `describe_model` and `model_weights` gave.
+
+    Args:
+        described: Plain values.
+        weights: Tensors by name.
+        place: What messages call the file.
+
+    Raises:
+        TrainingError: It is of a newer format.
+        KeyError: Something is missing; as `RuntimeError`, `TypeError` and `ValueError`.
+    """
+    _check_version(place, described["format_version"])
+    _check_parts(described, weights["prompts"])
+    findings = tuple(described["findings"])
+    config = TrainConfig(**described["config"])
+    rows = np.array(described["prompt_finding"])
+    prompts = Prompts(
+        weights["prompts"].numpy(), rows % len(findings), rows < len(findings)
+    )
+    version = described["format_version"]
+    method = described["method"] if version > 1 else "finetune"
+    kind = method_named(method)
+    model = kind.build_model(config, prompts, len(findings), described["dim"])
+    if config.placement == "shared":
+        weights |= {
+            k.replace("adaptors.image.", "adaptors.text."): v
+            for k, v in weights.items()
+            if k.startswith("adaptors.image.")
+        }
+    known = model.state_dict().keys()
+    model.load_state_dict(
+        {k: v for k, v in weights.items() if k != "prompts" or k in known}
+    )
+    model.eval()
+    return SavedModel(
+        model=model,
+        config=config,
+        findings=findings,
+        thresholds=np.array(described["thresholds"]),
+        fingerprint=described["fingerprint"],
+        dim=described["dim"],
+        prompts=prompts,
+        method=method,
+        origins=tuple(
+            map(ThresholdOrigin.from_json, described["threshold_origins"])
+            if _is_new(described)
+            else ()
+        ),
+        prevalence=_read_numbers(
+            described["prevalence"] if _is_new(described) else None
+        ),
+    )

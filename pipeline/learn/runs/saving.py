@@ -18,6 +18,7 @@ from retune.store.errors import ErasedDataError
 
 from ..problem.config import untrained
 from ..problem.features import Features
+from .carried_model import CarriedModel
 from .checkpoints import Checkpoints
 from .experiment import Experiment
 from .image_list import write_image_list
@@ -118,9 +119,12 @@ def write_run_files(
         StoreWriteError: The disk refused.
     """
     write_image_list(folder, learning_set.listed)
-    save_model(folder, _saved_model(learning_set, experiment))
+    saved = _saved_model(learning_set, experiment)
+    save_model(folder, saved)
     if experiment.state:
-        save_state(folder / STATE_FILE, run_state(learning_set, experiment, lineage))
+        state = run_state(learning_set, experiment, lineage)
+        carried = CarriedModel.of(folder.name, learning_set.encoder.spec, saved)
+        save_state(folder / STATE_FILE, replace(state, model=carried))
     write_manifest(folder)
 
 
@@ -205,12 +209,12 @@ def prediction_rows(features: Features, experiment: Experiment) -> pa.Table:
     def flat(values: npt.NDArray[np.float32]) -> pa.Array:
         return pa.array(values[rows].reshape(-1))
 
-    def known(values: npt.NDArray[Any] | None, kind: pa.DataType) -> pa.Array:
+    def known(values: npt.NDArray[Any] | None, arrow_type: pa.DataType) -> pa.Array:
         """NULL where the model does not know; one value per image is repeated."""
         if values is None:
-            return pa.nulls(len(rows) * n_findings, kind)
+            return pa.nulls(len(rows) * n_findings, arrow_type)
         each = values if values.ndim == 2 else np.repeat(values, n_findings)
-        return pa.array(each.reshape(-1), kind, from_pandas=True)
+        return pa.array(each.reshape(-1), arrow_type, from_pandas=True)
 
     distance, flag = details.distance, details.out_of_distribution
     if distance is not None and np.isnan(distance).all():

@@ -24,7 +24,7 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """Scores of n test images for K findings, with the labels they are held against.
+    """Scores of n test images for K findings, with the labels they are compared with.
 
     Attributes:
         run: The run.
@@ -64,15 +64,15 @@ class ScoredRun:
 
     def columns(self, names: tuple[str, ...]) -> "ScoredRun":
         """The same for some of the findings, in the order given."""
-        place = [self.findings.index(name) for name in names]
+        chosen = [self.findings.index(name) for name in names]
         return ScoredRun(
             self.run,
             names,
             self.image_id,
             self.patient_id,
-            self.score[:, place],
-            self.probability[:, place],
-            Targets(self.targets.value[:, place], self.targets.observed[:, place]),
+            self.score[:, chosen],
+            self.probability[:, chosen],
+            Targets(self.targets.value[:, chosen], self.targets.observed[:, chosen]),
             self.source,
             self.config,
             self.notes,
@@ -90,8 +90,8 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         ConfigurationError: The store no longer has images that the run was tested on.
     """
     reopened = reopen_run(store, run)
-    found = load_own_images(store, reopened, ["test"])
-    features, config = found.features, reopened.record.config
+    images = load_own_images(store, reopened, ["test"])
+    features, config = images.features, reopened.record.config
     rows = features.rows("test")
     if not len(rows):
         raise ConfigurationError(
@@ -100,7 +100,7 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         )
     rows = rows[np.argsort(features.image_id[rows].astype(str))]
     kept = _kept_predictions(store, run, features.image_id[rows])
-    findings, score, probability = kept or _scored_again(store, reopened, found, rows)
+    findings, score, probability = kept or _scored_again(store, reopened, images, rows)
     labelled = with_findings(features, findings)
     targets = make_targets(
         labelled.states[rows], config.uncertain, config.blank, findings=findings
@@ -115,14 +115,14 @@ def score_run(store: FeatureStore, run: Run) -> ScoredRun:
         targets,
         "predictions" if kept else "model",
         config,
-        _notes(reopened, found),
+        _notes(reopened, images),
     )
 
 
-def _notes(reopened: ReopenedRun, found: ImageSet) -> tuple[str, ...]:
+def _notes(reopened: ReopenedRun, images: ImageSet) -> tuple[str, ...]:
     """What a reader must know of the labels and images that metrics are of."""
     then = reopened.record.provenance.label_versions
-    now = found.provenance.label_versions
+    now = images.provenance.label_versions
     run_id = reopened.run.run_id
     notes = [
         f"labels of {name} changed since run {run_id}: version {then[name]} then, "
@@ -142,21 +142,21 @@ def _kept_predictions(
     store: FeatureStore, run: Run, image_id: npt.NDArray[np.object_]
 ) -> tuple[tuple[str, ...], Scores, Scores] | None:
     """Predictions after the last task, if there is one for every image and finding."""
-    found = store.sql(
+    kept = store.sql(
         """SELECT image_id, finding, score, probability FROM predictions
         WHERE run_id = ? AND task = (
             SELECT max(task) FROM predictions WHERE run_id = ?)""",
         [run.run_id, run.run_id],
     ).fetchnumpy()
-    if not len(found["image_id"]):
+    if not len(kept["image_id"]):
         return None
-    findings, column = np.unique(found["finding"].astype(str), return_inverse=True)
-    place = np.searchsorted(image_id.astype(str), found["image_id"].astype(str))
-    place = np.minimum(place, len(image_id) - 1)
-    ours = image_id[place] == found["image_id"]
+    findings, column = np.unique(kept["finding"].astype(str), return_inverse=True)
+    nearest = np.searchsorted(image_id.astype(str), kept["image_id"].astype(str))
+    nearest = np.minimum(nearest, len(image_id) - 1)
+    ours = image_id[nearest] == kept["image_id"]
     scores = np.full((2, len(image_id), len(findings)), np.nan, dtype=np.float32)
     for values, name in zip(scores, ("score", "probability"), strict=True):
-        values[place[ours], column[ours]] = found[name][ours]
+        values[nearest[ours], column[ours]] = kept[name][ours]
     if np.isnan(scores).any():
         return None
     return tuple(findings.tolist()), scores[0], scores[1]
@@ -169,10 +169,10 @@ def _scored_again(
     rows: npt.NDArray[np.int64],
 ) -> tuple[tuple[str, ...], Scores, Scores]:
     saved = load_model_of(store, reopened)
-    found = predict(saved.model, images.features.embedding[rows]).ranking_by(
+    prediction = predict(saved.model, images.features.embedding[rows]).ranking_by(
         reopened.record.config.score, reopened.run.method
     )
-    return saved.findings, found.score, found.probability
+    return saved.findings, prediction.score, prediction.probability
 
 
 def check_comparable(

@@ -105,15 +105,15 @@ def _lists_of(store: FeatureStore, digests: Collection[str]) -> dict[str, ImageL
     rows = store.sql(
         "SELECT * FROM runs WHERE status = 'finished' ORDER BY started_at"
     ).fetchall()
-    found = {}
+    lists = {}
     for run in (Run(*row) for row in rows):
         record = read_record(run)
         own = {one.digest for one in record.provenance.contributions}
         if record.pinned and own & set(digests) and run.scenario not in _UNTRAINED:
             listed = reopen_run(store, run).listed
             assert listed is not None
-            found[run.run_id] = listed
-    return found
+            lists[run.run_id] = listed
+    return lists
 
 
 def check_not_learned(
@@ -158,7 +158,7 @@ def check_states_apart(
         TrainingError: Two have counted the same image, as far as this store knows.
     """
     known: dict[str, str] = {}
-    for place, contributions in enumerate(learned, start=1):
+    for number, contributions in enumerate(learned, start=1):
         digests = {one.digest for one in contributions}
         here: dict[str, str] = {}
         for run_id, images in _lists_of(store, digests).items():
@@ -167,9 +167,9 @@ def check_states_apart(
         both = [name for name in here if name in known]
         if both:
             raise TrainingError(
-                f"run {here[both[0]]} in state {place} and run {known[both[0]]} before "
-                f"it have learned from {len(both):,} images in common: they would "
-                "count twice",
+                f"run {here[both[0]]} in state {number} and run {known[both[0]]} "
+                f"before it have learned from {len(both):,} images in common: they "
+                "would count twice",
                 "Merge runs on different images (`datasets`, `where`).",
             )
         known |= here

@@ -55,8 +55,8 @@ class Contribution:
     Attributes:
         dataset: Its name in the store where the run was made.
         n_images: How many images.
-        digest: Of the content of all of them, whatever split they are in; it stands
-            for the set and says nothing of a single image.
+        digest: Digest of the content of all of them, whatever split they are in; it
+            stands for the set and says nothing of a single image.
     """
 
     dataset: str
@@ -104,11 +104,11 @@ def contributions_of(
     """One contribution per dataset.
 
     Args:
-        dataset: Of N images.
-        content_digest: Of N images.
+        dataset: Datasets of N images.
+        content_digest: Digests of N images.
     """
-    found = []
+    contributions = []
     for name in sorted(set(dataset.tolist())):
         digests = content_digest[dataset == name].tolist()
-        found.append(Contribution(name, len(digests), images_digest(digests)))
-    return tuple(found)
+        contributions.append(Contribution(name, len(digests), images_digest(digests)))
+    return tuple(contributions)

@@ -27,6 +27,7 @@ from ..methods.analytic.counted import check_apart
 from ..methods.analytic.method import merge_states
 from ..problem.config import TrainConfig
 from ..problem.features import Prompts
+from .carried_model import CarriedModel
 from .selection import Contribution
 
 __all__ = [
@@ -52,11 +53,13 @@ class RunState:
         method: Name of the method.
         config: How it learned.
         findings: K names, in the order of the tensors.
-        fingerprint: Of the encoder whose embeddings it saw.
+        fingerprint: Fingerprint of the encoder whose embeddings it saw.
         prompts: The descriptions of the findings.
         tensors: The method's own.
         contributions: What it has learned from, a digest for the images of a dataset;
             empty for files of version 1.
+        model: What the run answers with, to predict from the file alone; None for
+            files of before it was kept, and for states that were never evaluated.
     """
 
     method: str
@@ -66,13 +69,14 @@ class RunState:
     prompts: Prompts
     tensors: Mapping[str, Tensor]
     contributions: tuple[Contribution, ...] = ()
+    model: CarriedModel | None = None
 
 
 def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
     """Write a state.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         state: What to write.
         local: Also what is of use with the same images only.
 
@@ -94,6 +98,9 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
         for name, tensor in state.tensors.items()
         if local or not name.startswith("local.")
     }
+    if state.model is not None:
+        described["model"] = state.model.header
+        tensors |= state.model.tensors
     tensors["prompts"] = torch.from_numpy(np.ascontiguousarray(state.prompts.embedding))
     described["checksum"] = _checksum(tensors, described)
     write_atomically(path, save(tensors, metadata={"retune": json.dumps(described)}))
@@ -102,15 +109,15 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
 def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] = _EMPTY) -> int:
     """crc32 over header and tensors by name: a file that travels may be damaged."""
     text = json.dumps(dict(header), sort_keys=True) if header else ""
-    found = zlib.crc32(text.encode())
+    checksum = zlib.crc32(text.encode())
     for name in sorted(tensors):
-        found = zlib.crc32(name.encode(), found)
-        found = zlib.crc32(tensors[name].numpy().tobytes(), found)
-    return found
+        checksum = zlib.crc32(name.encode(), checksum)
+        checksum = zlib.crc32(tensors[name].numpy().tobytes(), checksum)
+    return checksum
 
 
 def _check_bytes(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
-    """Compare with the checksum, which files of before it was kept have not."""
+    """Compare with the checksum, which older files do not have."""
     is_old = described["format_version"] < 2
     if is_old and "checksum" not in described:
         return
@@ -155,8 +162,15 @@ def load_state(path: Path) -> RunState:
             findings,
             described["fingerprint"],
             prompts,
-            {name.removeprefix("state."): one for name, one in tensors.items()},
+            {
+                name.removeprefix("state."): one
+                for name, one in tensors.items()
+                if not name.startswith("model.")
+            },
             tuple(Contribution(**one) for one in described.get("contributions", [])),
+            CarriedModel.from_parts(
+                described.get("model"), tensors, torch.from_numpy(prompts.embedding)
+            ),
         )
         _check_prompts(prompts)
     except TrainingError:
@@ -170,7 +184,8 @@ def load_state(path: Path) -> RunState:
         OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError,
     ) as error:  # fmt: skip
         raise TrainingError(f"{path} cannot be read: {error}", _HINT) from error
-    prompts.check(findings)
+    if prompts or state.method != "analytic":  # whose prior is 0 without texts
+        prompts.check(findings)
     return state
 
 
@@ -211,7 +226,7 @@ def merge_runs(states: list[RunState]) -> RunState:
     _check_contributions(states)
     check_apart(tensors)
     every = tuple(one for state in states for one in state.contributions)
-    return replace(first, tensors=merged, contributions=every)
+    return replace(first, tensors=merged, contributions=every, model=None)
 
 
 def _check_contributions(states: Sequence[RunState]) -> None:

@@ -36,15 +36,15 @@ class DrawnFigures:
         Args:
             values: Metric -> the figure itself, shape (K,).
         """
-        found = {}
+        ends_of = {}
         for metric, table in self.tables.items():
             columns = zip(values[metric], table.T, self._excess(metric), strict=True)
             ends = [
                 interval_of_draws(metric, float(value), column, float(excess))
                 for value, column, excess in columns
             ]
-            found[metric] = np.array(ends).T.reshape(2, -1)
-        return found
+            ends_of[metric] = np.array(ends).T.reshape(2, -1)
+        return ends_of
 
     def _excess(self, metric: Metric) -> Floats:
         return self.excess.get(metric, np.zeros(self.tables[metric].shape[1]))
@@ -55,7 +55,7 @@ class DrawnFigures:
         """Of the mean over some findings, in draws that have all of them.
 
         Args:
-            metric: Of `tables`.
+            metric: Metric of `tables`.
             value: The mean itself.
             findings: Shape (K,).
         """
@@ -104,13 +104,13 @@ def draw_figures(
     """Average precision, F1, Brier and calibration error in every draw of patients.
 
     Args:
-        probability: Of n images, shape (n, K).
+        probability: Probability of n images, shape (n, K).
         score: What average precision ranks by, shape (n, K).
         targets: Shape (n, K), 0 or 1.
         observed: Shape (n, K), bool.
-        thresholds: Of F1, shape (K,).
+        thresholds: Thresholds of F1, shape (K,).
         constant: The probability that the constant says, shape (K,); NaN: unknown.
-        draws: Of the same n images.
+        draws: Draws of the same n images.
     """
     columns: dict[Metric, list[Floats]] = {metric: [] for metric in _ALL}
     excess = np.zeros(targets.shape[1])
@@ -118,13 +118,13 @@ def draw_figures(
         seen = observed[:, k]
         patient, positive = draws.patient[seen], targets[seen, k] > 0
         chance = probability[seen, k].astype(np.float64)
-        found, excess[k] = _of_labels(chance, positive, patient, thresholds[k], draws)
-        found |= _of_constant(float(constant[k]), positive, patient, draws)
-        found[Metric.AVERAGE_PRECISION] = _average_precision(
+        values, excess[k] = _of_labels(chance, positive, patient, thresholds[k], draws)
+        values |= _of_constant(float(constant[k]), positive, patient, draws)
+        values[Metric.AVERAGE_PRECISION] = _average_precision(
             score[seen, k], positive, patient, draws
         )
         for metric in _ALL:
-            columns[metric].append(found[metric])
+            columns[metric].append(values[metric])
     tables = {name: np.stack(one, axis=1) for name, one in columns.items()}
     return DrawnFigures(tables, {Metric.CALIBRATION_ERROR: excess})
 
@@ -145,9 +145,9 @@ def _weighed(
 
 
 def _ratio(above: Floats, below: Floats) -> Floats:
-    found: Floats = np.full(len(above), np.nan)
-    np.divide(above, below, out=found, where=below > 0)
-    return found
+    ratio: Floats = np.full(len(above), np.nan)
+    np.divide(above, below, out=ratio, where=below > 0)
+    return ratio
 
 
 def _of_labels(
@@ -205,10 +205,18 @@ def _average_precision(
         return np.full(draws.times.shape[1], np.nan)
     order = np.argsort(-score, kind="stable")
     ordered = score[order]
-    ends = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
-    weight = draws.times[patient[order]].astype(np.float64)
-    every = np.cumsum(weight, axis=0)[ends]
-    true = np.cumsum(weight * positive[order, None], axis=0)[ends]
-    new = np.diff(true, axis=0, prepend=np.zeros((1, weight.shape[1])))
-    precision = np.divide(true, every, out=np.zeros_like(true), where=every > 0)
+    # Only where a positive image is passed does anything add to the figure: there,
+    # at the end of the images with the same score, precision is needed.
+    rank = np.cumsum(np.r_[False, ordered[1:] != ordered[:-1]])
+    places = np.flatnonzero(positive[order])
+    first = np.r_[True, rank[places[1:]] != rank[places[:-1]]]
+    ends = np.searchsorted(rank, rank[places[first]], side="right")
+    weight = draws.times[patient[order[: ends[-1]]]]
+    starts = np.r_[0, ends[:-1]]
+    every = np.cumsum(np.add.reduceat(weight, starts, axis=0, dtype=np.float64), axis=0)
+    new = np.add.reduceat(
+        weight[places], np.flatnonzero(first), axis=0, dtype=np.float64
+    )
+    true = np.cumsum(new, axis=0)
+    precision = np.divide(true, every, out=np.zeros(true.shape), where=every > 0)
     return _ratio((precision * new).sum(axis=0), true[-1])

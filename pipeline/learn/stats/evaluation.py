@@ -70,14 +70,14 @@ class EvaluatedRows:
     @property
     def n_positive(self) -> npt.NDArray[np.int64]:
         """Positive images, shape (K,)."""
-        found: npt.NDArray[np.int64] = ((self.value > 0) & self.observed).sum(axis=0)
-        return found
+        counts: npt.NDArray[np.int64] = ((self.value > 0) & self.observed).sum(axis=0)
+        return counts
 
     @property
     def n_observed(self) -> npt.NDArray[np.int64]:
         """Images with a known label, shape (K,)."""
-        found: npt.NDArray[np.int64] = self.observed.sum(axis=0)
-        return found
+        counts: npt.NDArray[np.int64] = self.observed.sum(axis=0)
+        return counts
 
     @property
     def counted(self) -> npt.NDArray[np.bool_]:
@@ -113,7 +113,7 @@ class Evaluation:
         note: How many findings means leave out; empty if none.
         intervals: Ends of 95 % intervals of some of `others`, shape (2, K), by
             bootstrap over patients; empty if none was drawn.
-        means: Of some of `others` over the counted findings, with intervals.
+        means: Means of some of `others` over the counted findings, with intervals.
         thresholds: From which a finding is called positive, shape (K,).
     """
 
@@ -159,7 +159,7 @@ def evaluate_scores(
         images: The rows to evaluate on.
         prediction: For all N images.
         thresholds: Chosen on validation, shape (K,).
-        seed: Of the bootstrap; None: draw none.
+        seed: Seed of the bootstrap; None: draw none.
         constant: What a constant would answer, shape (K,): the share of positives among
             labels of training and validation; None: not known.
     """
@@ -179,9 +179,9 @@ class _Figures:
         """These figures with those of some findings replaced."""
 
         def put(before: npt.NDArray[Any], now: npt.NDArray[Any]) -> npt.NDArray[Any]:
-            found = before.copy()
-            found[..., columns] = now
-            return found
+            merged = before.copy()
+            merged[..., columns] = now
+            return merged
 
         before, now = self.influence, new.influence
         return _Figures(
@@ -270,10 +270,10 @@ class _Evaluator:
         seed: int | None,
     ) -> Evaluation:
         """With the means; scores of shape (3, n, K)."""
-        images, found = self._images, figures.influence
-        counted = images.counted & ~np.isnan(found.auroc)
+        images, influence = self._images, figures.influence
+        counted = images.counted & ~np.isnan(influence.auroc)
         ends, intervals, means = None, {}, {}
-        if seed is not None and (~np.isnan(found.auroc)).any():
+        if seed is not None and (~np.isnan(influence.auroc)).any():
             value, observed = images.value, images.observed
             cells = value[:, counted], observed[:, counted]
             draws = draw_with_classes(images.patient, *cells, seed=seed)
@@ -287,11 +287,11 @@ class _Evaluator:
                 mean = float(figures.others[metric][counted].mean())
                 means[metric] = (mean, *drawn.mean_interval(metric, mean, counted))
         return Evaluation(
-            influence=found,
+            influence=influence,
             others=figures.others,
             n_positive=images.n_positive,
             n_observed=images.n_observed,
-            macro=mean_auroc_interval(found, counted),
+            macro=mean_auroc_interval(influence, counted),
             bootstrap=ends,
             counted=counted,
             note=images.note,
@@ -305,9 +305,9 @@ def _gap(constant: Floats, value: npt.NDArray[Any], observed: Any) -> Floats:
     """Calibration error of an answer that is the same for all images, shape (K,)."""
     n = observed.sum(axis=0)
     gap = np.where(observed, constant - (value > 0), 0).sum(axis=0)
-    found: Floats = np.full(len(n), np.nan)
-    np.divide(np.abs(gap), n, out=found, where=n > 0)
-    return found
+    difference: Floats = np.full(len(n), np.nan)
+    np.divide(np.abs(gap), n, out=difference, where=n > 0)
+    return difference
 
 
 def _differs(
@@ -340,7 +340,7 @@ def evaluate_predictions(
         test: The test images.
         validation: The validation images.
         predictions: For all N images.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         point: How thresholds are chosen; None: by the best F1.
         constant: As for `evaluate_scores`.
 

@@ -75,7 +75,7 @@ def influence_of(
     """The same of findings that are sorted already.
 
     Args:
-        rankings: Of K findings; None has no AUROC.
+        rankings: Rankings of K findings; None has no AUROC.
         observed: Shape (N, K), bool.
     """
     area = np.full(observed.shape[1], np.nan)
@@ -203,7 +203,7 @@ def patient_influence_of(
 ) -> PatientInfluence:
     """The same of findings that are sorted already; `rankings` of K findings."""
     area, moved = influence_of(rankings, observed)
-    found = delong_of(area, moved, targets, observed)
+    test = delong_of(area, moved, targets, observed)
     alone = np.zeros(len(area), dtype=bool)
     n_patients = int(patient.max(initial=-1)) + 1
     of_patients = np.zeros((n_patients, len(area)))
@@ -214,7 +214,7 @@ def patient_influence_of(
             alone[k] |= m == 1
             sums = np.bincount(patient[rows], moved[rows, k], n_patients)
             of_patients[:, k] += sums * np.sqrt(m / max(1, m - 1))
-    return PatientInfluence(found, of_patients, alone)
+    return PatientInfluence(test, of_patients, alone)
 
 
 def patient_variance(rows: Sequence[PatientInfluence], weights: Floats) -> float:
@@ -241,7 +241,7 @@ def patient_variance(rows: Sequence[PatientInfluence], weights: Floats) -> float
 
 
 def mean_auroc_interval(
-    found: PatientInfluence, findings: Mask
+    influence: PatientInfluence, findings: Mask
 ) -> tuple[float, float, float]:
     """Mean AUROC of some findings with a 95 % interval over patients.
 
@@ -249,7 +249,7 @@ def mean_auroc_interval(
     up like Obuchowski's (1997).
 
     Args:
-        found: Of K findings.
+        influence: Influence of K findings.
         findings: Which the mean is over, shape (K,); those without an AUROC are left
             out.
 
@@ -257,11 +257,11 @@ def mean_auroc_interval(
         Mean, lower and upper end; NaN if no finding is left. Where nothing can be said,
         because every AUROC is 0 or 1, the ends are 0 and 1.
     """
-    chosen = findings & ~np.isnan(found.auroc)
+    chosen = findings & ~np.isnan(influence.auroc)
     if not chosen.any():
         return (float("nan"),) * 3
-    mean = float(found.auroc[chosen].mean())
+    mean = float(influence.auroc[chosen].mean())
     if not 0 < mean < 1:
         return mean, 0.0, 1.0
     weights = np.where(chosen, 1 / chosen.sum(), 0.0)[np.newaxis]
-    return mean, *logit_interval(mean, patient_variance([found], weights))
+    return mean, *logit_interval(mean, patient_variance([influence], weights))

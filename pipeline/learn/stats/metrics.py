@@ -101,20 +101,20 @@ def of_rankings(
     """Average precision and sensitivity of findings that are sorted already.
 
     Args:
-        rankings: Of K findings; None gives NaN.
+        rankings: Rankings of K findings; None gives NaN.
         specificity: At least this.
     """
-    found = np.full((2, len(rankings)), np.nan)
+    values = np.full((2, len(rankings)), np.nan)
     for k, ranking in enumerate(rankings):
         if ranking is None or not ranking.n_positive:
             continue
         _, true, false = ranking.from_the_top()
         steps = np.diff(true / ranking.n_positive, prepend=0.0)
-        found[0, k] = (true / (true + false) * steps).sum()
+        values[0, k] = (true / (true + false) * steps).sum()
         if ranking.n_negative:
             allowed = 1 - false / ranking.n_negative >= specificity
-            found[1, k] = true[allowed].max(initial=0) / ranking.n_positive
-    return found[0], found[1]
+            values[1, k] = true[allowed].max(initial=0) / ranking.n_positive
+    return values[0], values[1]
 
 
 def f1_score(
@@ -152,8 +152,8 @@ def tune_thresholds(probability: Array, targets: Array, observed: Mask) -> Float
         f1 = 2 * true / (true + false + positive.sum())
         return float(threshold[int(np.argmax(f1))])
 
-    found = _per_finding(figure, probability, targets, observed)
-    return np.where(np.isnan(found), 0.5, found)
+    thresholds = _per_finding(figure, probability, targets, observed)
+    return np.where(np.isnan(thresholds), 0.5, thresholds)
 
 
 def brier_score(probability: Array, targets: Array, observed: Mask) -> Floats:

@@ -18,10 +18,10 @@ class Ranking:
     """n images by rising score, in G groups of equal score.
 
     Attributes:
-        scores: Of each group, shape (G,), rising.
+        scores: Scores of each group, shape (G,), rising.
         positives: Positive images of each group, shape (G,).
         negatives: The same of negative ones.
-        group: Of each image, in the order that was given, shape (n,).
+        group: Group of each image, in the order that was given, shape (n,).
         positive: Whether each image is positive, shape (n,).
     """
 
@@ -114,10 +114,10 @@ def rank_findings(
         targets: Shape (N, K), 0 or 1.
         observed: Shape (N, K), bool.
     """
-    found: list[Ranking | None] = []
+    rankings: list[Ranking | None] = []
     for k in range(targets.shape[1]):
         seen = observed[:, k]
         score = scores[seen, k]
         missing = bool(np.isnan(score).any())
-        found.append(None if missing else rank(score, targets[seen, k] > 0))
-    return found
+        rankings.append(None if missing else rank(score, targets[seen, k] > 0))
+    return rankings

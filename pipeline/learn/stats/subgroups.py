@@ -65,8 +65,8 @@ def _shared(
     labels: npt.NDArray[np.object_] = np.array(
         [label(value) for value in encoded.dictionary.to_pylist()], dtype=object
     )
-    found: npt.NDArray[np.object_] = labels[encoded.indices.to_numpy()]
-    return found
+    texts: npt.NDArray[np.object_] = labels[encoded.indices.to_numpy()]
+    return texts
 
 
 def subgroup_values(
@@ -84,7 +84,7 @@ def subgroup_values(
 
     Args:
         images: The rows to evaluate on.
-        groups: Of all N images.
+        groups: Groups of all N images.
         findings: K names.
         prediction: For all N images.
         task: After which it was made.
@@ -94,18 +94,18 @@ def subgroup_values(
         for label in sorted(set(labels[images.rows].tolist())):
             rows = np.flatnonzero(labels[images.rows] == label)
             part = _part(images, rows)
-            found = part.influence(prediction.score)
+            influence = part.influence(prediction.score)
             positive = (part.value > 0) & part.observed
             name = f"{split}/{attribute}={label}"
-            for place, finding in enumerate(findings):
-                figures = (found.auroc, found.delong.low, found.delong.high)
-                ends = (float(one[place]) for one in figures)
+            for column, finding in enumerate(findings):
+                figures = (influence.auroc, influence.delong.low, influence.delong.high)
+                ends = (float(one[column]) for one in figures)
                 yield MetricValue(task, name, finding, Metric.AUROC, *ends)
                 counts = {Metric.N_POSITIVE: positive, Metric.N_OBSERVED: part.observed}
                 for metric, cells in counts.items():
-                    number = float(cells[:, place].sum())
+                    number = float(cells[:, column].sum())
                     yield MetricValue(task, name, finding, metric, number)
-            macro = mean_auroc_interval(found, part.counted)
+            macro = mean_auroc_interval(influence, part.counted)
             yield MetricValue(task, name, None, Metric.MACRO_AUROC, *macro)
             yield MetricValue(task, name, None, Metric.N_IMAGES, float(len(rows)))
 

@@ -35,7 +35,7 @@ class ResidualAdaptor(nn.Module):
         self.spread: Tensor
         self.register_buffer("centre", torch.zeros(dim))
         self.register_buffer("spread", torch.ones(()))
-        self.mlp = MlpAdaptor(dim)
+        self.mlp: MlpAdaptor = MlpAdaptor(dim)
         last = self.mlp[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
@@ -126,19 +126,19 @@ class Adaptors(nn.Module):
         self.text = text
 
 
-def build_adaptors(kind: str, placement: str, dim: int, seed: int) -> Adaptors:
+def build_adaptors(adaptor: str, placement: str, dim: int, seed: int) -> Adaptors:
     """Make adaptors with weights drawn from a seed.
 
     Args:
-        kind: A name in `ADAPTORS`.
+        adaptor: A name in `ADAPTORS`.
         placement: A name in `PLACEMENTS`.
         dim: D.
-        seed: Of the initial weights; torch's own generator is left as it was.
+        seed: Seed of the initial weights; torch's own generator is left as it was.
 
     Raises:
         ConfigurationError: A name is unknown.
     """
-    make = named("adaptor", kind, ADAPTORS)
+    make = named("adaptor", adaptor, ADAPTORS)
     if placement not in PLACEMENTS:
         raise ConfigurationError(
             f"unknown `placement` {placement}", f"Use one of {', '.join(PLACEMENTS)}."

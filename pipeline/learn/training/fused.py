@@ -17,27 +17,27 @@ class _TwoLayers(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
     ) -> Tensor:
-        kind = x.dtype
-        second = w2.to(kind)
+        dtype = x.dtype
+        second = w2.to(dtype)
         # `addmm` would first write the bias into every row and then read it back.
-        hidden = (x @ w1.to(kind).T).add_(b1.to(kind)).relu_()
+        hidden = (x @ w1.to(dtype).T).add_(b1.to(dtype)).relu_()
         ctx.save_for_backward(x, hidden, w1, second)
-        return (hidden @ second.T).add_(b2.to(kind))
+        return (hidden @ second.T).add_(b2.to(dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, hidden, w1, second = ctx.saved_tensors
         (out,) = gradients
-        kind = w1.dtype
-        dw2 = (out.T @ hidden).to(kind)
+        dtype = w1.dtype
+        dw2 = (out.T @ hidden).to(dtype)
         # A product with ones adds up in float32; `sum` would first copy to float32.
         ones = out.new_ones(1, len(out))
-        db2 = (ones @ out)[0].to(kind)
+        db2 = (ones @ out)[0].to(dtype)
         inner = out @ second
         # Where ReLU gave 0 nothing flows back; `hidden` is 0 exactly there.
         torch.ops.aten.threshold_backward.grad_input(inner, hidden, 0, grad_input=inner)
-        dw1 = (inner.T @ x).to(kind)
-        db1 = (ones @ inner)[0].to(kind)
+        dw1 = (inner.T @ x).to(dtype)
+        db1 = (ones @ inner)[0].to(dtype)
         dx = inner @ w1.to(inner.dtype) if ctx.needs_input_grad[0] else None
         return dx, dw1, db1, dw2, db2
 
@@ -45,24 +45,24 @@ class _TwoLayers(torch.autograd.Function):
 class _CosineDifference(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, image: Tensor, text: Tensor) -> Tensor:
-        kind = text.dtype
+        dtype = text.dtype
         direction = text.to(image.dtype)
-        norm = torch.linalg.vector_norm(image, dim=1, keepdim=True, dtype=kind)
+        norm = torch.linalg.vector_norm(image, dim=1, keepdim=True, dtype=dtype)
         norm.clamp_(min=1e-12)
-        found = (image @ direction.T).to(kind).div_(norm)
-        ctx.save_for_backward(image, direction, norm, found)
-        return found
+        cosine = (image @ direction.T).to(dtype).div_(norm)
+        ctx.save_for_backward(image, direction, norm, cosine)
+        return cosine
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        image, direction, norm, found = ctx.saved_tensors
+        image, direction, norm, cosine = ctx.saved_tensors
         (out,) = gradients
         share = out / norm
         dtext = (share.to(image.dtype).T @ image).to(out.dtype)
         if not ctx.needs_input_grad[0]:
             return None, dtext
         # d(o·t/|o|) = t/|o| − (o·t/|o|) o/|o|²
-        along = (share * found).sum(dim=1, keepdim=True).div_(norm).neg_()
+        along = (share * cosine).sum(dim=1, keepdim=True).div_(norm).neg_()
         dimage = share.to(image.dtype) @ direction
         dimage.addcmul_(image, along.to(image.dtype))
         return dimage, dtext
@@ -81,8 +81,8 @@ def two_layers(x: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Ten
     Returns:
         Shape (B, D), of x's type.
     """
-    found: Tensor = _TwoLayers.apply(x, w1, b1, w2, b2)
-    return found
+    output: Tensor = _TwoLayers.apply(x, w1, b1, w2, b2)
+    return output
 
 
 def cosine_difference(image: Tensor, text: Tensor) -> Tensor:
@@ -99,5 +99,5 @@ def cosine_difference(image: Tensor, text: Tensor) -> Tensor:
     >>> cosine_difference(image, torch.tensor([[1.0, 0.0], [0.0, -1.0]])).tolist()
     [[0.6000000238418579, -0.800000011920929]]
     """
-    found: Tensor = _CosineDifference.apply(image, text)
-    return found
+    output: Tensor = _CosineDifference.apply(image, text)
+    return output

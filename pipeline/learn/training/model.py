@@ -70,8 +70,10 @@ class AdaptedModel(nn.Module):
         self.register_buffer("offset", torch.zeros(n_findings))
         log_scale = torch.tensor(math.log(scale))
         bias = torch.zeros(n_findings)
-        self.log_scale = nn.Parameter(log_scale, requires_grad=learn_scale)
-        self.bias = nn.Parameter(bias, requires_grad=learn_bias)
+        self.log_scale: nn.Parameter = nn.Parameter(
+            log_scale, requires_grad=learn_scale
+        )
+        self.bias: nn.Parameter = nn.Parameter(bias, requires_grad=learn_bias)
 
     def similarities(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """s⁺ and s⁻, each of shape (B, K), within [−1, 1].
@@ -122,7 +124,7 @@ class AdaptedModel(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take what `state_dict` gave; models of before had no calibration."""
+        """Take what `state_dict` gave; older models had no calibration."""
         plain = {
             "slope": torch.ones_like(self.slope),
             "offset": torch.zeros_like(self.offset),

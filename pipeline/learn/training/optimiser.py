@@ -35,9 +35,9 @@ class FlatAdam:
         trained = [p for p in module.parameters() if p.requires_grad]
         self.learning_rate = learning_rate
         self._weight_decay = weight_decay
-        self.sizes = [p.numel() for p in trained]
-        self.weights = torch.cat([p.detach().reshape(-1) for p in trained])
-        self.gradient = torch.zeros_like(self.weights)
+        self.sizes: list[int] = [p.numel() for p in trained]
+        self.weights: Tensor = torch.cat([p.detach().reshape(-1) for p in trained])
+        self.gradient: Tensor = torch.zeros_like(self.weights)
         self._mean = torch.zeros_like(self.weights)
         self._square = torch.zeros_like(self.weights)
         self._steps = 0
@@ -55,7 +55,7 @@ class FlatAdam:
         """Move the weights along their gradient, then forget the gradient.
 
         Raises:
-            TrainingError: The step is no number that a weight can hold.
+            TrainingError: No weight can hold the step.
         """
         self._steps += 1
         size = self.learning_rate / (1 - _BETA_MEAN**self._steps)

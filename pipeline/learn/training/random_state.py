@@ -31,7 +31,7 @@ def random_from_tensor(numbers: Tensor) -> np.random.Generator:
     values = [int(number) for number in numbers]
 
     def joined(words: list[int]) -> int:
-        return sum(word << (32 * place) for place, word in enumerate(words))
+        return sum(word << (32 * index) for index, word in enumerate(words))
 
     generator = np.random.PCG64()
     generator.state = {

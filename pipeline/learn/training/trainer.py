@@ -94,7 +94,7 @@ class Trainer:
     def __init__(
         self, model: AdaptedModel, problem: Problem, hook: Hook | None = None
     ) -> None:
-        self.model = model.to(problem.device)
+        self.model: AdaptedModel = model.to(problem.device)
         self._problem = problem
         self._config = problem.config
         self._device = problem.device
@@ -163,7 +163,7 @@ class Trainer:
         return epoch
 
     def _blend(self, start: Tensor, task: Task) -> None:
-        """Go back towards the weights of before the task if it had few labels."""
+        """Go back towards the weights from before the task if it had few labels."""
         if not self._config.caution:
             return
         # Half of the way back to random weights is no better than either end.
@@ -207,9 +207,9 @@ class Trainer:
 
     def _take(self, rows: Tensor) -> Tensor:
         """Embeddings of some rows on the device."""
-        found = self._x.index_select(0, rows.to(self._x.device)).to(self._device)
+        images = self._x.index_select(0, rows.to(self._x.device)).to(self._device)
         release_pages(self._problem.features.embedding)
-        return found
+        return images
 
     def _validation_loss(self, shown: Tensor) -> float | None:
         """Loss on the shown findings' validation cells; None without early stopping."""
@@ -236,14 +236,14 @@ class Trainer:
             "adam": self._optimiser.state(),
             "hook": self._hook.state(),
         }
-        found = {
+        state_tensors = {
             f"{part}.{name}": tensor.detach().cpu().clone()
             for part, tensors in parts.items()
             for name, tensor in tensors.items()
         }
-        found["random"] = random_to_tensor(self._random)
-        found["tasks_learned"] = torch.tensor(self._tasks_learned)
-        return found
+        state_tensors["random"] = random_to_tensor(self._random)
+        state_tensors["tasks_learned"] = torch.tensor(self._tasks_learned)
+        return state_tensors
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state.

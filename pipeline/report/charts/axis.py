@@ -16,16 +16,16 @@ _MOST_STEPS = 5
 
 @dataclass(frozen=True)
 class Level:
-    """A value that a run is held against.
+    """A value that a run is compared with.
 
     Attributes:
-        kind: Its class in the style sheet: ``zero``, ``joint``, ``observed``, ``exact``
-            or ``logistic``.
+        style: Its class in the style sheet: ``zero``, ``joint``, ``observed``,
+            ``exact`` or ``logistic``.
         label: What it is called.
         value: NaN if there is none.
     """
 
-    kind: str
+    style: str
     label: str
     value: float
 

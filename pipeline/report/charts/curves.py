@@ -1,4 +1,4 @@
-"""AUROC after each task as a line, with what it is held against as labelled lines."""
+"""AUROC after each task as a line, with what it is compared with as labelled lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,13 +25,13 @@ class CurveLine:
 
     Attributes:
         label: Beside its end; empty for none.
-        kind: Its class in the style sheet: ``run`` or ``each``.
+        style: Its class in the style sheet: ``run`` or ``each``.
         values: Before the first task and after each, shape (T+1,); NaN interrupts.
         learned_at: The task from which on it is drawn boldly; 0: from the beginning.
     """
 
     label: str
-    kind: str
+    style: str
     values: Floats
     learned_at: int = 0
 
@@ -50,11 +50,11 @@ def curve_plot(
     The plot stretches to the width that it is given, its texts do not.
 
     Args:
-        axis: Of the values.
+        axis: Axis of the values.
         lines: Over the same tasks, or over fewer.
         levels: Drawn across the plot.
         n_tasks: T.
-        height: Of the plot, in pixels.
+        height: Height of the plot, in pixels.
         with_values: Say them in the labels.
     """
     plot = [f'<path class="grid" d="{_grid(axis)}"/>']
@@ -63,15 +63,15 @@ def curve_plot(
         if np.isnan(level.value):
             continue
         at = 100 - axis.at(level.value)
-        plot.append(f'<path class="level {level.kind}" d="M0 {number(at)}H100"/>')
-        labels.append((at, level.label + _said(level.value, with_values), level.kind))
+        plot.append(f'<path class="level {level.style}" d="M0 {number(at)}H100"/>')
+        labels.append((at, level.label + _said(level.value, with_values), level.style))
     for line in lines:
         plot += _drawn(axis, line, n_tasks)
         known = line.values[~np.isnan(line.values)]
         if line.label and len(known):
             at = 100 - axis.at(float(known[-1]))
-            said = _said(float(known[-1]), with_values and line.kind == "run")
-            labels.append((at, line.label + said, line.kind))
+            said = _said(float(known[-1]), with_values and line.style == "run")
+            labels.append((at, line.label + said, line.style))
     below = _below(n_tasks, 8 if with_values else 4)
     return _framed(axis, plot, labels, below, height)
 
@@ -103,12 +103,12 @@ class EfficiencyLine:
 
     Attributes:
         label: Its name.
-        kind: Its class in the style sheet.
+        style: Its class in the style sheet.
         points: Patients, AUROC, lower and upper end; a line across for 0 patients.
     """
 
     label: str
-    kind: str
+    style: str
     points: tuple[tuple[int, float, float, float], ...]
 
 
@@ -118,9 +118,9 @@ def efficiency_plot(
     """AUROC over the logarithm of the number of patients; labels to the right.
 
     Args:
-        axis: Of AUROC.
+        axis: Axis of AUROC.
         lines: At least one.
-        height: Of the plot, in pixels.
+        height: Height of the plot, in pixels.
     """
     counts = sorted({n for line in lines for n, *_ in line.points if n})
     spread = np.log(max(counts, default=1)) - np.log(min(counts, default=1))
@@ -148,10 +148,10 @@ def efficiency_plot(
         last = 100 - axis.at(known[-1][1])
         path = _path(spots) if spots else f"M0 {number(last)}H100"
         dots = "".join(f"M{spot}h0" for spot in spots)
-        plot.append(f'<path class="level {line.kind}" d="{path}"/>')
-        plot.append(f'<path class="{line.kind} thin whole" d="{ends}"/>')
-        plot.append(f'<path class="{line.kind} spots" d="{dots}"/>')
-        labels.append((last, line.label + _said(known[-1][1], True), line.kind))
+        plot.append(f'<path class="level {line.style}" d="{path}"/>')
+        plot.append(f'<path class="{line.style} thin whole" d="{ends}"/>')
+        plot.append(f'<path class="{line.style} spots" d="{dots}"/>')
+        labels.append((last, line.label + _said(known[-1][1], True), line.style))
     texts = _spread_texts([(across(n), f"{n:,}") for n in counts])
     return _framed(axis, plot, labels, texts, height)
 
@@ -185,8 +185,8 @@ def _drawn(axis: Axis, line: CurveLine, n_tasks: int) -> list[str]:
         else f"{number(100 * t / max(1, n_tasks))} {number(100 - axis.at(value))}"
         for t, value in enumerate(line.values.tolist())
     ]
-    parts = [f'<path class="{line.kind} thin" d="{_path(spots)}"/>']
-    if line.kind == "run":
+    parts = [f'<path class="{line.style} thin" d="{_path(spots)}"/>']
+    if line.style == "run":
         bold = spots[line.learned_at :]
         dots = "".join(f"M{spot}h0" for spot in bold if spot)
         parts.append(f'<path class="run" d="{_path(bold)}"/>')
@@ -233,8 +233,8 @@ def _right(labels: Sequence[tuple[float, str, str]], height: int) -> str:
     order = sorted(labels)
     wanted = [_pixels(at, height) for at, _, _ in order]
     return "".join(
-        svg_text("6", y, text, more=f' class="{kind}"')
-        for y, (_, text, kind) in zip(_apart(wanted, height), order, strict=True)
+        svg_text("6", y, text, more=f' class="{style}"')
+        for y, (_, text, style) in zip(_apart(wanted, height), order, strict=True)
     )
 
 
@@ -246,11 +246,13 @@ def _apart(wanted: Sequence[float], height: float) -> list[float]:
     """
     places: list[float] = []
     for y in wanted:
-        places.append(max([10.0, y, *[place + _LINE for place in places[-1:]]]))
+        places.append(
+            max([10.0, y, *[height_before + _LINE for height_before in places[-1:]]])
+        )
     limit = float(height) - 4
-    for place in reversed(range(len(places))):
-        places[place] = min(places[place], limit)
-        limit = places[place] - _LINE
+    for index in reversed(range(len(places))):
+        places[index] = min(places[index], limit)
+        limit = places[index] - _LINE
     return places
 
 

@@ -15,10 +15,10 @@ _PLOT = 'viewBox="0 0 100 20" preserveAspectRatio="none"'
 
 
 def forest_row(axis: Axis, figure: Figure, levels: Sequence[Level] = ()) -> str:
-    """A dot with its 95 % interval; a bar for each value that it is held against.
+    """A dot with its 95 % interval; a bar for each value that it is compared with.
 
     Args:
-        axis: Of the whole column.
+        axis: Axis of the whole column.
         figure: NaN: no dot.
         levels: Those that are NaN are left out.
     """
@@ -26,7 +26,7 @@ def forest_row(axis: Axis, figure: Figure, levels: Sequence[Level] = ()) -> str:
     for level in levels:
         if not np.isnan(level.value):
             at = number(axis.at(level.value))
-            parts.append(f'<path class="level {level.kind}" d="M{at} 2V18"/>')
+            parts.append(f'<path class="level {level.style}" d="M{at} 2V18"/>')
     words = [f"{level.label} {level.value:.3f}" for level in levels]
     if not np.isnan(figure.value):
         if not np.isnan(figure.low):
@@ -49,7 +49,7 @@ def forest_head(axis: Axis, levels: Sequence[Level] = ()) -> str:
     """The axis above the rows; levels that all rows share are labelled here.
 
     Args:
-        axis: Of the whole column.
+        axis: Axis of the whole column.
         levels: Drawn as labelled lines.
     """
     shown = [level for level in levels if not np.isnan(level.value)]
@@ -60,13 +60,13 @@ def forest_head(axis: Axis, levels: Sequence[Level] = ()) -> str:
         anchor = "start" if tick == ticks[0] else "end" if tick == ticks[-1] else ""
         share = f"{number(axis.at(tick))}%"
         parts.append(svg_text(share, _LINE - 3, f"{tick:.1f}", anchor or "middle"))
-    for place, level in enumerate(sorted(shown, key=lambda one: one.value)):
-        at, y = axis.at(level.value), _LINE * (place + 2) - 4
+    for line_index, level in enumerate(sorted(shown, key=lambda one: one.value)):
+        at, y = axis.at(level.value), _LINE * (line_index + 2) - 4
         parts.append(
-            f'<line class="level {level.kind}" x1="{number(at)}%" x2="{number(at)}%" '
+            f'<line class="level {level.style}" x1="{number(at)}%" x2="{number(at)}%" '
             f'y1="{y - 9}" y2="{height}"/>'
         )
-        more = f' class="{level.kind}" dx="{-5 if at > 50 else 5}"'
+        more = f' class="{level.style}" dx="{-5 if at > 50 else 5}"'
         anchor = "end" if at > 50 else "start"
         parts.append(svg_text(f"{number(at)}%", y, level.label, anchor, more))
     return f'<svg class="head" height="{height}" aria-hidden="true">' + (

@@ -46,11 +46,11 @@ def heat_map(run: ReportedRun) -> HeatMap:
     values = np.vstack([matrix, *bounds.values()])
     n_tasks = len(matrix) - 1
     rows = []
-    for place, name in enumerate(run.findings):
-        task = int(run.introduced[place])
+    for finding_index, name in enumerate(run.findings):
+        task = int(run.introduced[finding_index])
         cells = [
             _cell(value, column if column <= n_tasks else None, task)
-            for column, value in enumerate(values[:, place].tolist())
+            for column, value in enumerate(values[:, finding_index].tolist())
         ]
         rows.append((name, task, tuple(cells)))
     rows_with_any = values[~np.isnan(values).all(axis=1)]

@@ -49,21 +49,21 @@ def reliability_bins(
         all are of one class.
 
     >>> probability = np.repeat([0.1, 0.9], 20)
-    >>> found = reliability_bins(probability, np.arange(40) >= 18)
-    >>> [(round(one.predicted, 2), one.observed, one.n_images) for one in found]
+    >>> bins = reliability_bins(probability, np.arange(40) >= 18)
+    >>> [(round(one.predicted, 2), one.observed, one.n_images) for one in bins]
     [(0.1, 0.0, 10), (0.1, 0.2, 10), (0.9, 1.0, 10), (0.9, 1.0, 10)]
     """
     n_bins = min(_MOST_BINS, len(probability) // _LEAST)
     if n_bins < 2 or positive.all() or not positive.any():
         return ()
     order = np.argsort(probability, kind="stable")
-    found = []
+    bins = []
     for rows in np.array_split(order, n_bins):
         share = float(positive[rows].mean())
         low, high = _wilson(share, len(rows))
         predicted = float(probability[rows].mean())
-        found.append(ReliabilityBin(predicted, share, low, high, len(rows)))
-    return tuple(found)
+        bins.append(ReliabilityBin(predicted, share, low, high, len(rows)))
+    return tuple(bins)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:

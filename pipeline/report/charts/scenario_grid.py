@@ -36,7 +36,7 @@ class GridCell:
 
     Attributes:
         tasks: Which tasks see them, from 1; none: they are never seen.
-        share: Of these tasks' images of the group, how many have a label, 0 to 1.
+        share: Share of these tasks' images of the group, how many have a label, 0 to 1.
     """
 
     tasks: tuple[int, ...]
@@ -73,11 +73,11 @@ class ScenarioGrid:
     """What the tasks of a scenario observe of the training split.
 
     Attributes:
-        name: Of the scenario.
+        name: Name of the scenario.
         findings: K names.
-        groups: Of patients, those of the first task first.
-        n_groups: Of all groups, also those that are left out.
-        n_patients: Of all groups.
+        groups: Groups of patients, those of the first task first.
+        n_groups: Number of all groups, also those that are left out.
+        n_patients: Number of patients of all groups.
     """
 
     name: str
@@ -103,7 +103,7 @@ def scenario_grid(
     Args:
         scenario: Its tasks.
         findings: K names.
-        patient_id: Of all N images.
+        patient_id: Patient ids of all N images.
         rows: The training images.
 
     >>> task = Task("a", np.array([0]), np.array([[True, False]]))
@@ -115,8 +115,10 @@ def scenario_grid(
     patient = number_patients(patient_id)
     members = np.unique(patient[rows])
     seen_in = np.zeros((len(members), len(scenario.tasks)), dtype=bool)
-    for place, task in enumerate(scenario.tasks):
-        seen_in[np.searchsorted(members, np.unique(patient[task.rows])), place] = True
+    for task_index, task in enumerate(scenario.tasks):
+        seen_in[np.searchsorted(members, np.unique(patient[task.rows])), task_index] = (
+            True
+        )
     patterns, of_pattern = np.unique(seen_in, axis=0, return_inverse=True)
     of_pattern = of_pattern.reshape(-1)
     group_of = of_pattern[np.searchsorted(members, patient[rows])]
@@ -146,11 +148,11 @@ def _cells(
 ) -> tuple[GridCell, ...]:
     shown: list[list[int]] = [[] for _ in range(n_findings)]
     seen, all_images = np.zeros(n_findings), np.zeros(n_findings)
-    for place in np.flatnonzero(pattern).tolist():
-        inside = np.isin(tasks[place].rows, images)
-        mask = tasks[place].mask[inside]
+    for task in np.flatnonzero(pattern).tolist():
+        inside = np.isin(tasks[task].rows, images)
+        mask = tasks[task].mask[inside]
         for finding in np.flatnonzero(mask.any(axis=0)).tolist():
-            shown[finding].append(place + 1)
+            shown[finding].append(task + 1)
             seen[finding] += mask[:, finding].sum()
             all_images[finding] += len(mask)
     shares = np.divide(seen, all_images, out=np.zeros(n_findings), where=all_images > 0)
@@ -165,7 +167,7 @@ def tasks_saw(scenario: Scenario, patient_id: PatientIds) -> str:
 
     Args:
         scenario: Its tasks.
-        patient_id: Of all N images.
+        patient_id: Patient ids of all N images.
     """
     tasks = scenario.tasks
     if not tasks:
@@ -217,8 +219,7 @@ def scenario_lines(grid: ScenarioGrid) -> list[str]:
         ("their images", [f"{group.n_images:,}" for group in grid.groups]),
     ]
     texts = [
-        [group.cells[place].text for group in grid.groups]
-        for place in range(len(names))
+        [group.cells[task].text for group in grid.groups] for task in range(len(names))
     ]
     wide = max(
         (len(t) for row in [*texts, *(c for _, c in counts)] for t in row), default=1

@@ -36,8 +36,8 @@ def address(store: FeatureStore) -> Iterator[str]:
         f"{DATASET}/00{len(text) % 9 + 1}.png"
     )  # type: ignore[method-assign, assignment, return-value]
     encoder.picture = lambda _: encoder.image(f"{DATASET}/007.png")  # type: ignore[method-assign, assignment, return-value]
-    with served(gallery) as found:
-        yield found
+    with served(gallery) as base_url:
+        yield base_url
 
 
 @pytest.fixture
@@ -243,8 +243,8 @@ def test_the_map_is_drawn_round_and_leads_to_a_grid(visit: Visit) -> None:
 
 def test_errors_and_runs(visit: Visit) -> None:
     page = visit.page
-    for kind in ("false-positives", "false-negatives", "uncertain", "unfamiliar"):
-        visit.open(f"errors?kind={kind}")
+    for mistake in ("false-positives", "false-negatives", "uncertain", "unfamiliar"):
+        visit.open(f"errors?kind={mistake}")
         assert page.locator("h1").count() == 0, page.inner_text("main")
     visit.open("errors?kind=uncertain")
     assert page.locator(".tile").count() > 5

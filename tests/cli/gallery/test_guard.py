@@ -172,8 +172,10 @@ def test_errors_of_forms_are_told_in_words(client: TestClient) -> None:
 
 
 def test_forms_are_bounded(client: TestClient) -> None:
-    kind = {"content-type": "application/x-www-form-urlencoded"}
-    assert client.post("/note", content=b"a" * 70_000, headers=kind).status_code == 413
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    assert (
+        client.post("/note", content=b"a" * 70_000, headers=headers).status_code == 413
+    )
     assert client.post("/note", json={}).status_code == 415
     assert client.post("/selection", content=b"{").status_code == 400
     answer = client.post("/drop?name=x", content=b"nothing")

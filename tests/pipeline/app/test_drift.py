@@ -35,17 +35,17 @@ def store(tmp_path: Path, kept: Path) -> FeatureStore:
 
 def test_what_changed_is_found_and_entered(store: FeatureStore, tmp_path: Path) -> None:
     plot = tmp_path / "drift.svg"
-    found = drift(store, replace(_BY, run="latest", fail_above=0.7, plot=plot))
-    assert found.failed == ("F",)
-    assert {row.family for row in found.rows} == {
+    summary = drift(store, replace(_BY, run="latest", fail_above=0.7, plot=plot))
+    assert summary.failed == ("F",)
+    assert {row.family for row in summary.rows} == {
         "embedding", "labels", "scores", "auroc", "missing",
     }  # fmt: skip
     entered = store.sql(
         """SELECT group_name, grouped_by, reference, run_id IS NOT NULL, value
         FROM drift WHERE metric = 'c2st_auroc' AND drift_id = ?""",
-        [found.drift_id],
+        [summary.drift_id],
     ).fetchall()
-    (told,) = [row for row in found.rows if row.metric == "c2st_auroc"]
+    (told,) = [row for row in summary.rows if row.metric == "c2st_auroc"]
     assert entered == [("F", "sex", "sex = 'M'", True, told.value)]
     names = store.sql("SELECT DISTINCT metric FROM drift ORDER BY 1").fetchall()
     assert [name for (name,) in names] == [
@@ -60,15 +60,15 @@ def test_the_same_call_gives_the_same_figures(store: FeatureStore) -> None:
 
 
 def test_halves_of_the_same_patients_are_no_change(store: FeatureStore) -> None:
-    found = drift(store, DriftRequest("split", where="sex = 'M'"))
-    assert found.alarms == ()
-    assert found.n_reference == 0
+    summary = drift(store, DriftRequest("split", where="sex = 'M'"))
+    assert summary.alarms == ()
+    assert summary.n_reference == 0
 
 
 def test_values_that_went_missing_are_a_change(store: FeatureStore) -> None:
     store.sql("UPDATE images SET age = NULL WHERE sex = 'F' AND age > 8", write=True)
-    found = drift(store, _BY)
-    assert ("missing", "age") in {(row.family, row.name) for row in found.alarms}
+    summary = drift(store, _BY)
+    assert ("missing", "age") in {(row.family, row.name) for row in summary.alarms}
 
 
 def test_months_come_from_the_time_of_acquisition(store: FeatureStore) -> None:
@@ -79,9 +79,9 @@ def test_months_come_from_the_time_of_acquisition(store: FeatureStore) -> None:
         + INTERVAL (CASE sex WHEN 'F' THEN 31 ELSE 0 END) DAY""",
         write=True,
     )
-    found = drift(store, DriftRequest("month", "acquired_at < '2025-02-01'"))
-    assert {row.group for row in found.rows} == {"2025-02"}
-    assert found.alarms
+    summary = drift(store, DriftRequest("month", "acquired_at < '2025-02-01'"))
+    assert {row.group for row in summary.rows} == {"2025-02"}
+    assert summary.alarms
 
 
 @pytest.mark.parametrize(
@@ -106,16 +106,16 @@ def test_wrong_requests_are_told(
 
 @pytest.mark.e2e
 def test_cron_sees_an_exit_code(store: FeatureStore) -> None:
-    place = store.path.parent
-    quiet = run_in(place, "drift", "--by", "sex", "--reference", "sex = 'M'")
+    folder = store.path.parent
+    quiet = run_in(folder, "drift", "--by", "sex", "--reference", "sex = 'M'")
     assert quiet.returncode == 0
     assert "changed (corrected p < 0.05): F" in quiet.stdout
     arguments = ("drift", "--by", "sex", "--reference", "sex = 'M'", "--fail-above")
-    assert run_in(place, *arguments, 0.6).returncode == 8
-    assert run_in(place, *arguments, 1.0).returncode == 0
-    found = result_in(place, "drift", "--by", "split", "--where", "sex = 'M'")
-    assert found["alarms"] == []
-    wrong = run_in(place, "drift", "--by", "nothing")
+    assert run_in(folder, *arguments, 0.6).returncode == 8
+    assert run_in(folder, *arguments, 1.0).returncode == 0
+    summary = result_in(folder, "drift", "--by", "split", "--where", "sex = 'M'")
+    assert summary["alarms"] == []
+    wrong = run_in(folder, "drift", "--by", "nothing")
     assert (wrong.returncode, "Traceback" in wrong.stderr) == (2, False)
 
 
@@ -142,6 +142,16 @@ def test_datasets_of_one_population_share_patients(tmp_path: Path) -> None:
             """UPDATE images SET content_digest = known.digest FROM known
             WHERE images.path = known.path"""
         )
-    found = drift(store, DriftRequest("dataset", "dataset = 'ward'"))
-    assert found.rows == ()
-    assert "30 patients are on both sides" in found.notes[0]
+    summary = drift(store, DriftRequest("dataset", "dataset = 'ward'"))
+    assert summary.rows == ()
+    assert "30 patients are on both sides" in summary.notes[0]
+
+
+def test_a_reference_of_all_images_leaves_nothing_to_compare(
+    store: FeatureStore, tmp_path: Path
+) -> None:
+    plot = tmp_path / "none.svg"
+    summary = drift(store, DriftRequest("sex", "age >= 0", plot=plot))
+    assert (summary.rows, summary.failed) == ((), ())
+    assert "nothing to compare yet" in summary.notes[0]
+    assert plot.is_file()

@@ -49,7 +49,7 @@ def _add(store: FeatureStore, folder: Path, n_images: int, seed: int) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, kept: Path) -> Path:
+def workspace(tmp_path: Path, kept: Path) -> Path:
     """A folder with a store of its own, `store`, and the images of `one`."""
     shutil.copytree(kept, tmp_path / "place")
     return tmp_path / "place"
@@ -63,18 +63,18 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def store(place: Path) -> FeatureStore:
-    return FeatureStore(place / "store")
+def store(workspace: Path) -> FeatureStore:
+    return FeatureStore(workspace / "store")
 
 
 def test_a_run_with_its_own_split_is_never_tested_on_what_it_learned(
     store: FeatureStore,
 ) -> None:
     (made,) = train(store, replace(_QUICK, selection=Selection(split_seed=7)))
-    found = evaluate(store, EvaluateRequest("latest"))
-    assert found.n_trained == 0
-    assert found.n_images == len(made.learning_set.features.rows("test"))
-    assert found.evaluation.macro == made.experiment.final.macro
+    evaluation = evaluate(store, EvaluateRequest("latest"))
+    assert evaluation.n_trained == 0
+    assert evaluation.n_images == len(made.learning_set.features.rows("test"))
+    assert evaluation.evaluation.macro == made.experiment.final.macro
     assert read_record(made.run).provenance.selection.split_seed == 7
 
 
@@ -103,11 +103,11 @@ def test_a_damaged_record_is_named(store: FeatureStore, text: str) -> None:
 
 
 def test_a_second_dataset_changes_nothing_for_runs_of_the_first(
-    place: Path, store: FeatureStore
+    workspace: Path, store: FeatureStore
 ) -> None:
     runs = [train(store, replace(_QUICK, seed=seed))[0].run.run_id for seed in (0, 1)]
     before = compare(store, *runs)
-    _add(store, place / "two", 80, 5)
+    _add(store, workspace / "two", 80, 5)
     after = compare(store, *runs)
     assert after.n_images == before.n_images
     assert after.macro == before.macro
@@ -118,13 +118,13 @@ def test_a_second_dataset_changes_nothing_for_runs_of_the_first(
 
 
 def test_images_that_are_gone_are_named_with_the_reason(
-    place: Path, store: FeatureStore
+    workspace: Path, store: FeatureStore
 ) -> None:
     runs = [train(store, replace(_QUICK, seed=seed))[0].run.run_id for seed in (0, 1)]
     tested = compare(store, *runs).first.image_id.tolist()
     names = [f"{n:03d}.png" for n in range(120)]
-    write_table(place / "one", names[:60])
-    _ingest(store, place / "one")
+    write_table(workspace / "one", names[:60])
+    _ingest(store, workspace / "one")
     gone = [name for name in tested if name.split("/")[-1] in names[60:]]
     assert gone
     with pytest.raises(ConfigurationError) as caught:
@@ -135,22 +135,22 @@ def test_images_that_are_gone_are_named_with_the_reason(
     assert gone[0] in told
 
 
-def test_changed_labels_are_told(place: Path, store: FeatureStore) -> None:
+def test_changed_labels_are_told(workspace: Path, store: FeatureStore) -> None:
     runs = [train(store, replace(_QUICK, seed=seed))[0].run.run_id for seed in (0, 1)]
-    table = place / "one" / "labels.csv"
+    table = workspace / "one" / "labels.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([lines[0], lines[1][:-1] + "1", *lines[2:]]) + "\n")
-    _ingest(store, place / "one")
+    _ingest(store, workspace / "one")
     notes = compare(store, *runs).first.notes
     assert [note for note in notes if "labels of one changed" in note]
     assert "version 1 then, 2 now" in notes[0]
 
 
 def test_what_was_learned_counts_once_in_every_chain(
-    place: Path, store: FeatureStore
+    workspace: Path, store: FeatureStore
 ) -> None:
     """A, then B: neither may come again, by going on or by merging."""
-    _add(store, place / "two", 80, 5)
+    _add(store, workspace / "two", 80, 5)
     of_a, of_b = (replace(_SUMS, selection=Selection((n,))) for n in ("one", "two"))
     (first,) = train(store, of_a)
     (second,) = train(store, of_b)
@@ -190,20 +190,20 @@ def test_images_in_common_are_noticed_where_the_store_made_the_states(
 
 
 def test_evaluation_knows_what_a_merged_run_has_seen(
-    place: Path, store: FeatureStore
+    workspace: Path, store: FeatureStore
 ) -> None:
-    _add(store, place / "two", 80, 5)
+    _add(store, workspace / "two", 80, 5)
     runs = [
         train(store, replace(_SUMS, selection=Selection((name,))))[0].run.run_id
         for name in ("one", "two")
     ]
     merged = merge(store, MergeRequest(tuple(runs), Selection(("one",))))
-    found = evaluate(
+    evaluation = evaluate(
         store,
         EvaluateRequest(merged.run.run_id, ("two",), "all", allow_leakage=True),
     )
     n_trained = len(find_images(store, "two", "train"))
-    assert found.n_trained == n_trained > 0
+    assert evaluation.n_trained == n_trained > 0
 
 
 def find_images(store: FeatureStore, dataset: str, split: str) -> list[str]:
@@ -242,10 +242,10 @@ def test_patients_that_the_backbone_knows_do_not_count(store: FeatureStore) -> N
     n_aside = len(tested) - len(features.rows("test"))
     assert made.learning_set.provenance.n_contaminated == n_aside > 0
     assert read_record(made.run).provenance.n_contaminated == n_aside
-    found = evaluate(store, EvaluateRequest("latest"))
-    assert found.n_images == len(features.rows("test"))
+    evaluation = evaluate(store, EvaluateRequest("latest"))
+    assert evaluation.n_images == len(features.rows("test"))
     every = evaluate(store, EvaluateRequest("latest", ("one",), "test"))
-    assert (every.n_images, every.n_contaminated) == (found.n_images, n_aside)
+    assert (every.n_images, every.n_contaminated) == (evaluation.n_images, n_aside)
     allowed = replace(_QUICK, selection=Selection(allow_contaminated=True))
     (all_of_them,) = train(store, allowed)
     assert len(all_of_them.learning_set.features.rows("test")) == len(tested)
@@ -258,8 +258,8 @@ def test_a_list_names_patients_by_id_or_digest_and_images_by_content() -> None:
     listed = parse_trained_on(
         f"# a remark\n# patients of nih\n7\nsha256:{hidden}\n\n# images\nabc\n", "list"
     )
-    found = listed.knows(["nih"] * 4, ["7", "8", "9", "9"], ["", "", "", "abc"])
-    assert found.tolist() == [True, True, False, True]
+    known = listed.knows(["nih"] * 4, ["7", "8", "9", "9"], ["", "", "", "abc"])
+    assert known.tolist() == [True, True, False, True]
     with pytest.raises(BackboneError, match="list, line 1: '7' stands in no section"):
         parse_trained_on("7\n", "list")
 
@@ -296,9 +296,9 @@ def test_a_run_from_before_images_were_listed_is_still_evaluated(
         connection.execute("UPDATE runs SET config = ?", [old])
     for name in ("images.parquet", "manifest.json"):
         (run_folder(store, made.run.run_id) / name).unlink()
-    found = evaluate(store, EvaluateRequest("latest"))
-    assert found.n_trained == 0
-    assert found.evaluation.macro == made.experiment.final.macro
+    evaluation = evaluate(store, EvaluateRequest("latest"))
+    assert evaluation.n_trained == 0
+    assert evaluation.evaluation.macro == made.experiment.final.macro
 
 
 def test_a_run_whose_files_changed_is_refused(store: FeatureStore) -> None:

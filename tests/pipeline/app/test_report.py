@@ -17,11 +17,11 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     write_dataset(folder / "data", 120)
     backbone = write_tiny_backbone(folder / "tiny")
-    found = retune.open(folder / "store", create=True)
-    found.ingest(folder / "data", layout="table", dataset="ward")
-    found.embed(backbone)
-    found.train("label", method="analytic")
-    found.train("joint", method="analytic", bounds=False)
+    opened = retune.open(folder / "store", create=True)
+    opened.ingest(folder / "data", layout="table", dataset="ward")
+    opened.embed(backbone)
+    opened.train("label", method="analytic")
+    opened.train("joint", method="analytic", bounds=False)
     return folder / "store"
 
 
@@ -51,8 +51,8 @@ def test_pictures_hold_pixels_only(store: Path, tmp_path: Path) -> None:
 def test_a_run_whose_images_are_gone_still_has_a_page(
     store: Path, tmp_path: Path
 ) -> None:
-    found = retune.open(store)
-    run = found.run("latest")
+    opened = retune.open(store)
+    run = opened.run("latest")
     for file in (store / "runs" / run.run_id).iterdir():
         file.rename(file.with_name(f"{file.name}.away"))
     out = tmp_path / "report.html"

@@ -67,10 +67,10 @@ def test_images_as_a_frame(store: Store) -> None:
         np.stack(list(frame["embedding"])), vectors(10).astype(np.float16)
     )
     codes = states(10)
-    for place, name in enumerate(FINDINGS):
-        known = codes[:, place] > -1
+    for column, name in enumerate(FINDINGS):
+        known = codes[:, column] > -1
         positive = frame[name].to_numpy(dtype=float) == 1
-        np.testing.assert_array_equal(positive[known], codes[known, place] == 1)
+        np.testing.assert_array_equal(positive[known], codes[known, column] == 1)
     assert store.frame(split="test").empty
     assert "embedding" not in store.frame()
 
@@ -103,15 +103,15 @@ def test_an_unknown_split_is_refused_everywhere(store: Store, method: str) -> No
 
 
 def test_arrays_have_nan_where_a_label_is_unknown(store: Store) -> None:
-    found = store.arrays(split="train")
-    x, y, images = found
+    arrays = store.arrays(split="train")
+    x, y, images = arrays
     codes = states(10)
     assert (x.shape, x.dtype, y.dtype) == ((10, 8), np.float32, np.float32)
-    assert found.findings == FINDINGS
+    assert arrays.findings == FINDINGS
     assert len(images) == 10
     np.testing.assert_array_equal(np.isnan(y), codes == UNCERTAIN)
     np.testing.assert_array_equal(y == 1, codes == POSITIVE)
-    assert "X (10, 8) float32" in repr(found)
+    assert "X (10, 8) float32" in repr(arrays)
 
 
 def test_arrays_follow_the_label_policies(store: Store) -> None:
@@ -243,8 +243,8 @@ def test_a_name_that_could_be_mistaken_is_refused(store: Store, name: str) -> No
 
 
 def test_two_runs_cannot_have_one_name(store: Store) -> None:
-    for place in (1, 2):
-        _enter_run(store, f"2026010{place}-000000-aaaaaa-000{place}", value=0.5)
+    for seed in (1, 2):
+        _enter_run(store, f"2026010{seed}-000000-aaaaaa-000{seed}", value=0.5)
     store.run("20260101").rename("baseline")
     store.run("20260101").rename("baseline")
     with pytest.raises(retune.ConfigurationError, match="called 'baseline' already"):

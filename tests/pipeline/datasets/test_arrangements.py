@@ -27,8 +27,8 @@ def _choose(root: Path, *ways: list[str]) -> list[str]:
 
 def test_each_image_is_taken_where_it_is(tmp_path: Path) -> None:
     _put(tmp_path, "a.dcm", "png/b.png")
-    found = _choose(tmp_path, ["a.dcm", "b.dcm"], ["png/a.png", "png/b.png"])
-    assert found == ["a.dcm", "png/b.png"]
+    chosen = _choose(tmp_path, ["a.dcm", "b.dcm"], ["png/a.png", "png/b.png"])
+    assert chosen == ["a.dcm", "png/b.png"]
 
 
 def test_in_two_forms_the_one_with_more_images_counts(tmp_path: Path) -> None:
@@ -85,11 +85,11 @@ def linked(tmp_path: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
+@pytest.mark.parametrize("link_type", ["folder", "file"])
 def test_a_link_that_leaves_the_root_is_refused_unless_followed(
-    linked: Path, kind: str
+    linked: Path, link_type: str
 ) -> None:
-    if kind == "folder":
+    if link_type == "folder":
         (linked / "images").symlink_to("../elsewhere")
     else:
         (linked / "images").mkdir()

@@ -37,12 +37,12 @@ def test_pseudonyms_are_hmacs_done_slowly(names: list[str | None]) -> None:
 
 
 def test_kinds_and_keys_give_different_pseudonyms() -> None:
-    found = {
-        pseudonym(key, kind, "1")
+    pseudonyms = {
+        pseudonym(key, id_type, "1")
         for key in (KEY, OTHER)
-        for kind in ("patient", "study")
+        for id_type in ("patient", "study")
     }
-    assert len(found) == 4
+    assert len(pseudonyms) == 4
     assert key_check(KEY) != key_check(OTHER)
 
 

@@ -18,10 +18,10 @@ STATED = st.lists(
 
 
 def sides(patients: np.ndarray, split: np.ndarray) -> dict[str, set[str]]:
-    found: dict[str, set[str]] = {}
+    sides_of: dict[str, set[str]] = {}
     for patient, side in zip(patients, split, strict=True):
-        found.setdefault(patient, set()).add(str(side))
-    return found
+        sides_of.setdefault(patient, set()).add(str(side))
+    return sides_of
 
 
 def official(*values: str | None) -> np.ndarray:
@@ -45,7 +45,9 @@ def test_no_patient_is_on_two_sides(patients, stated, seed):
     split = assign_splits(patients, state(patients, stated), seed=seed)
     assert split.shape == patients.shape
     assert set(split.tolist()) <= {"train", "validation", "test"}
-    assert all(len(found) == 1 for found in sides(patients, split).values())
+    assert all(
+        len(patient_sides) == 1 for patient_sides in sides(patients, split).values()
+    )
 
 
 @given(PATIENTS, STATED, st.randoms(use_true_random=False))

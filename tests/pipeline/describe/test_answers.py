@@ -30,8 +30,8 @@ def test_whole_answers_are_read_as_they_are(
 
 
 def test_an_answer_cut_after_a_key_does_not_take_it_for_a_sentence() -> None:
-    found = parse_answer('{"positive": ["Dense lung."], "negative"')
-    assert found == {"positive": ("Dense lung.",), "negative": ()}
+    answer = parse_answer('{"positive": ["Dense lung."], "negative"')
+    assert answer == {"positive": ("Dense lung.",), "negative": ()}
 
 
 @given(st.data())
@@ -40,30 +40,30 @@ def test_a_cut_answer_gives_the_sentences_that_are_whole(data: st.DataObject) ->
     answer = {"positive": data.draw(sentences), "negative": data.draw(sentences)}
     text = json.dumps(answer)
     cut = data.draw(st.integers(0, len(text)))
-    found = parse_answer(text[:cut])
+    parsed = parse_answer(text[:cut])
     for polarity in ("positive", "negative"):
         whole = [" ".join(sentence.split()) for sentence in answer[polarity]]
-        got = list(found[polarity])  # type: ignore[index]  # one of the two
+        got = list(parsed[polarity])  # type: ignore[index]  # one of the two
         assert got == whole[: len(got)]
         # Nothing that was whole before the cut is lost.
         start = text.index(f'"{polarity}"')
         n_whole = sum(
             text.index(json.dumps(answer[polarity]), start) >= 0
-            and start + len(f'"{polarity}": ') + _end(answer[polarity], place) <= cut
-            for place in range(len(whole))
+            and start + len(f'"{polarity}": ') + _end(answer[polarity], end) <= cut
+            for end in range(len(whole))
         )
         assert len(got) == n_whole
 
 
-def _end(sentences: list[str], place: int) -> int:
+def _end(sentences: list[str], end: int) -> int:
     """Where a sentence's closing quote ends in the JSON of its list."""
-    return len(json.dumps(sentences[: place + 1])) - 1
+    return len(json.dumps(sentences[: end + 1])) - 1
 
 
 @given(st.text())
 def test_any_text_can_be_read(text: str) -> None:
-    found = parse_answer(text)
-    assert set(found) == {"positive", "negative"}
+    answer = parse_answer(text)
+    assert set(answer) == {"positive", "negative"}
 
 
 @pytest.mark.parametrize(
@@ -93,8 +93,8 @@ def test_other_forms_are_read_too(text: str) -> None:
 
 
 def test_thoughts_that_never_end_are_no_answer() -> None:
-    found = parse_answer('<think>Perhaps {"positive": ["A."], "negative": ["B."]}')
-    assert not any(found.values())
+    answer = parse_answer('<think>Perhaps {"positive": ["A."], "negative": ["B."]}')
+    assert not any(answer.values())
 
 
 def test_the_word_positive_in_a_sentence_is_no_heading() -> None:
@@ -151,11 +151,11 @@ def test_thoughts_alone_are_no_answer_whatever_the_tag(begin: str, end: str) -> 
     ],
 )
 def test_tags_that_end_no_thought_take_nothing_away(text: str) -> None:
-    found = parse_answer(text)
-    assert len(found["positive"]) == 2
-    assert found["negative"] == ("None.",)
+    answer = parse_answer(text)
+    assert len(answer["positive"]) == 2
+    assert answer["negative"] == ("None.",)
 
 
 def test_control_characters_do_not_get_into_sentences() -> None:
-    found = parse_answer(json.dumps({"positive": ["A\x1b[2J.\u202e"], "negative": []}))
-    assert found["positive"] == ("A [2J.",)
+    answer = parse_answer(json.dumps({"positive": ["A\x1b[2J.\u202e"], "negative": []}))
+    assert answer["positive"] == ("A [2J.",)

@@ -178,9 +178,9 @@ def test_answers_that_hold_too_little_are_asked_again(
     store: FeatureStore, server: ChatServer, deed: str
 ) -> None:
     server.script["Edema"] = [deed]
-    found: list[Problem] = []
+    problems: list[Problem] = []
     asked = request(server, concurrency=1)
-    describe(store, asked, on_refused=lambda _, problem: found.append(problem))
+    describe(store, asked, on_refused=lambda _, problem: problems.append(problem))
     again = server.requests[1]["messages"][1]["content"]
     assert server.asked.count("Edema") == 2
     _, members = find_set(store, "mine")
@@ -192,8 +192,8 @@ def test_answers_that_hold_too_little_are_asked_again(
         kept = [line for line in again.split("\n") if line.startswith("- ")]
         assert kept
     else:
-        assert [problem.rule for problem in found] == ["answer"]
-        assert ("refused" in found[0].reason) == (deed == "refuse")
+        assert [problem.rule for problem in problems] == ["answer"]
+        assert ("refused" in problems[0].reason) == (deed == "refuse")
 
 
 @pytest.mark.parametrize(
@@ -305,11 +305,11 @@ def test_sentences_that_break_a_rule_are_told_and_asked_again(
     mixed["positive"][0] = "There is no pulmonary edema."
     mixed["negative"][7] = "A large pneumothorax on the left."
     server.script["Edema"] = [mixed]
-    found: list[Problem] = []
+    problems: list[Problem] = []
     describe(
-        store, request(server), on_refused=lambda _, problem: found.append(problem)
+        store, request(server), on_refused=lambda _, problem: problems.append(problem)
     )
-    rules = {(problem.text, problem.rule) for problem in found}
+    rules = {(problem.text, problem.rule) for problem in problems}
     assert (mixed["positive"][0], "polarity") in rules
     assert (mixed["negative"][7], "other finding") in rules
     again = next(b for b in server.requests if "cannot be used" in str(b))

@@ -41,11 +41,11 @@ def test_the_same_is_found_as_by_comparing_all(
             text[own.randrange(len(text))] = own.choice(words)
         own.shuffle(text)
         texts.append(" ".join(text))
-    found = Repetitions(texts=texts)
+    repetitions = Repetitions(texts=texts)
     kept: list[str] = []
     for text in texts:
-        assert found.of(text) == _slow(kept, text)
-        found.add(text)
+        assert repetitions.of(text) == _slow(kept, text)
+        repetitions.add(text)
         kept.append(text)
 
 
@@ -65,8 +65,8 @@ def test_comparisons_grow_with_the_sentences_and_not_with_their_square(
         f"Pulmonary edema with {' '.join(own.sample(_WORDS, 7))} place {number}."
         for number in range(2_000)
     ]
-    found = Repetitions(texts=texts)
+    repetitions = Repetitions(texts=texts)
     for text in texts:
-        found.of(text)
-        found.add(text)
+        repetitions.of(text)
+        repetitions.add(text)
     assert len(compared) < 10 * len(texts)

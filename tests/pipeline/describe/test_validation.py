@@ -29,8 +29,10 @@ _OTHER: dict[Polarity, Polarity] = {"positive": "negative", "negative": "positiv
 def _rules(
     finding: str, polarity: Polarity, text: str, language: str = "en"
 ) -> set[str]:
-    found = validate_sentence(finding, polarity, text, Requirements(language=language))
-    return {problem.rule for problem in found}
+    problems = validate_sentence(
+        finding, polarity, text, Requirements(language=language)
+    )
+    return {problem.rule for problem in problems}
 
 
 @pytest.mark.parametrize("finding", _FINDINGS)
@@ -118,10 +120,10 @@ def test_denying_another_finding_is_not_asserting_it(text: str) -> None:
 
 def test_a_phrase_of_the_finding_is_not_another_finding() -> None:
     words = {"Mass": Words(("mass",)), "Mass effect": Words(("mass effect",))}
-    found = validate_sentence(
+    problems = validate_sentence(
         "Mass effect", "positive", "There is mass effect.", _ASKED, Vocabulary(words)
     )
-    assert found == []
+    assert problems == []
 
 
 def test_repeats_are_refused_across_polarities_and_the_first_is_kept() -> None:
@@ -129,10 +131,10 @@ def test_repeats_are_refused_across_polarities_and_the_first_is_kept() -> None:
         "positive": ["Pulmonary edema.", "PULMONARY  edema!"],
         "negative": ["No pulmonary edema.", "Pulmonary edema."],
     }
-    found = validate_finding("Edema", sentences, Requirements(n=1))
-    repeated = [problem.text for problem in found if problem.rule == "duplicate"]
+    problems = validate_finding("Edema", sentences, Requirements(n=1))
+    repeated = [problem.text for problem in problems if problem.rule == "duplicate"]
     assert repeated == ["PULMONARY  edema!", "Pulmonary edema."]
-    assert not [problem for problem in found if problem.rule == "count"]
+    assert not [problem for problem in problems if problem.rule == "count"]
 
 
 def test_too_few_good_sentences_are_counted() -> None:
@@ -140,8 +142,8 @@ def test_too_few_good_sentences_are_counted() -> None:
         "positive": ["Pulmonary edema.", "No edema."],
         "negative": [],
     }
-    found = validate_finding("Edema", sentences, Requirements(n=2))
-    counts = {p.polarity: p.reason for p in found if p.rule == "count"}
+    problems = validate_finding("Edema", sentences, Requirements(n=2))
+    counts = {p.polarity: p.reason for p in problems if p.rule == "count"}
     assert counts["positive"].startswith("1 usable")
     assert counts["negative"].startswith("0 usable")
 

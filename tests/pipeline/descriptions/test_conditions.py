@@ -19,10 +19,10 @@ _DESCRIBED = load_descriptions("default")
 def test_every_condition_says_both_of_every_finding(
     findings: list[str], seed: int
 ) -> None:
-    found = prompt_conditions(findings, _DESCRIBED, seed)
-    assert list(found) == list(CONDITIONS)
+    conditions = prompt_conditions(findings, _DESCRIBED, seed)
+    assert list(conditions) == list(CONDITIONS)
     wanted = {(name, side) for name in findings for side in ("positive", "negative")}
-    for sentences in found.values():
+    for sentences in conditions.values():
         assert {(one.finding, one.polarity) for one in sentences} == wanted
         assert all("{" not in one.text for one in sentences)
 
@@ -31,19 +31,19 @@ def test_every_condition_says_both_of_every_finding(
 def test_shuffled_findings_get_another_ones_sentences_and_none_is_lost(
     n: int, seed: int
 ) -> None:
-    found = prompt_conditions(FINDINGS[:n], _DESCRIBED, seed)
-    own = {(one.finding, one.text) for one in found["described"]}
-    assert not own & {(one.finding, one.text) for one in found["shuffled"]}
+    conditions = prompt_conditions(FINDINGS[:n], _DESCRIBED, seed)
+    own = {(one.finding, one.text) for one in conditions["described"]}
+    assert not own & {(one.finding, one.text) for one in conditions["shuffled"]}
     texts = [
-        sorted((one.polarity, one.text) for one in found[name])
+        sorted((one.polarity, one.text) for one in conditions[name])
         for name in ("described", "shuffled")
     ]
     assert texts[0] == texts[1]
 
 
 def test_random_words_are_as_many_and_say_nothing() -> None:
-    found = prompt_conditions(["Edema", "Mass"], _DESCRIBED)
-    described, random = found["described"], found["random words"]
+    conditions = prompt_conditions(["Edema", "Mass"], _DESCRIBED)
+    described, random = conditions["described"], conditions["random words"]
     assert len(described) == len(random)
     for sense, nonsense in zip(described, random, strict=True):
         assert (sense.finding, sense.polarity) == (nonsense.finding, nonsense.polarity)
@@ -58,12 +58,12 @@ def test_random_words_are_as_many_and_say_nothing() -> None:
 
 
 def test_structured_phrases_cross_severity_subtype_and_location() -> None:
-    found = prompt_conditions(["Pleural_Effusion", "Goitre"], [])["structured"]
-    texts = [one.text for one in found if one.finding == "Pleural_Effusion"]
+    phrases = prompt_conditions(["Pleural_Effusion", "Goitre"], [])["structured"]
+    texts = [one.text for one in phrases if one.finding == "Pleural_Effusion"]
     assert len(texts) == len(set(texts)) == 36
     assert "severe loculated pleural effusion on the left" in texts
     assert "no mild free pleural effusion on both sides" in texts
-    assert "mild focal goitre on the right" in [one.text for one in found]
+    assert "mild focal goitre on the right" in [one.text for one in phrases]
 
 
 def test_one_finding_cannot_be_shuffled() -> None:

@@ -64,8 +64,8 @@ def test_these_are_the_most_frequent_labels_of_the_real_table() -> None:
     counts: Counter[str] = Counter()
     with gzip.open(path, "rt", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            found = ast.literal_eval(row["Labels"]) if row["Labels"][:1] == "[" else []
-            counts.update({str(label).strip() for label in found} - {""})
+            labels = ast.literal_eval(row["Labels"]) if row["Labels"][:1] == "[" else []
+            counts.update({str(label).strip() for label in labels} - {""})
     no_finding = {"normal", "unchanged", "suboptimal study"}
     frequent = [label for label, _ in counts.most_common(43) if label not in no_finding]
     assert set(frequent) == set(_PADCHEST)

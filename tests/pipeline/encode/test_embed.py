@@ -432,7 +432,7 @@ def test_a_store_of_before_goes_on_if_its_pictures_look_the_same(
 ) -> None:
     before = _of_before(store, backbone)
     write_images(data, ["fresh.png"], seed=9)
-    write_table(data, [*(f"{place:03d}.png" for place in range(20)), "fresh.png"])
+    write_table(data, [*(f"{index:03d}.png" for index in range(20)), "fresh.png"])
     ingest(store, data)
     again = _embed(store, backbone)
     assert again.fingerprint == before

@@ -44,9 +44,9 @@ Rows = dict[str, list[float]]
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store that knows its images and has encoded none."""
-    place = tmp_path_factory.mktemp("killed")
-    write_dataset(place / "data", _N_IMAGES)
-    return ingested_store(place / "template", place / "data").path
+    folder = tmp_path_factory.mktemp("killed")
+    write_dataset(folder / "data", _N_IMAGES)
+    return ingested_store(folder / "template", folder / "data").path
 
 
 @pytest.fixture(scope="module")

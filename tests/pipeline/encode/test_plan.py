@@ -75,10 +75,10 @@ def test_a_missing_file_says_where_it_should_be() -> None:
 
 def test_statuses_come_from_the_file_system(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"12345")
-    found = file_statuses(_work(root=str(tmp_path)))
-    assert found.size_bytes.tolist() == [5]
-    assert found.mtime_ns.tolist() == [(tmp_path / "a.png").stat().st_mtime_ns]
-    assert not found.errors
+    statuses = file_statuses(_work(root=str(tmp_path)))
+    assert statuses.size_bytes.tolist() == [5]
+    assert statuses.mtime_ns.tolist() == [(tmp_path / "a.png").stat().st_mtime_ns]
+    assert not statuses.errors
     assert file_statuses(_work(root=str(tmp_path / "x"))).errors[0]
 
 
@@ -138,7 +138,7 @@ def test_items_in_columns_are_a_sequence() -> None:
     )
     objects = [ImageItem(name, "/r", name) for name in names]
     assert list(items) == objects
-    assert [items[place] for place in range(-7, 7)] == objects * 2
+    assert [items[index] for index in range(-7, 7)] == objects * 2
     for part in (slice(2, 5), slice(5, 99), slice(4, 2), slice(None, None, 3)):
         assert list(items[part]) == objects[part]
     with pytest.raises(IndexError):

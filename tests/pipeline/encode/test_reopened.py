@@ -25,8 +25,10 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def _spec(tiny: str, long: str = "cut") -> EncoderSpec:
-    kind = {"precision": "float32", "output_dtype": "float32"}
-    return with_long_texts(load_backbone(source_of(tiny, **kind), **kind), long).spec
+    options = {"precision": "float32", "output_dtype": "float32"}
+    return with_long_texts(
+        load_backbone(source_of(tiny, **options), **options), long
+    ).spec
 
 
 @pytest.fixture
@@ -93,7 +95,7 @@ def test_a_device_that_is_absent_is_named(store: FeatureStore, tiny: str) -> Non
 
 def test_sentences_are_encoded_once_each(store: FeatureStore, tiny: str) -> None:
     fingerprint = _spec(tiny).fingerprint
-    found = encode_sentences(store, fingerprint, ["one", "two", "one"], device="cpu")
-    assert list(found) == ["one", "two"]
-    assert found["one"].shape == (16,)
+    vectors = encode_sentences(store, fingerprint, ["one", "two", "one"], device="cpu")
+    assert list(vectors) == ["one", "two"]
+    assert vectors["one"].shape == (16,)
     assert encode_sentences(store, fingerprint, []) == {}

@@ -44,10 +44,10 @@ def bits(store: retune.Store, backbone: str) -> np.ndarray:
     from retune.store.queries.outgoing import read_outgoing
 
     row = next(one for one in store.encoders if one.backbone == backbone)
-    found = np.concatenate(
+    values = np.concatenate(
         [*read_outgoing(store.feature_store, row.fingerprint).blocks(16)]
     )
-    return found.view(f"u{found.itemsize}")
+    return values.view(f"u{values.itemsize}")
 
 
 def come_back(store: retune.Store, done: list[Path], name: str) -> None:
@@ -95,10 +95,10 @@ def test_files_hold_the_same_bits(
     folder = tmp_path_factory.mktemp("trip")
     written = write_export([(None, table)], to, folder / f"out{FORMATS[to]}", None)
     files = [path for path in written if ".croissant" not in path.name]
-    found = open_vectors(files, ColumnNames("image_id"))
-    assert [text for one in found for text in one.ids().to_pylist()] == ids
-    assert {(one.dim, one.dtype) for one in found} == {(dim, dtype)}
-    blocks = [block.vectors for one in found for block in one.blocks()]
+    reopened = open_vectors(files, ColumnNames("image_id"))
+    assert [text for one in reopened for text in one.ids().to_pylist()] == ids
+    assert {(one.dim, one.dtype) for one in reopened} == {(dim, dtype)}
+    blocks = [block.vectors for one in reopened for block in one.blocks()]
     assert np.concatenate(blocks).tobytes() == vectors.tobytes()
 
 
@@ -176,9 +176,9 @@ def test_splits_are_files_or_folders(store: retune.Store, tmp_path: Path) -> Non
     assert names == ["a-train.parquet", "a-validation.parquet", "a-test.parquet"]
     assert sum(len(pq.read_table(tmp_path / name)) for name in names) == N
     store.export("hf-dataset", tmp_path / "hf", by_split=True, backbone="theirs")
-    found = datasets.load_from_disk(str(tmp_path / "hf"))
-    assert sorted(found) == ["test", "train", "validation"]
-    assert len(found["train"][0]["embedding"]) == D
+    loaded = datasets.load_from_disk(str(tmp_path / "hf"))
+    assert sorted(loaded) == ["test", "train", "validation"]
+    assert len(loaded["train"][0]["embedding"]) == D
     come_back(store, [tmp_path / "hf"], "of-datasets")
 
 
@@ -188,10 +188,10 @@ def test_the_package_datasets_reads_what_is_written(
     import datasets
 
     store.export("hf-dataset", tmp_path / "hf", dtype="float32", backbone="theirs")
-    found = datasets.load_from_disk(str(tmp_path / "hf"))
-    assert found.features["embedding"].length == D
-    with found.formatted_as("numpy"):
-        assert np.array_equal(found["embedding"][:], vectors_of())
+    loaded = datasets.load_from_disk(str(tmp_path / "hf"))
+    assert loaded.features["embedding"].length == D
+    with loaded.formatted_as("numpy"):
+        assert np.array_equal(loaded["embedding"][:], vectors_of())
 
 
 def test_lance_comes_back_or_says_what_is_missing(

@@ -38,12 +38,12 @@ def store(made: Path, tmp_path: Path) -> retune.Store:
 
 
 def final(store: retune.Store, run: retune.Run) -> float:
-    found = store.sql(
+    value = store.sql(
         """SELECT value FROM metrics WHERE run_id = ? AND metric = 'final_auroc'
         AND finding IS NULL""",
         [run.run_id],
     )
-    return float(found.fetchall()[0][0])
+    return float(value.fetchall()[0][0])
 
 
 def take(store: retune.Store, files: list[Path], name: str = "theirs", **options):
@@ -57,13 +57,13 @@ def stored(store: retune.Store, **query: object) -> np.ndarray:
     return flat.reshape(len(table), -1)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("layout", KINDS)
 def test_every_layout_is_read_bit_for_bit(
-    store: retune.Store, tmp_path: Path, kind: str
+    store: retune.Store, tmp_path: Path, layout: str
 ) -> None:
     vectors = vectors_of()
     order = np.random.default_rng(3).permutation(N)
-    given = write(tmp_path / "in", kind, vectors[order], [IDS[at] for at in order])
+    given = write(tmp_path / "in", layout, vectors[order], [IDS[at] for at in order])
     done = take(store, **given)
     assert (done.imported, done.unmatched, done.double, done.failed) == (N, 0, 0, 0)
     assert (done.dim, done.images_without) == (D, 0)
@@ -71,10 +71,12 @@ def test_every_layout_is_read_bit_for_bit(
     assert not store.feature_store.verify()
 
 
-@pytest.mark.parametrize("kind", ["parquet", "npz", "npy-csv", "hdf5", "datasets"])
-def test_float16_stays_float16(store: retune.Store, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("layout", ["parquet", "npz", "npy-csv", "hdf5", "datasets"])
+def test_float16_stays_float16(
+    store: retune.Store, tmp_path: Path, layout: str
+) -> None:
     vectors = vectors_of(dtype="float16")
-    done = take(store, **write(tmp_path / "in", kind, vectors))
+    done = take(store, **write(tmp_path / "in", layout, vectors))
     assert done.dtype == "float16"
     assert np.array_equal(stored(store), vectors.astype("float32"))
 
@@ -110,8 +112,10 @@ def test_what_is_no_vector_fails_by_itself(store: retune.Store, tmp_path: Path) 
     pq.write_table(pa.table({"id": IDS, "v": column}), tmp_path / "a.parquet")
     done = take(store, [tmp_path / "a.parquet"], ids="id")
     assert (done.imported, done.failed) == (N - 5, 5)
-    found = store.sql("SELECT stage, error FROM failures ORDER BY image_id").fetchall()
-    assert found == [
+    failures = store.sql(
+        "SELECT stage, error FROM failures ORDER BY image_id"
+    ).fetchall()
+    assert failures == [
         ("import", "its vector is not finite"),
         ("import", "its vector is zero"),
         ("import", "its vector has 5 numbers, not 8"),

@@ -53,11 +53,11 @@ def test_the_list_says_what_there_is(store: retune.Store) -> None:
 
 def test_all_are_scored_on_the_same_images(store: retune.Store, tmp_path: Path) -> None:
     names = ("poor", "good", "good+poor")
-    found = compare_backbones(store.feature_store, CompareBackbones(names))
-    assert found.n_train + found.n_test < N - 4  # those that both have
-    scores = {(one.backbone, one.scenario): one for one in found.scores}
+    comparison = compare_backbones(store.feature_store, CompareBackbones(names))
+    assert comparison.n_train + comparison.n_test < N - 4  # those that both have
+    scores = {(one.backbone, one.scenario): one for one in comparison.scores}
     assert set(scores) == {
-        (name, kind) for name in names for kind in ("joint", "label")
+        (name, scenario) for name in names for scenario in ("joint", "label")
     }
     assert scores["good", "joint"].auroc > scores["poor", "joint"].auroc
     assert scores["good+poor", "joint"].dim == 13
@@ -65,8 +65,8 @@ def test_all_are_scored_on_the_same_images(store: retune.Store, tmp_path: Path) 
     assert less.difference == pytest.approx(less.auroc - scores["poor", "joint"].auroc)
     assert less.difference_low < less.difference < less.difference_high
     assert scores["poor", "joint"].difference is None
-    assert found.advice.startswith("take good")
-    draw_comparison(found, tmp_path / "a.png")
+    assert comparison.advice.startswith("take good")
+    draw_comparison(comparison, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert len(store.runs) == 0
 
@@ -75,10 +75,12 @@ def test_an_encoder_against_itself_shows_no_difference(
     store: retune.Store, tmp_path: Path
 ) -> None:
     take(store, tmp_path / "c", "twin", vectors_of(N - 4, 5))
-    found = compare_backbones(store.feature_store, CompareBackbones(("poor", "twin")))
-    twin = [one for one in found.scores if one.backbone == "twin"]
+    comparison = compare_backbones(
+        store.feature_store, CompareBackbones(("poor", "twin"))
+    )
+    twin = [one for one in comparison.scores if one.backbone == "twin"]
     assert {one.difference for one in twin} == {0.0}
-    assert "do not show a difference" in found.advice
+    assert "do not show a difference" in comparison.advice
 
 
 @pytest.mark.parametrize(

@@ -25,13 +25,13 @@ _HEADER = (
 
 def _write_pool(folder: Path, n_images: int, seed: int) -> None:
     """A tiny ChestX-ray14 of noise; every second image shows an effusion."""
-    names = [f"{place:08d}_000.png" for place in range(1, n_images + 1)]
+    names = [f"{number:08d}_000.png" for number in range(1, n_images + 1)]
     (folder / "images").mkdir(parents=True)
     write_images(folder / "images", names, seed=seed)
     lines = [
-        f"{name},{'Effusion|Mass' if place % 2 else 'No Finding'},0,{place},50,F,PA,"
+        f"{name},{'Effusion|Mass' if number % 2 else 'No Finding'},0,{number},50,F,PA,"
         "1024,1024,0.14,0.14\n"
-        for place, name in enumerate(names)
+        for number, name in enumerate(names)
     ]
     (folder / "Data_Entry_2017_v2020.csv").write_text(_HEADER + "".join(lines))
 

@@ -37,11 +37,11 @@ def _sentences() -> np.ndarray:
     tokens = np.zeros((_K, 2, 6, 10), dtype=np.int64)
     for finding in range(_K):
         for positive in (0, 1):
-            for place in range(6):
-                n_words = 3 + place % 3
+            for index in range(6):
+                n_words = 3 + index % 3
                 words = random.integers(10, 30, n_words)
                 words[1] = 2 + 2 * finding + positive
-                tokens[finding, positive, place, : n_words + 2] = [
+                tokens[finding, positive, index, : n_words + 2] = [
                     _TOKENS - 2, *words, _TOKENS - 1,
                 ]  # fmt: skip
     return tokens

@@ -49,15 +49,15 @@ def _faults(when: str) -> dict[str, float]:
         text=True,
         check=True,
     )
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    faults: dict[str, float] = json.loads(done.stdout)
+    return faults
 
 
 def test_blocks_of_threads_are_kept_if_asked_for_in_time() -> None:
-    found = _faults("early")
-    assert found["agreed"]
+    outcome = _faults("early")
+    assert outcome["agreed"]
     # Twenty rounds that zeroed every page would be twenty times as many.
-    assert found["faults"] < 2 * _PAGES_OF_A_ROUND
+    assert outcome["faults"] < 2 * _PAGES_OF_A_ROUND
 
 
 def test_it_may_be_called_at_any_time() -> None:

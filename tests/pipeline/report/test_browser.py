@@ -138,19 +138,19 @@ def test_a_click_on_a_head_sorts_a_table(chromium: "Browser", page_file: Path) -
     opened = _Opened(chromium, page_file, 1400)
     table = opened.page.locator("table.sortable").first
     column = table.locator("thead th").all_inner_texts()
-    place = next(n for n, text in enumerate(column) if "final" in text)
+    column_index = next(n for n, text in enumerate(column) if "final" in text)
 
     def values() -> list[float]:
-        cells = table.locator(f"tbody tr > :nth-child({place + 1})")
+        cells = table.locator(f"tbody tr > :nth-child({column_index + 1})")
         return [float(text.split()[0]) for text in cells.all_inner_texts()]
 
     before = values()
-    button = table.locator("thead th").nth(place).locator("button")
+    button = table.locator("thead th").nth(column_index).locator("button")
     button.click()
     assert values() == sorted(before) != before
     button.press("Enter")  # the keyboard does it too
     assert values() == sorted(before, reverse=True)
-    sorted_by = table.locator("thead th").nth(place).get_attribute("aria-sort")
+    sorted_by = table.locator("thead th").nth(column_index).get_attribute("aria-sort")
     assert sorted_by == "descending"
     opened.page.close()
 

@@ -173,9 +173,9 @@ def test_repeated_runs_count_once() -> None:
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
 def test_a_mean_lies_within_its_interval(values: list[float]) -> None:
-    found = mean_figure([*(Figure(v, 0, 1) for v in values), Figure()])
-    assert found.value == pytest.approx(np.mean(values))
-    assert found.low - 1e-12 <= found.value <= found.high + 1e-12
+    mean = mean_figure([*(Figure(v, 0, 1) for v in values), Figure()])
+    assert mean.value == pytest.approx(np.mean(values))
+    assert mean.low - 1e-12 <= mean.value <= mean.high + 1e-12
 
 
 def test_losses_are_named() -> None:
@@ -220,8 +220,8 @@ def test_losses_over_several_runs_have_intervals() -> None:
 def test_no_interval_of_an_auroc_leaves_its_range() -> None:
     """Student's would, over a few runs that differ much."""
     (group,) = group_runs([record(1, shift=-0.2), record(2, seed=1, shift=0.19)])
-    found = group.summary("final_auroc")
-    assert (found.low, found.high) == (0.0, 1.0)
+    figure = group.summary("final_auroc")
+    assert (figure.low, figure.high) == (0.0, 1.0)
     moved = group.difference("final_auroc", "sequence_gap")
     assert (moved.low, moved.high) == (-1.0, 1.0)
 

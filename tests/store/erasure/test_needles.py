@@ -21,8 +21,8 @@ def test_bytes_are_found_at_every_position(
 @given(st.binary(max_size=300))
 def test_what_is_not_there_is_not_found(content: bytes) -> None:
     needle = b"ward/scans/4711.png"
-    found = Searcher(_KEY, make_needles(_KEY, [("path", needle)])[0]).search(content)
-    assert bool(found) == (needle in content)
+    hits = Searcher(_KEY, make_needles(_KEY, [("path", needle)])[0]).search(content)
+    assert bool(hits) == (needle in content)
 
 
 def test_names_that_chance_would_find_are_compared_as_values_only() -> None:

@@ -52,7 +52,7 @@ def _expected(store: FeatureStore, condition: str = "true") -> dict[str, float]:
 
 def _found(store: FeatureStore, most: int, **query: object) -> dict[str, float]:
     ranked = rank_vectors(store, _FINGERPRINT, _DIRECTION, **query)  # type: ignore[arg-type]
-    table = read_ranked_images(store, ranked.table(ranked.best(most)), **query)  # type: ignore[arg-type]
+    table = read_ranked_images(store, ranked.positions(ranked.best(most)), **query)  # type: ignore[arg-type]
     return dict(
         zip(table["image_id"].to_pylist(), table["similarity"].to_pylist(), strict=True)
     )
@@ -72,20 +72,20 @@ def test_the_nearest_are_those_of_an_exact_search(
     store: FeatureStore, query: dict[str, object], condition: str
 ) -> None:
     expected = sorted(_expected(store, condition).items(), key=lambda one: -one[1])
-    found = _found(store, 7, **query)
-    assert list(found) == [name for name, _ in expected[:7]]
+    similarity_of = _found(store, 7, **query)
+    assert list(similarity_of) == [name for name, _ in expected[:7]]
     np.testing.assert_allclose(
-        list(found.values()), [value for _, value in expected[:7]], rtol=1e-5
+        list(similarity_of.values()), [value for _, value in expected[:7]], rtol=1e-5
     )
 
 
 def test_vectors_that_no_longer_count_are_not_found(store: FeatureStore) -> None:
     gone = digests(["d/0003.png"])[0]
     store.sql("DELETE FROM features WHERE item_id = ?", [gone], write=True)
-    found = _found(store, 100)
-    assert len(found) == 64
-    assert "d/0003.png" not in found
-    assert found == pytest.approx(_expected(store), rel=1e-5)
+    similarity_of = _found(store, 100)
+    assert len(similarity_of) == 64
+    assert "d/0003.png" not in similarity_of
+    assert similarity_of == pytest.approx(_expected(store), rel=1e-5)
 
 
 def test_a_vector_without_an_image_is_passed_over(store: FeatureStore) -> None:
@@ -99,8 +99,8 @@ def test_a_picture_that_is_there_twice_is_two_images(store: FeatureStore) -> Non
         WHERE image_id = 'd/0001.png') WHERE image_id = 'e/0001.png'""",
         write=True,
     )
-    found = _found(store, 100)
-    assert found["d/0001.png"] == found["e/0001.png"]
+    similarity_of = _found(store, 100)
+    assert similarity_of["d/0001.png"] == similarity_of["e/0001.png"]
 
 
 def test_only_blocks_with_a_wanted_row_are_read(
@@ -150,9 +150,9 @@ def test_what_is_no_condition_or_no_dataset_is_refused(store: FeatureStore) -> N
 
 
 def test_the_vector_of_an_image(store: FeatureStore) -> None:
-    found = read_vector_of(store, _FINGERPRINT, "d/0002.png")
-    assert found is not None
-    np.testing.assert_array_equal(found, vectors(40)[2].astype(np.float16))
+    vector = read_vector_of(store, _FINGERPRINT, "d/0002.png")
+    assert vector is not None
+    np.testing.assert_array_equal(vector, vectors(40)[2].astype(np.float16))
     assert read_vector_of(store, _FINGERPRINT, "no/such.png") is None
     with pytest.raises(ConfigurationError, match="no vector"):
         read_vector_of(store, "0" * 16, "d/0002.png")
@@ -162,4 +162,4 @@ def test_a_store_without_images_finds_none(tmp_path: Path) -> None:
     empty = FeatureStore.create(tmp_path / "s")
     ranked = rank_vectors(empty, _FINGERPRINT, _DIRECTION)
     assert len(ranked) == 0
-    assert len(read_ranked_images(empty, ranked.table(ranked.best(5)))) == 0
+    assert len(read_ranked_images(empty, ranked.positions(ranked.best(5)))) == 0

@@ -29,15 +29,15 @@ def test_every_finite_half_is_the_number_it_is(vectors: np.ndarray) -> None:
     np.testing.assert_array_equal(wide, vectors.astype(np.float32))
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("n_rows", [0, 1, 7, 1000])
 def test_cosines_are_those_of_numpy(
-    kind: type, n_rows: int, monkeypatch: pytest.MonkeyPatch
+    dtype: type, n_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cosine, "_PIECE_VALUES", 128)  # many pieces, the last short
     random = np.random.default_rng(0)
-    vectors = random.normal(size=(n_rows, 16)).astype(kind)
+    vectors = random.normal(size=(n_rows, 16)).astype(dtype)
     direction = random.normal(size=16).astype(np.float32)
-    found = cosines(vectors, direction)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, _plain(vectors, direction), rtol=1e-5, atol=1e-6)
+    values = cosines(vectors, direction)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, _plain(vectors, direction), rtol=1e-5, atol=1e-6)

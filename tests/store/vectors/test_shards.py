@@ -102,11 +102,11 @@ def test_a_full_disk_leaves_nothing_behind(
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("place", ["embedding", "key"])
-def test_a_flipped_bit_is_found(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("dataset", ["embedding", "key"])
+def test_a_flipped_bit_is_found(tmp_path: Path, dataset: str) -> None:
     header = _publish(tmp_path, n=2000, dim=8)
     with h5py.File(header.path, "r") as file:
-        offset = file[place].id.get_offset()
+        offset = file[dataset].id.get_offset()
     content = bytearray(header.path.read_bytes())
     content[offset + 64] ^= 4
     header.path.write_bytes(content)

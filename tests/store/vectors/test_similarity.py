@@ -38,7 +38,7 @@ def test_it_orders_and_joins_and_encodes_once(store: FeatureStore) -> None:
     cosine = table[:, 1] / np.linalg.norm(table, axis=1)
     cosine[::2] = -np.inf  # AP
     best = np.argsort(-cosine)[:5]
-    assert [name for name, _ in rows] == [f"d/{place:04d}.png" for place in best]
+    assert [name for name, _ in rows] == [f"d/{index:04d}.png" for index in best]
     np.testing.assert_allclose([s for _, s in rows], cosine[best], rtol=1e-5)
     assert store.asked == ["b, a heart"]  # type: ignore[attr-defined]
 

@@ -1,10 +1,11 @@
-"""What can be asked of a model beside its name; needs no torch."""
+"""Names that need no torch: of plug-ins, and of what a model can be asked for."""
 
+from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
 from retune.store.errors import ConfigurationError
 
-__all__ = ["LAYERS", "POOLINGS", "check_names"]
+__all__ = ["LAYERS", "POOLINGS", "check_names", "find_plugins"]
 
 POOLINGS: Final = ("auto", "cls", "mean", "pooler")
 LAYERS: Final = ("projected", "pooled")
@@ -24,3 +25,9 @@ def check_names(pooling: str, layer: str) -> None:
             raise ConfigurationError(
                 f"unknown `{name}` {value}", f"Use one of {', '.join(known)}."
             )
+
+
+def find_plugins() -> dict[str, EntryPoint]:
+    """Backbones of installed packages: entry points in ``retune.backbones``."""
+    points = entry_points(group="retune.backbones")
+    return {point.name: point for point in sorted(points, key=lambda one: one.name)}

@@ -18,10 +18,10 @@ class Parts:
 
     Attributes:
         model: With `visual`, `encode_image` and, if it reads, `encode_text`.
-        preprocess: Of its pictures.
+        preprocess: Preprocessing of its pictures.
         preprocess_words: The same, for the fingerprint.
         tokenizer: Callable: sentences -> token ids; None: it knows images only.
-        config: Of the architecture, for the fingerprint.
+        config: Configuration of the architecture, for the fingerprint.
         pooling: How places become one vector, for the fingerprint.
         dim: D.
     """
@@ -48,12 +48,12 @@ class ImageOnly(nn.Module):
 
     def encode_image(self, batch: Tensor) -> Tensor:
         """Vectors, shape (B, D)."""
-        found: Tensor = self.visual(batch)
-        return found
+        features: Tensor = self.visual(batch)
+        return features
 
 
 def output_size(visual: nn.Module, height: int, width: int) -> int:
     """D, found by encoding a black picture."""
     with torch.inference_mode():
-        found: Tensor = visual(torch.zeros(1, 3, height, width))
-    return int(found.shape[-1])
+        output: Tensor = visual(torch.zeros(1, 3, height, width))
+    return int(output.shape[-1])

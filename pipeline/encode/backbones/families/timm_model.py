@@ -60,7 +60,10 @@ def load_timm(name: str, weights: Path | None) -> Parts:
     transform = data.create_transform(**settings, is_training=False)
     preprocess = Preprocess.from_transform(transform)
     preprocess = Preprocess(
-        (_to_rgb, *preprocess.geometry), preprocess.mean, preprocess.std
+        # Last, because one channel is resized in a third of the time.
+        (*preprocess.geometry, _to_rgb),
+        preprocess.mean,
+        preprocess.std,
     )
     height, width = preprocess.to_pixels(Image.new("L", (64, 64))).shape[:2]
     model.eval()
@@ -84,7 +87,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _fill(model: torch.nn.Module, weights: Path) -> None:
-    """Take a file's tensors; those of a classifier are of no use.
+    """Take a file's tensors; those of a classifier are not used.
 
     Raises:
         BackboneError: The file is pickled, cannot be read or does not fit.

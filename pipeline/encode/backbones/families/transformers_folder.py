@@ -71,7 +71,7 @@ def folder_weights(folder: Path, *, allow_pickle: bool) -> list[Path]:
     safe = sorted(folder.glob(_SAFE))
     if safe:
         return [own_file(folder, path) for path in safe]
-    pickled = [path for kind in _PICKLED for path in sorted(folder.glob(kind))]
+    pickled = [path for pattern in _PICKLED for path in sorted(folder.glob(pattern))]
     if not pickled:
         raise BackboneError(
             f"{folder} has no weights", "It needs a file such as model.safetensors."
@@ -105,23 +105,23 @@ def vetted_transformers(
     n_bytes = sum(path.stat().st_size for path in weights)
     _check_size(config, n_bytes, folder)
     with TemporaryDirectory(prefix="retune-backbone-") as made:
-        place = Path(made)
-        (place / CONFIG).write_text(json.dumps(config), encoding="utf-8")
-        (place / PROCESSOR).write_text(json.dumps(processor), encoding="utf-8")
+        folder_made = Path(made)
+        (folder_made / CONFIG).write_text(json.dumps(config), encoding="utf-8")
+        (folder_made / PROCESSOR).write_text(json.dumps(processor), encoding="utf-8")
         words = folder / "tokenizer_config.json"
         if words.is_file():
             checked = checked_tokenizer(read_json(own_file(folder, words)), words)
-            (place / words.name).write_text(json.dumps(checked), encoding="utf-8")
+            (folder_made / words.name).write_text(json.dumps(checked), encoding="utf-8")
         index = folder / "model.safetensors.index.json"
         if index.is_file():
-            (place / index.name).write_text(
+            (folder_made / index.name).write_text(
                 json.dumps(_checked_index(index, weights)), encoding="utf-8"
             )
         linked = [*weights, *(folder / name for name in TOKENIZER_FILES)]
         for path in linked:
             if path.is_file():
-                (place / path.name).symlink_to(own_file(folder, path).resolve())
-        yield place, config
+                (folder_made / path.name).symlink_to(own_file(folder, path).resolve())
+        yield folder_made, config
 
 
 def _checked_index(index: Path, weights: list[Path]) -> dict[str, Any]:
@@ -164,25 +164,25 @@ def _check_plain(value: Any, where: str, depth: int = 0) -> None:
 
 def _check_processor(processor: Mapping[str, Any], where: str) -> None:
     for name in ("size", "crop_size", "pad_size"):
-        found = processor.get(name)
-        if isinstance(found, dict):
+        setting = processor.get(name)
+        if isinstance(setting, dict):
             check_keys(
-                {key: inner for key, inner in found.items() if inner is not None},
+                {key: inner for key, inner in setting.items() if inner is not None},
                 _SIZE_KEYS,
                 f"{where}: {name}",
             )
-        elif found is not None and not _PIXELS.fits(found):
-            raise BackboneError(f"{where}: {name} is no size: {found!r}", _HINT)
+        elif setting is not None and not _PIXELS.fits(setting):
+            raise BackboneError(f"{where}: {name} is no size: {setting!r}", _HINT)
     for name in ("image_mean", "image_std"):
-        found = processor.get(name)
+        setting = processor.get(name)
         numbers = number(-10, 10) if name == "image_mean" else number(1e-6, 10)
-        if found is not None and not (
-            isinstance(found, list)
-            and len(found) == 3
-            and all(map(numbers.fits, found))
+        if setting is not None and not (
+            isinstance(setting, list)
+            and len(setting) == 3
+            and all(map(numbers.fits, setting))
         ):
             raise BackboneError(
-                f"{where}: {name} is {found!r}, no three numbers", _HINT
+                f"{where}: {name} is {setting!r}, no three numbers", _HINT
             )
     plain = {
         key: value

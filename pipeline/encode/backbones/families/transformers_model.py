@@ -35,19 +35,19 @@ def load_transformers(
     """
     import transformers
 
-    with vetted_transformers(folder, allow_pickle=allow_pickle) as (place, config):
-        kind = str(config.get("model_type"))
-        if kind not in transformers.CONFIG_MAPPING:
+    with vetted_transformers(folder, allow_pickle=allow_pickle) as (vetted, config):
+        model_type = str(config.get("model_type"))
+        if model_type not in transformers.CONFIG_MAPPING:
             raise BackboneError(
-                f"transformers has no model of type {kind!r}; code from elsewhere is "
-                "never run",
+                f"transformers has no model of type {model_type!r}; code from "
+                "elsewhere is never run",
                 "Use a model whose code is part of transformers, or import its vectors "
                 "with `retune-cli import-vectors`.",
             )
         try:
-            made = transformers.CONFIG_MAPPING[kind].from_dict(config)
+            made = transformers.CONFIG_MAPPING[model_type].from_dict(config)
             model, info = transformers.AutoModel.from_pretrained(
-                str(place),
+                str(vetted),
                 config=made,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -58,13 +58,13 @@ def load_transformers(
             )
             processors: Any = transformers.AutoImageProcessor
             processor = processors.from_pretrained(
-                str(place), trust_remote_code=False, local_files_only=True
+                str(vetted), trust_remote_code=False, local_files_only=True
             )
             reads = hasattr(model, "get_text_features") and layer == "projected"
             reads = reads and pooling == "auto"
             tokenizer = (
                 transformers.AutoTokenizer.from_pretrained(
-                    str(place), trust_remote_code=False, local_files_only=True
+                    str(vetted), trust_remote_code=False, local_files_only=True
                 )
                 if reads
                 else None
@@ -138,13 +138,13 @@ class _ProcessorSteps:
         self._processor = processor
 
     def __call__(self, image: Image.Image) -> npt.NDArray[np.uint8]:
-        found = self._processor(
+        processed = self._processor(
             image.convert("RGB"),
             do_rescale=False,
             do_normalize=False,
             return_tensors="pt",
         )
-        pixels: Tensor = found["pixel_values"][0]
+        pixels: Tensor = processed["pixel_values"][0]
         rounded = pixels.permute(1, 2, 0).round().clamp(0, 255).to(torch.uint8)
         array: npt.NDArray[np.uint8] = rounded.contiguous().numpy()
         return array
@@ -193,19 +193,19 @@ class _Tokenizer:
         self.context_length = int(config.text_config.max_position_embeddings)
 
     def __call__(self, texts: Sequence[str]) -> Tensor:
-        found: Tensor = self.tokenizer(
+        tokens: Tensor = self.tokenizer(
             list(texts),
             padding="max_length",
             truncation=True,
             max_length=self.context_length,
             return_tensors="pt",
         )["input_ids"]
-        return found
+        return tokens
 
 
-def _vector(found: Any) -> Tensor:
+def _vector(output: Any) -> Tensor:
     """Some versions of transformers give the vector alone, others with all else."""
-    vector: Tensor = found if isinstance(found, Tensor) else found.pooler_output
+    vector: Tensor = output if isinstance(output, Tensor) else output.pooler_output
     return vector
 
 

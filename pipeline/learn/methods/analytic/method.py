@@ -42,7 +42,7 @@ class AnalyticOptions:
     """Options of ``analytic``.
 
     Attributes:
-        projection: Random features beside the embedding itself; 0 for none.
+        projection: Random features in addition to the embedding; 0 for none.
         alarm_rate: Share of images like those of validation that may be called unlike
             what was trained on.
     """
@@ -59,7 +59,7 @@ class Analytic:
     #: Without descriptions its prior is 0: it learns from labels alone.
     needs_text = False
     #: Parts of `TrainConfig` that the sums do not depend on.
-    ignored_options = (
+    ignored_options: tuple[str, ...] = (
         "preset", "adaptor", "placement", "epochs", "learning_rate", "batch_size",
         "patience", "learn_scale", "caution", "precision",
     )  # fmt: skip
@@ -68,7 +68,7 @@ class Analytic:
         features = problem.features
         options = read_options(AnalyticOptions, problem.config, "analytic")
         self._alarm_rate = options.alarm_rate
-        self.model = self.build_model(
+        self.model: AnalyticModel = self.build_model(
             problem.config,
             problem.prompts,
             len(features.findings),
@@ -150,8 +150,8 @@ class Analytic:
         with torch.inference_mode():
             phi = self.model.features(x.to(self._problem.device).float())
         release_pages(self._problem.features.embedding)
-        found: npt.NDArray[np.float32] = phi.cpu().numpy()
-        return found
+        feature_rows: npt.NDArray[np.float32] = phi.cpu().numpy()
+        return feature_rows
 
     def _solve(self) -> None:
         """Weights, their covariance and calibration from the sums."""
@@ -162,17 +162,17 @@ class Analytic:
             for key, gram in zip(keys, self._train.grams, strict=True)
         }
         centred = [self._known[key] for key in keys]
-        found = solve(self._train, self._start, centred)
+        solution = solve(self._train, self._start, centred)
         before = self.model.weight.clone(), self.model.intercept.clone()
-        self._take("weight", found.weights)
-        self._take("intercept", found.intercepts)
-        self._take_covariance(found, centred)
+        self._take("weight", solution.weights)
+        self._take("intercept", solution.intercepts)
+        self._take_covariance(solution, centred)
         self._take_familiarity()
         moved = (self.model.weight != before[0]).any(dim=1)
         moved |= self.model.intercept != before[1]
         shown = self._train.grams[self._train.group, -1, -1] > 0
         due = shown & (moved.cpu().numpy() | ~self._calibrated)
-        self._calibrate(due, found)
+        self._calibrate(due, solution)
         self._calibrated |= due
 
     def _take(self, name: str, values: npt.NDArray[Any]) -> None:
@@ -180,19 +180,21 @@ class Analytic:
         tensor = torch.from_numpy(np.array(values))
         setattr(self.model, name, tensor.to(self._problem.device))
 
-    def _take_covariance(self, found: Solution, centred: list[Centred | None]) -> None:
+    def _take_covariance(
+        self, solution: Solution, centred: list[Centred | None]
+    ) -> None:
         size = self._start.shape[1]
         bases = [np.zeros((size, size)) if c is None else c.vectors for c in centred]
         parts = {
             "basis": np.stack(bases),
-            "mean": found.mean,
-            "variance": found.variance,
-            "noise": found.noise,
-            "directions": found.directions,
+            "mean": solution.mean,
+            "variance": solution.variance,
+            "noise": solution.noise,
+            "directions": solution.directions,
         }
         for name, values in parts.items():
             self._take(name, values.astype(np.float32))
-        self._take("learned", found.learned)
+        self._take("learned", solution.learned)
         self._take("group", self._train.group)
 
     def _take_familiarity(self) -> None:
@@ -213,16 +215,18 @@ class Analytic:
     ) -> npt.NDArray[np.float64]:
         """What the model says of the validation images, some at a time."""
         rows = self._validation_rows
-        found = []
+        answers = []
         with torch.inference_mode():
             for start in range(0, max(1, len(rows)), _BLOCK_ROWS):
                 part = rows[start : start + _BLOCK_ROWS]
                 x = torch.from_numpy(self._problem.features.embedding[part])
-                found.append(answer(x.to(self._problem.device).float()).double().cpu())
+                answers.append(
+                    answer(x.to(self._problem.device).float()).double().cpu()
+                )
                 release_pages(self._problem.features.embedding)
-        return torch.cat(found).numpy()
+        return torch.cat(answers).numpy()
 
-    def _calibrate(self, due: npt.NDArray[np.bool_], found: Solution) -> None:
+    def _calibrate(self, due: npt.NDArray[np.bool_], solution: Solution) -> None:
         """The line from score to logit, on this store's validation images."""
         rows, targets = self._validation_rows, self._problem.targets
         values = self._of_validation(lambda x: self.model.scores(x)[0])
@@ -230,14 +234,14 @@ class Analytic:
         for k in np.flatnonzero(due & ~np.isnan(values).any(axis=0)):
             seen = targets.observed[rows, k]
             positive = targets.value[rows[seen], k] > 0
-            learned = bool(found.learned[k])
+            learned = bool(solution.learned[k])
             n_positive, n = float(positive.sum()), float(len(positive))
             if learned:  # labels of one class say nothing of how frequent it is
                 n_positive, n = n_positive + self._train.moments[k, -1], n + totals[k]
             # The score of what was learned already estimates the probability.
             line = Line(self._problem.config.scale, 0.0)
             if learned:
-                line = Line.tangent(float(found.prevalence[k]))
+                line = Line.tangent(float(solution.prevalence[k]))
             share = smoothed_share(n_positive, n)
             fitted = calibrate(values[seen, k], positive, share, line, trusted=learned)
             self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset

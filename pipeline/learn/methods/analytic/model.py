@@ -114,13 +114,15 @@ class AnalyticModel(nn.Module):
             x: Embeddings, shape (B, D).
         """
         phi = self.features(x)
-        found = torch.full((len(phi), len(self.learned)), torch.nan, device=phi.device)
+        deviation = torch.full(
+            (len(phi), len(self.learned)), torch.nan, device=phi.device
+        )
         for k in torch.nonzero(self.learned)[:, 0].tolist():
             along = (phi - self.mean[k]) @ self.basis[self.group[k]]
             within = along.square() @ self.variance[k]
             between = (along @ self.directions[k].T).square().sum(dim=1)
-            found[:, k] = (within + between + self.noise[k]).sqrt()
-        return found
+            deviation[:, k] = (within + between + self.noise[k]).sqrt()
+        return deviation
 
     def distance(self, x: Tensor) -> Tensor:
         """Distance from the images trained on, shape (B,); about 1 for one of them.
@@ -128,8 +130,8 @@ class AnalyticModel(nn.Module):
         How far an image is turned away from their mean, in the space in which their
         covariance is 1: 1 − cosine, divided by that of a typical image. What
         radiographs have in common lies along the mean, and other pictures lack it.
-        Mahalanobis' distance is used where the mean gives no direction, and in models
-        of before; docs/uncertainty.md compares the two.
+        Mahalanobis' distance is used where the mean gives no direction, and in older
+        models; docs/uncertainty.md compares the two.
 
         Images beyond `distance_limit` are unlike those seen: of validation images a
         share of `alarm_rate` is expected there. NaN if nothing was trained on.
@@ -154,7 +156,7 @@ class AnalyticModel(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take what `state_dict` gave; models of before may lack the covariance."""
+        """Take what `state_dict` gave; older models may lack the covariance."""
         known = self.state_dict()
         for name, tensor in state_dict.items():
             # Sizes follow from what was learned, so that a new model cannot know them.

@@ -45,12 +45,18 @@ __all__ = [
 RATIOS = np.r_[0.0, 10.0 ** np.arange(-3, 1.01, 0.25)]
 #: Candidates for r.
 CORRELATIONS = np.r_[0.0, np.arange(0.025, 0.8, 0.05)]
-#: Prior: half a normal distribution of r with this scale,
-_CORRELATION_SCALE = 0.3
-#: the chance that zero-shot's ranking is to be kept as it is,
-_ZERO_SHOT = 0.2
-#: and otherwise a normal distribution of log10 h.
-_LOG_RATIO, _LOG_RATIO_SPREAD = -1.0, 0.5
+#: Prior: the chance that zero-shot says nothing, r = 0,
+_USELESS = 0.3
+#: and otherwise half a normal distribution of r with this scale;
+_CORRELATION_SCALE = 0.12
+#: the chance that zero-shot's ranking is to be kept as it is, h = 0,
+_ZERO_SHOT = 0.1
+#: and otherwise a normal distribution of log10 h. Its mean is that of a finding which
+#: half of the images have: labels of rarer ones vary less, by 4p(1 - p).
+_LOG_RATIO, _LOG_RATIO_SPREAD = -0.375, 0.25
+#: Share of the log evidence that counts: labels of one patient are alike, and labels
+#: of 0 and 1 have no normal noise.
+_EVIDENCE = 0.5
 #: Images by which the spread of a feature is drawn towards the mean.
 _FEW = 20
 #: Directions in which weights differ between candidates, per finding, at most.
@@ -63,7 +69,7 @@ class Centred:
 
     Attributes:
         count: Weight of the observed images.
-        mean: Of φ, shape (F,).
+        mean: Mean of φ, shape (F,).
         values: Eigenvalues, shape (F,), rising.
         vectors: S⁻¹ times the eigenvectors, in columns, shape (F, F).
         scale: S, shape (F,).
@@ -77,8 +83,8 @@ class Centred:
 
     def along(self, weights: Floats) -> Floats:
         """Coordinates of weights, shape (F,): `vectors` times them are the weights."""
-        found: Floats = self.vectors.T @ (self.scale**2 * weights)
-        return found
+        product: Floats = self.vectors.T @ (self.scale**2 * weights)
+        return product
 
 
 @dataclass(frozen=True)
@@ -90,8 +96,8 @@ class Solution:
         intercepts: b, shape (K,).
         learned: Whether there were labels of both classes, shape (K,), bool; otherwise
             weights are w0.
-        mean: Of the images, shape (K, F).
-        variance: Of w along v within candidates, shape (K, F).
+        mean: Mean of the images, shape (K, F).
+        variance: Variance of w along v within candidates, shape (K, F).
         noise: Variance of the intercept, shape (K,).
         directions: Between candidates, w varies by a covariance BᵀB along v; B, shape
             (K, `_DIRECTIONS`, F).
@@ -135,7 +141,7 @@ def feature_scale(variance: Floats, count: float) -> Floats:
     """S: the spread of each feature, where few images say little of it.
 
     Args:
-        variance: Of each feature, at least 0, not all 0, shape (F,).
+        variance: Variance of each feature, at least 0, not all 0, shape (F,).
         count: Images.
 
     >>> feature_scale(np.array([1.0, 3.0]), 20).round(3).tolist()
@@ -152,12 +158,12 @@ def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution
     Args:
         train: Sums of training cells.
         prior: w0, shape (K, F); findings without both classes get it as it is.
-        centred: Of each matrix of `train`.
+        centred: The centred form of each matrix of `train`.
     """
     n_findings, n_features = prior.shape
     positives = train.moments[:, -1]
     counts = train.grams[train.group, -1, -1]
-    found = Solution(
+    solution = Solution(
         weights=prior.copy(),
         intercepts=np.zeros(n_findings),
         learned=np.zeros(n_findings, dtype=bool),
@@ -175,8 +181,8 @@ def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution
         spread = train.squares[k] - positives[k] ** 2 / base.count
         if spread <= 1e-12 * base.count:
             continue  # one class says nothing about what sets the classes apart
-        _solve_one(found, k, base, train.moments[k], spread, prior[k])
-    return found
+        _solve_one(solution, k, base, train.moments[k], spread, prior[k])
+    return solution
 
 
 @dataclass(frozen=True)
@@ -190,8 +196,8 @@ class Posterior:
         kept: What α times w0 leaves of them, shape (H, F).
         ratio: τ²/σ² of each h, shape (H, 1).
         shrunk: By what data reduce the variance, shape (H, F).
-        squares: Of the residuals, with σ² integrated out, shape (H, R).
-        mean: Of the weights, shape (F,).
+        squares: Sum of squares of the residuals, with σ² integrated out, shape (H, R).
+        mean: Mean of the weights, shape (F,).
     """
 
     chance: Floats
@@ -224,7 +230,7 @@ def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Po
     ratio = RATIOS[:, None] * base.count / base.values.sum()
     shrunk = 1 / (1 + base.values * ratio)
     squares = _squares(base.values, data, towards, ratio, shrunk, spread, shares)
-    chance = _posterior(squares, shrunk, base.count, has_prior=along > 0)
+    chance = _posterior(squares, shrunk, base.count, moment[-1], has_prior=along > 0)
     # w = fitted + α·kept; its mean is over h and α.
     fitted, kept = data * ratio * shrunk, towards * shrunk
     mean = chance.sum(axis=1) @ fitted + (chance @ shares) @ kept
@@ -232,7 +238,7 @@ def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Po
 
 
 def _solve_one(
-    found: Solution,
+    solution: Solution,
     k: int,
     base: Centred,
     moment: Floats,
@@ -241,18 +247,18 @@ def _solve_one(
 ) -> None:
     """Fill in finding k; `spread` is Σy² of the centred labels."""
     one = posterior(base, moment, spread, prior)
-    found.weights[k] = base.vectors @ one.mean
+    solution.weights[k] = base.vectors @ one.mean
     mean_label = moment[-1] / base.count
-    found.intercepts[k] = mean_label - found.weights[k] @ base.mean
-    found.learned[k] = True
-    found.mean[k] = base.mean
-    found.zero_shot[k] = one.chance[0].sum()
+    solution.intercepts[k] = mean_label - solution.weights[k] @ base.mean
+    solution.learned[k] = True
+    solution.mean[k] = base.mean
+    solution.zero_shot[k] = one.chance[0].sum()
     # σ² is integrated out: its mean is that of an inverse gamma distribution.
     noise = one.squares / max(base.count - 3, 1)
-    found.variance[k] = (one.chance * noise).sum(axis=1) @ (one.ratio * one.shrunk)
-    found.noise[k] = float((one.chance * noise).sum()) / base.count
+    solution.variance[k] = (one.chance * noise).sum(axis=1) @ (one.ratio * one.shrunk)
+    solution.noise[k] = float((one.chance * noise).sum()) / base.count
     rows = _directions(one.chance, one.shares, one.fitted, one.kept, one.mean)
-    found.directions[k, : len(rows)] = rows
+    solution.directions[k, : len(rows)] = rows
 
 
 def _squares(
@@ -268,30 +274,46 @@ def _squares(
     of_labels = spread - (data**2 * ratio * shrunk).sum(axis=1)
     of_both = (data * towards * shrunk).sum(axis=1)
     of_scores = (values * towards**2 * shrunk).sum(axis=1)
-    found: Floats = (
+    squared: Floats = (
         of_labels[:, None]
         - 2 * of_both[:, None] * shares
         + of_scores[:, None] * shares**2
     )
-    return np.maximum(found, 1e-9 * spread)
+    return np.maximum(squared, 1e-9 * spread)
 
 
 def _posterior(
-    squares: Floats, shrunk: Floats, count: float, *, has_prior: bool
+    squares: Floats, shrunk: Floats, count: float, positives: float, *, has_prior: bool
 ) -> Floats:
     """Probability of each candidate, shape (H, R); they sum to 1."""
     evidence: Floats = -0.5 * (count - 1) * np.log(squares)
     evidence += 0.5 * np.log(shrunk).sum(axis=1)[:, None]
-    evidence -= 0.5 * (CORRELATIONS / _CORRELATION_SCALE) ** 2
-    far = (np.log10(RATIOS[1:]) - _LOG_RATIO) / _LOG_RATIO_SPREAD
-    of_ratio = np.exp(-0.5 * far**2)
-    of_ratio *= (1 - _ZERO_SHOT) / of_ratio.sum()
-    evidence += np.log(np.r_[_ZERO_SHOT, of_ratio])[:, None]
-    evidence[0, 0] = -np.inf  # no deviation from nothing: no scores at all
+    chance = _EVIDENCE * evidence + log_prior((positives + 1) / (count + 2))
     if not has_prior:  # without descriptions w0 is 0, and so is any share of it
-        evidence[0] = -np.inf
-    chance = np.exp(evidence - evidence.max())
+        chance[0] = -np.inf
+    chance = np.exp(chance - chance.max())
     return np.asarray(chance / chance.sum())
+
+
+def log_prior(prevalence: float) -> Floats:
+    """Log of the prior probability of each candidate, shape (H, R).
+
+    Args:
+        prevalence: Share of positive images, between 0 and 1 exclusive.
+
+    >>> np.exp(log_prior(0.2)).sum(axis=1)[0].round(3)  # of 0.1 × 0.7
+    np.float64(0.07)
+    """
+    middle = _LOG_RATIO + np.log10(4 * prevalence * (1 - prevalence))
+    far = (np.log10(RATIOS[1:]) - middle) / _LOG_RATIO_SPREAD
+    of_ratio = np.exp(-0.5 * far**2)
+    of_ratio = np.r_[_ZERO_SHOT, (1 - _ZERO_SHOT) * of_ratio / of_ratio.sum()]
+    of_share = np.exp(-0.5 * (CORRELATIONS[1:] / _CORRELATION_SCALE) ** 2)
+    of_share = np.r_[_USELESS, (1 - _USELESS) * of_share / of_share.sum()]
+    chance = np.outer(of_ratio, of_share)
+    chance[0, 0] = 0  # no deviation from nothing: no scores at all
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log(chance))
 
 
 def _directions(

@@ -97,8 +97,8 @@ def test_no_byte_of_any_file_tells_of_somebody_erased(store: FeatureStore) -> No
     assert all(any(one in content for content in before.values()) for one in needles)
     _forget(store, 2)
     for name, content in bytes_of(store.path).items():
-        found = [one for one in needles if one in content or one in name.encode()]
-        assert not found, (name, found)
+        leaks = [one for one in needles if one in content or one in name.encode()]
+        assert not leaks, (name, leaks)
     assert not store.verify()
 
 
@@ -141,9 +141,9 @@ def _two_wards(store: FeatureStore) -> tuple[TrainRequest, TrainRequest]:
 def test_a_merged_run_loses_him_by_subtraction(
     store: FeatureStore, tmp_path: Path
 ) -> None:
-    def merged(place: FeatureStore) -> str:
-        runs = [train(place, one)[0].run.run_id for one in _two_wards(place)]
-        return merge(place, MergeRequest(tuple(runs), bounds=False)).run.run_id
+    def merged(workspace: FeatureStore) -> str:
+        runs = [train(workspace, one)[0].run.run_id for one in _two_wards(workspace)]
+        return merge(workspace, MergeRequest(tuple(runs), bounds=False)).run.run_id
 
     run_id = merged(store)
     summary = _forget(store, _TRAINED)
@@ -154,11 +154,11 @@ def test_a_merged_run_loses_him_by_subtraction(
 
 
 def test_a_continued_run_loses_him(store: FeatureStore, tmp_path: Path) -> None:
-    def continued(place: FeatureStore) -> str:
-        one, two = _two_wards(place)
-        first = train(place, one)[0].run.run_id
+    def continued(workspace: FeatureStore) -> str:
+        one, two = _two_wards(workspace)
+        first = train(workspace, one)[0].run.run_id
         going_on = TrainRequest("joint", two.selection, continued=first, bounds=False)
-        return train(place, going_on)[0].run.run_id
+        return train(workspace, going_on)[0].run.run_id
 
     run_id = continued(store)
     _forget(store, _TRAINED)
@@ -191,7 +191,8 @@ def test_retrained_gradients_equal_training_without_him(
     fresh = learnable_store(tmp_path / "fresh", without=frozenset({_TRAINED}))
     (anew,) = train(fresh, _QUICK)
     mine, theirs = (
-        _weights(place, run.run.run_id) for place, run in ((store, made), (fresh, anew))
+        _weights(one_store, run.run.run_id)
+        for one_store, run in ((store, made), (fresh, anew))
     )
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
 
@@ -255,7 +256,7 @@ def test_whatever_comes_back_is_found(store: FeatureStore, what: str) -> None:
         names = pa.table({"x": [f"{image}", "else"] * 500})
         pq.write_table(names, store.path / "copies" / "x.parquet", compression="zstd")
     _, report = verify_erased(store, path)
-    assert report.found
+    assert report.matches
 
 
 def test_a_namesake_elsewhere_is_not_taken_for_him(store: FeatureStore) -> None:

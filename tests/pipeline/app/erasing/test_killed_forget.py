@@ -50,12 +50,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _count_steps(place: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+def _count_steps(workspace: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many steps an erasure takes."""
-    shutil.copytree(kept, place)
+    shutil.copytree(kept, workspace)
     seen: list[str] = []
     monkeypatch.setattr("retune.store.erasure.journal.before_step", seen.append)
-    forget(FeatureStore(place), ForgetRequest([patient_name(2)]))
+    forget(FeatureStore(workspace), ForgetRequest([patient_name(2)]))
     monkeypatch.undo()
     return len(seen)
 
@@ -65,7 +65,7 @@ def test_every_kill_is_finished_by_the_next_call(
 ) -> None:
     n_steps = _count_steps(tmp_path / "counted", kept, monkeypatch)
     assert n_steps >= _KILLS
-    steps = sorted({place * n_steps // _KILLS for place in range(_KILLS)})
+    steps = sorted({step * n_steps // _KILLS for step in range(_KILLS)})
     for number in steps:
         shutil.copytree(kept, tmp_path / str(number))
     done = subprocess.run(
@@ -76,9 +76,9 @@ def test_every_kill_is_finished_by_the_next_call(
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.stdout.split() == ["9"] * len(steps), done.stderr
-    for place, number in enumerate(steps):
+    for index, number in enumerate(steps):
         store = FeatureStore(tmp_path / str(number))
-        if place % 2:  # whoever opens the store for writing finishes it, too
+        if index % 2:  # whoever opens the store for writing finishes it, too
             with store.writer("test"):
                 pass
             assert not store.verify()

@@ -47,8 +47,8 @@ def gallery(shared: FeatureStore) -> Gallery:
 
 
 def _ids(gallery: Gallery, **filters: str) -> list[str]:
-    found: list[str] = gallery.choose(Filters(**filters)).image_ids.to_pylist()
-    return found
+    ids: list[str] = gallery.choose(Filters(**filters)).image_ids.to_pylist()
+    return ids
 
 
 def test_filters_choose_what_sql_chooses(gallery: Gallery) -> None:
@@ -72,8 +72,8 @@ def test_a_finding_and_a_state(gallery: Gallery) -> None:
         "SELECT image_id FROM labels WHERE finding = ? AND state = 'positive'",
         [HOSTILE],
     ).fetchall()
-    found = _ids(gallery, finding=HOSTILE, state="positive")
-    assert found == sorted(one for (one,) in rows)
+    ids = _ids(gallery, finding=HOSTILE, state="positive")
+    assert ids == sorted(one for (one,) in rows)
     assert len(_ids(gallery, finding=HOSTILE)) == N_IMAGES
     both = _ids(gallery, finding="Edema", state="positive")
     assert len(both) + len(_ids(gallery, finding="Edema", state="negative")) == N_IMAGES
@@ -84,8 +84,8 @@ def test_a_finding_and_a_state(gallery: Gallery) -> None:
 def test_every_order_has_every_image_once(
     gallery: Gallery, sort: str, descending: str
 ) -> None:
-    found = _ids(gallery, sort=sort, descending=descending)
-    assert len(set(found)) == len(found) == N_IMAGES
+    ids = _ids(gallery, sort=sort, descending=descending)
+    assert len(set(ids)) == len(ids) == N_IMAGES
     if sort == "age":
         ages = [tile["age"] for tile in gallery.tiles(gallery.choose(Filters(
             sort=sort, descending=descending)), 0, N_IMAGES)]  # fmt: skip
@@ -117,8 +117,8 @@ def test_a_list_stays_in_its_order_and_can_be_filtered(gallery: Gallery) -> None
     views = [tile["view"] for tile in gallery.tiles(gallery.choose(
         Filters(among=key, view="AP")), 0, 9)]  # fmt: skip
     assert views == ["AP"] * 3
-    for place in range(30):  # lists are not kept for ever
-        gallery.keep_ids([chosen[0]], str(place))
+    for _ in range(30):  # lists are not kept for ever
+        gallery.keep_ids([chosen[0]], str(_))
     with pytest.raises(ConfigurationError, match="no longer kept"):
         gallery.choose(Filters(among=key, split="test"))
 
@@ -195,10 +195,10 @@ def test_a_damaged_or_forbidden_cache_is_no_obstacle(store: FeatureStore) -> Non
 def test_many_threads_ask_at_once(gallery: Gallery) -> None:
     problems: list[BaseException] = []
 
-    def ask(place: int) -> None:
+    def ask(thread_index: int) -> None:
         try:
             for digit in range(1, 9):
-                image = f"{DATASET}/0{place}{digit}.png"
+                image = f"{DATASET}/0{thread_index}{digit}.png"
                 assert gallery.thumbnails.of(image)
                 assert gallery.image(image)
                 assert gallery.neighbours(image)
@@ -206,7 +206,9 @@ def test_many_threads_ask_at_once(gallery: Gallery) -> None:
         except BaseException as error:  # noqa: BLE001 - told by the test
             problems.append(error)
 
-    threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
+    threads = [
+        threading.Thread(target=ask, args=(thread_index,)) for thread_index in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -256,15 +258,15 @@ def test_errors_are_test_images_in_order(gallery: Gallery) -> None:
     ).fetchall()
     states = dict(rows)
     seen: set[str] = set()
-    for kind, state, sign in (
+    for mistake_type, state, sign in (
         ("false-positives", "negative", -1),
         ("false-negatives", "positive", 1),
     ):
-        found = gallery.mistakes("latest", "Edema", kind)  # type: ignore[arg-type]
-        assert {states[one.image_id] for one in found} <= {state}
-        values = [sign * one.probability for one in found]
+        mistakes = gallery.mistakes("latest", "Edema", mistake_type)  # type: ignore[arg-type]
+        assert {states[one.image_id] for one in mistakes} <= {state}
+        values = [sign * one.probability for one in mistakes]
         assert values == sorted(values)
-        seen |= {one.image_id for one in found}
+        seen |= {one.image_id for one in mistakes}
     unsure = gallery.mistakes("latest", "Edema", "uncertain")
     assert {one.image_id for one in unsure} == set(states)
     measures = [one.measure for one in unsure]
@@ -286,11 +288,11 @@ def test_doubtful_labels_come_from_the_last_audit(gallery: Gallery) -> None:
         assert gallery.mistakes(*asked) == []  # type: ignore[arg-type]
     request = LabelAuditRequest(Selection(allow_leakage=True), ("Edema",), k=5)
     audit = audit_labels(gallery.store, request)
-    found = gallery.mistakes(*asked)  # type: ignore[arg-type]
+    mistakes = gallery.mistakes(*asked)  # type: ignore[arg-type]
     rows = audit.frame()
-    assert len(found) >= 5
-    assert [one.image_id for one in found[:5]] == rows["image_id"].tolist()[:5]
-    assert {one.label for one in found} <= {"positive", "negative"}
+    assert len(mistakes) >= 5
+    assert [one.image_id for one in mistakes[:5]] == rows["image_id"].tolist()[:5]
+    assert {one.label for one in mistakes} <= {"positive", "negative"}
 
 
 @pytest.fixture(params=["t-SNE", "PCA"])

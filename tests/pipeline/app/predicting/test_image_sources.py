@@ -57,8 +57,8 @@ def test_links_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
     _touch(tmp_path, "real/a.png", "other/b.png")
     (tmp_path / "real/link").symlink_to(tmp_path / "other")
     (tmp_path / "other/back").symlink_to(tmp_path / "real")
-    found = _paths(find_images([tmp_path / "real"]))
-    assert found == [str(tmp_path / "real/a.png"), str(tmp_path / "real/link/b.png")]
+    paths = _paths(find_images([tmp_path / "real"]))
+    assert paths == [str(tmp_path / "real/a.png"), str(tmp_path / "real/link/b.png")]
 
 
 def test_patterns_and_mixed_sources_keep_their_order(tmp_path: Path) -> None:
@@ -111,9 +111,9 @@ def test_what_is_no_image_keeps_a_row_that_says_why(
     _touch(tmp_path, "only-text/a.txt", "fine.png")
     sources = find_images(["fine.png", source, "fine.png"])
     assert len(sources) == 3
-    found = _errors(sources)
-    assert found[0] == found[2] == ""
-    assert error in found[1]
+    errors = _errors(sources)
+    assert errors[0] == errors[2] == ""
+    assert error in errors[1]
 
 
 def test_an_unreadable_folder_keeps_a_row(

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     write_dataset(folder / "data", 60)
     backbone = write_tiny_backbone(folder / "tiny")
@@ -39,31 +39,37 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def model(place: Path) -> RunModel:
-    return RunModel.open(FeatureStore(place / "feature-store"), "latest", device="cpu")
+def model(workspace: Path) -> RunModel:
+    return RunModel.open(
+        FeatureStore(workspace / "feature-store"), "latest", device="cpu"
+    )
 
 
-def _probabilities(found: Predictions) -> np.ndarray:
-    values = found.table["probability"].to_numpy()
+def _probabilities(predictions: Predictions) -> np.ndarray:
+    values = predictions.table["probability"].to_numpy()
     return np.asarray(values).reshape(-1, 2)
 
 
 def test_a_picture_gets_the_same_answer_however_it_is_given(
-    place: Path, model: RunModel
+    workspace: Path, model: RunModel
 ) -> None:
-    path = place / "data" / "000.png"
+    path = workspace / "data" / "000.png"
     with Image.open(path) as image:
         array = np.asarray(image)
         given = [path, str(path), image.copy(), array, array[:, :, None],
                  np.stack([array] * 3, axis=-1), image.convert("RGBA"),
                  image.convert("P"), image.convert("CMYK")]  # fmt: skip
-        found = model.predictions([*given, image])  # the last not loaded by itself
-    figures = _probabilities(found)
+        predictions = model.predictions(
+            [*given, image]
+        )  # the last not loaded by itself
+    figures = _probabilities(predictions)
     assert len(figures) == 10
     np.testing.assert_allclose(figures, figures[:1].repeat(10, 0), atol=2e-3)
-    assert found.table["path"].to_pylist()[:2] == [str(path)] * 2
-    assert found.table["path"].to_pylist()[4] is None
-    assert found.table["index"].to_pylist() == [i for i in range(10) for _ in "ab"]
+    assert predictions.table["path"].to_pylist()[:2] == [str(path)] * 2
+    assert predictions.table["path"].to_pylist()[4] is None
+    assert predictions.table["index"].to_pylist() == [
+        i for i in range(10) for _ in "ab"
+    ]
 
 
 def test_16_bit_arrays_are_scaled_as_16_bit_files_are(
@@ -76,9 +82,11 @@ def test_16_bit_arrays_are_scaled_as_16_bit_files_are(
     np.testing.assert_allclose(figures, figures[:1].repeat(3, 0), atol=2e-3)
 
 
-def test_answers_are_those_that_the_run_stored(place: Path, model: RunModel) -> None:
+def test_answers_are_those_that_the_run_stored(
+    workspace: Path, model: RunModel
+) -> None:
     rows = (
-        FeatureStore(place / "feature-store")
+        FeatureStore(workspace / "feature-store")
         .sql(
             "SELECT path, finding, probability FROM predictions JOIN images "
             "USING (image_id) WHERE run_id = ?",
@@ -86,52 +94,54 @@ def test_answers_are_those_that_the_run_stored(place: Path, model: RunModel) -> 
         )
         .fetchall()
     )
-    wanted = {(str(place / "data" / path), name): value for path, name, value in rows}
-    found = model.predictions(place / "data").table.to_pylist()
-    got = {(row["path"], row["finding"]): row["probability"] for row in found}
+    wanted = {
+        (str(workspace / "data" / path), name): value for path, name, value in rows
+    }
+    predictions = model.predictions(workspace / "data").table.to_pylist()
+    got = {(row["path"], row["finding"]): row["probability"] for row in predictions}
     assert wanted
     for key, value in wanted.items():
         assert got[key] == pytest.approx(value, abs=2e-3)
 
 
 def test_rows_say_threshold_decision_and_where_it_is_from(
-    place: Path, model: RunModel
+    workspace: Path, model: RunModel
 ) -> None:
-    found = model.predictions(str(place / "data"))
-    assert found.table.schema.equals(PREDICTION_SCHEMA)
-    assert len(found) == 120
-    for row in found.table.to_pylist():
+    predictions = model.predictions(str(workspace / "data"))
+    assert predictions.table.schema.equals(PREDICTION_SCHEMA)
+    assert len(predictions) == 120
+    for row in predictions.table.to_pylist():
         reached = row["probability"] >= row["threshold"]
         assert row["decision"] == ("positive" if reached else "negative")
         assert row["threshold"] == model.rule.thresholds[row["finding"]]
         assert row["threshold_from"] in ("validation", "default")
-    frame = found.frame()
+    frame = predictions.frame()
     assert list(frame.columns) == PREDICTION_SCHEMA.names
-    assert "120 rows" in repr(found)
+    assert "120 rows" in repr(predictions)
     assert model.run.run_id in repr(model)
 
 
 def test_rows_say_how_far_to_trust_them_and_so_does_the_catalog(
-    place: Path, model: RunModel
+    workspace: Path, model: RunModel
 ) -> None:
-    found = model.predictions(place / "data").table.to_pylist()
+    predictions = model.predictions(workspace / "data").table.to_pylist()
     limit = model.rule.distance_limit
     assert limit is not None
     assert 0 < model.rule.alarm_rate < 0.5
-    for row in found:
+    for row in predictions:
         assert row["uncertainty"] > 0
         assert row["out_of_distribution"] == (row["distance"] > limit)
         assert row["operating_point"] in ("f1", None)
         assert row["answers"] is None
-    kept = FeatureStore(place / "feature-store").sql(
+    kept = FeatureStore(workspace / "feature-store").sql(
         "SELECT path, finding, uncertainty, distance, out_of_distribution "
         "FROM predictions JOIN images USING (image_id)"
     )
-    by_key = {(row["path"], row["finding"]): row for row in found}
+    by_key = {(row["path"], row["finding"]): row for row in predictions}
     rows = kept.fetchall()
     assert rows
     for path, finding, uncertainty, distance, flag in rows:
-        row = by_key[str(place / "data" / path), finding]
+        row = by_key[str(workspace / "data" / path), finding]
         assert uncertainty == pytest.approx(row["uncertainty"], rel=0.05)
         assert distance == pytest.approx(row["distance"], rel=0.05, abs=0.02)
         assert isinstance(flag, bool)
@@ -140,14 +150,14 @@ def test_rows_say_how_far_to_trust_them_and_so_does_the_catalog(
 def test_a_picture_of_another_kind_is_flagged(model: RunModel) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     checks = np.kron(np.indices((8, 8)).sum(axis=0) % 2 * 255, np.ones((8, 8)))
-    found = model.predictions([noise, checks.astype(np.uint8)]).table.to_pylist()
-    assert max(row["distance"] for row in found) > 1
+    predictions = model.predictions([noise, checks.astype(np.uint8)]).table.to_pylist()
+    assert max(row["distance"] for row in predictions) > 1
 
 
 def test_thresholds_and_answer_sets_are_made_anew_from_validation(
-    place: Path, model: RunModel
+    workspace: Path, model: RunModel
 ) -> None:
-    store = FeatureStore(place / "feature-store")
+    store = FeatureStore(workspace / "feature-store")
     sure = RunModel.open(
         store, "latest", device="cpu", operating_point="sensitivity=1", coverage=0.8
     )
@@ -157,7 +167,7 @@ def test_thresholds_and_answer_sets_are_made_anew_from_validation(
         assert origin.datasets == ("table",)
         assert origin.n_images > 0
         assert sure.rule.thresholds[name] <= model.rule.thresholds[name]
-    rows = sure.predictions(place / "data").table.to_pylist()
+    rows = sure.predictions(workspace / "data").table.to_pylist()
     assert {row["answers"] for row in rows} <= {
         "positive", "negative", "either", "neither",
     }  # fmt: skip
@@ -168,16 +178,18 @@ def test_thresholds_and_answer_sets_are_made_anew_from_validation(
 
 
 def test_a_threshold_on_another_datasets_image_is_marked(
-    place: Path, model: RunModel, tmp_path: Path
+    workspace: Path, model: RunModel, tmp_path: Path
 ) -> None:
     path = tmp_path / "elsewhere.png"
-    path.write_bytes((place / "data" / "000.png").read_bytes())
+    path.write_bytes((workspace / "data" / "000.png").read_bytes())
     unknown = model.predictions(path).table.to_pylist()
     assert {row["threshold_from"] for row in unknown} <= {"validation", "default"}
-    roots = RunRoots((str(place / "data"),), (str(tmp_path),))
+    roots = RunRoots((str(workspace / "data"),), (str(tmp_path),))
     aware = replace(model, roots=roots)
-    found = aware.predictions([path, place / "data" / "000.png"]).table.to_pylist()
-    assert [row["threshold_from"] for row in found] == [
+    predictions = aware.predictions(
+        [path, workspace / "data" / "000.png"]
+    ).table.to_pylist()
+    assert [row["threshold_from"] for row in predictions] == [
         "transferred", "transferred", "validation", "validation",
     ]  # fmt: skip
 
@@ -188,7 +200,7 @@ def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:
     Image.effect_noise((64, 64), 50).save(lazy)
     lazy.write_bytes(lazy.read_bytes()[:500])
     with Image.open(lazy) as cut:
-        found = model.predictions(
+        predictions = model.predictions(
             [
                 tmp_path / "bad.png",
                 np.zeros((4, 4)),
@@ -198,8 +210,8 @@ def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:
                 cut,
             ]
         )
-    errors = found.table["error"].to_pylist()
-    assert found.table["finding"].to_pylist() == [None] * 6
+    errors = predictions.table["error"].to_pylist()
+    assert predictions.table["finding"].to_pylist() == [None] * 6
     for error, words in zip(
         errors,
         ("not a PNG", "not float64", "empty", "not uint8 of shape (2, 3, 4, 3)",
@@ -207,16 +219,16 @@ def test_bad_items_keep_their_rows(tmp_path: Path, model: RunModel) -> None:
         strict=True,
     ):  # fmt: skip
         assert words in error
-    assert "6 images not usable" in repr(found)
+    assert "6 images not usable" in repr(predictions)
     assert len(model.predictions([])) == 0
 
 
 def test_a_batch_is_forgotten_when_the_next_is_asked_for(
-    place: Path, model: RunModel
+    workspace: Path, model: RunModel
 ) -> None:
     """Files are read as predictions are taken, so that millions need no memory."""
     read: list[str] = []
-    paths = [place / "data" / f"{n % 60:03d}.png" for n in range(2000)]
+    paths = [workspace / "data" / f"{n % 60:03d}.png" for n in range(2000)]
     sources = find_images(paths)
     original = sources.read
     sources.read = lambda item, preprocess: (  # type: ignore[method-assign]

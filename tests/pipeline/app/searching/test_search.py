@@ -39,14 +39,14 @@ def _unit(vector: np.ndarray) -> np.ndarray:
 def test_images_like_one_of_the_store_without_itself(store: retune.Store) -> None:
     units = _unit(vectors(30).astype(np.float16).astype(np.float64))
     cosine = units @ units[4]
-    order = [place for place in np.argsort(-cosine) if place != 4]
-    found = store.similar("d/0004.png", k=6)
-    assert [hit.image_id for hit in found] == [f"d/{p:04d}.png" for p in order[:6]]
-    assert [hit.rank for hit in found] == [1, 2, 3, 4, 5, 6]
-    assert found[0].similarity == pytest.approx(cosine[order[0]], rel=1e-4)
-    assert found.kind == "image"
-    assert len(found.frame()) == 6
-    assert "compared with 30" in repr(found)
+    order = [index for index in np.argsort(-cosine) if index != 4]
+    result = store.similar("d/0004.png", k=6)
+    assert [hit.image_id for hit in result] == [f"d/{p:04d}.png" for p in order[:6]]
+    assert [hit.rank for hit in result] == [1, 2, 3, 4, 5, 6]
+    assert result[0].similarity == pytest.approx(cosine[order[0]], rel=1e-4)
+    assert result.kind == "image"
+    assert len(result.frame()) == 6
+    assert "compared with 30" in repr(result)
 
 
 def test_a_stored_sentence_needs_no_backbone_and_not_is_a_difference(
@@ -54,31 +54,31 @@ def test_a_stored_sentence_needs_no_backbone_and_not_is_a_difference(
 ) -> None:
     units = _unit(vectors(30).astype(np.float16).astype(np.float64))
     texts = _unit(vectors(2, seed=9).astype(np.float16).astype(np.float64))
-    found = store.search(_FINDING, k=30)
-    assert found.kind == "sentence"
-    assert found[0].similarity == pytest.approx((units @ texts[0]).max(), rel=1e-4)
-    found = store.search(_FINDING, k=30, without="no effusion")
+    result = store.search(_FINDING, k=30)
+    assert result.kind == "sentence"
+    assert result[0].similarity == pytest.approx((units @ texts[0]).max(), rel=1e-4)
+    result = store.search(_FINDING, k=30, without="no effusion")
     expected = units @ (texts[0] - texts[1])
-    assert found[0].image_id == f"d/{int(np.argmax(expected)):04d}.png"
-    assert found[29].similarity == pytest.approx(expected.min(), rel=1e-4)
+    assert result[0].image_id == f"d/{int(np.argmax(expected)):04d}.png"
+    assert result[29].similarity == pytest.approx(expected.min(), rel=1e-4)
 
 
 def test_one_image_of_each_patient(store: retune.Store) -> None:
-    found = store.search(_FINDING, k=10, per_patient=1)
-    assert len({hit.patient_id for hit in found}) == len(found) == 10
+    result = store.search(_FINDING, k=10, per_patient=1)
+    assert len({hit.patient_id for hit in result}) == len(result) == 10
     best = {}
     for hit in store.search(_FINDING, k=30):
         best.setdefault(hit.patient_id, hit.image_id)
-    assert [hit.image_id for hit in found] == list(best.values())
+    assert [hit.image_id for hit in result] == list(best.values())
     assert len(store.search(_FINDING, k=30, per_patient=2)) == 20
     store.sql("UPDATE images SET patient_id = NULL", write=True)
     assert len(store.search(_FINDING, k=30, per_patient=1)) == 30
 
 
 def test_a_condition_holds_for_what_is_found(store: retune.Store) -> None:
-    found = store.search(_FINDING, k=30, where="view = 'PA' AND age < 10")
-    assert {hit.view for hit in found} == {"PA"}
-    assert len(found) == found.n_compared == 5
+    result = store.search(_FINDING, k=30, where="view = 'PA' AND age < 10")
+    assert {hit.view for hit in result} == {"PA"}
+    assert len(result) == result.n_compared == 5
 
 
 @pytest.mark.parametrize(
@@ -116,11 +116,11 @@ def test_a_store_without_vectors_says_so(tmp_path: Path) -> None:
 def test_a_contact_sheet_shows_found_and_lost_files(
     store: retune.Store, tmp_path: Path
 ) -> None:
-    found = store.search(_FINDING, k=7)
+    result = store.search(_FINDING, k=7)
     pixels = np.arange(40_000, dtype=np.uint8).reshape(200, 200)
-    Image.fromarray(pixels).save(tmp_path / Path(found[0].path).name)
+    Image.fromarray(pixels).save(tmp_path / Path(result[0].path).name)
     sheet = tmp_path / "found.png"
-    write_contact_sheet(store.feature_store, found, sheet, "<b>\x1b[31m\u202e")
+    write_contact_sheet(store.feature_store, result, sheet, "<b>\x1b[31m\u202e")
     with Image.open(sheet) as picture:
         assert picture.size == (5 * 250 + 10, 2 * 295 + 35)
         first = np.asarray(picture.convert("L"))[35:275, 10:250]
@@ -130,4 +130,4 @@ def test_a_contact_sheet_shows_found_and_lost_files(
     write_contact_sheet(store.feature_store, [], tmp_path / "none.jpg")
     for wrong in ("found.gif", "nowhere/found.png"):
         with pytest.raises(ConfigurationError):
-            write_contact_sheet(store.feature_store, found, tmp_path / wrong)
+            write_contact_sheet(store.feature_store, result, tmp_path / wrong)

@@ -44,8 +44,8 @@ def mimic_tables(n_studies: int = 300) -> tuple[list[str], list[str], list[str],
         cells = [chance.choice(["1.0", "0.0", "-1.0", ""]) for _ in CHEXPERT_FINDINGS]
         if number % 10:
             labels.append(",".join([patient, study, "", *cells]))
-        for place in range(chance.randint(1, 3)):
-            image, view = f"{number:08x}-{place}", chance.choice(["PA", "AP", ""])
+        for index in range(chance.randint(1, 3)):
+            image, view = f"{number:08x}-{index}", chance.choice(["PA", "AP", ""])
             images.append(f"{image},{patient},{study},{view}")
             split = ["train", "validate", "test"][(number // 2) % 3]
             splits.append(f"{image},{study},{patient},{split}")
@@ -226,12 +226,12 @@ def test_chexpert_plus_takes_labels_from_csv_too(tmp_path, plus):
 
 
 def test_chexpert_plus_finds_png_and_dicom(tmp_path, plus):
-    for place in ("DICOM/" + FIRST.replace(".jpg", ".dcm"),
+    for name in ("DICOM/" + FIRST.replace(".jpg", ".dcm"),
                   "PNG/" + FIRST.replace(".jpg", ".png")):  # fmt: skip
-        (tmp_path / place).parent.mkdir(parents=True)
-        (tmp_path / place).touch()
-        assert read("chexpert-plus", tmp_path).images["path"][0].as_py() == place
-        (tmp_path / place).unlink()
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+        assert read("chexpert-plus", tmp_path).images["path"][0].as_py() == name
+        (tmp_path / name).unlink()
 
 
 @pytest.mark.parametrize(
@@ -385,10 +385,10 @@ def test_openi_reads_reports(tmp_path):
     assert table.images["patient_id"].to_pylist() == [
         "CXR2", "CXR2", "CXR3", "CXR3", "CXR10", "CXR10",
     ]  # fmt: skip
-    found = {
+    labels = {
         name for name, s in zip(table.findings, table.states[0], strict=True) if s == 1
     }
-    assert found == {"Lung Opacity", "Hernia"}
+    assert labels == {"Lung Opacity", "Hernia"}
     assert (table.states[2] == ABSENT).all()
     assert (table.states[4] == NEGATIVE).all()
 

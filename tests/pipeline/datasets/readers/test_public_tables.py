@@ -54,8 +54,8 @@ def check_a_thousand_rows(table: LabelTable, oracle: list[dict[str, object]]) ->
         expected = dict(oracle[row])
         states = expected.pop("states")
         assert {name: image[name] for name in expected} == expected
-        found = dict(zip(table.findings, table.states[row].tolist(), strict=True))
-        assert found == states
+        labels = dict(zip(table.findings, table.states[row].tolist(), strict=True))
+        assert labels == states
 
 
 def counts(table: LabelTable, finding: str) -> dict[int, int]:
@@ -165,9 +165,9 @@ def test_vindr(tmp_path, rule, positive, uncertain):
     assert len(file.read_text().splitlines()) - 1 == 67_914
     table = read_layout("vindr", tmp_path, TableOptions(votes=rule))
     assert table.images.num_rows == 15_000
-    found = counts(table, "Atelectasis")
-    assert found[POSITIVE] == positive
-    assert found.get(UNCERTAIN, 0) == uncertain
+    counted = counts(table, "Atelectasis")
+    assert counted[POSITIVE] == positive
+    assert counted.get(UNCERTAIN, 0) == uncertain
 
     votes = vindr_votes(file)
     assert {len(readers) for readers in votes.values()} == {3}
@@ -201,8 +201,8 @@ def test_openi(tmp_path):
         name = Path(table.images["path"][row].as_py()).stem
         uid, majors = oracle[name]
         assert table.images["patient_id"][row].as_py() == uid
-        found = dict(zip(table.findings, table.states[row].tolist(), strict=True))
-        assert found == openi_states(majors, table.findings)
+        labels = dict(zip(table.findings, table.states[row].tolist(), strict=True))
+        assert labels == openi_states(majors, table.findings)
 
 
 def openi_states(majors: set[str], findings: tuple[str, ...]) -> dict[str, int]:

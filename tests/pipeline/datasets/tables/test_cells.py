@@ -50,8 +50,8 @@ def test_a_column_is_labels_if_all_cells_are_and_one_says_something(values):
 
 def test_sexes_that_are_neither_are_unknown_and_counted():
     values = ["F", "f", "Female", "M", "male ", "Unknown", "O", "O", ""]
-    found, warnings = sexes(pa.array(values), "Sex")
-    assert found.to_pylist() == ["F", "F", "F", "M", "M", None, None, None, None]
+    codes, warnings = sexes(pa.array(values), "Sex")
+    assert codes.to_pylist() == ["F", "F", "F", "M", "M", None, None, None, None]
     assert warnings == [
         "column 'Sex': 3 values kept as unknown: 'O' (2), 'Unknown' (1)"
     ]
@@ -71,9 +71,9 @@ def test_sexes_that_are_neither_are_unknown_and_counted():
     ],
 )
 def test_ages_are_years(text, years):
-    found, warnings = ages(pa.array([text]), "Age")
-    assert found.type == pa.float32()
-    assert found[0].as_py() == pytest.approx(years, rel=1e-6)
+    years_read, warnings = ages(pa.array([text]), "Age")
+    assert years_read.type == pa.float32()
+    assert years_read[0].as_py() == pytest.approx(years, rel=1e-6)
     assert warnings == []
 
 
@@ -81,8 +81,8 @@ def test_ages_are_years(text, years):
     "text", ["000Y", "121", "148", "-3", "old", "58y", "1e1", "NaN"]
 )
 def test_ages_that_cannot_be_are_unknown_and_counted(text):
-    found, warnings = ages(pa.array([text, "58", ""]), "Age")
-    assert found.to_pylist() == [None, 58.0, None]
+    years_read, warnings = ages(pa.array([text, "58", ""]), "Age")
+    assert years_read.to_pylist() == [None, 58.0, None]
     assert warnings == [f"column 'Age': 1 value kept as unknown: {text!r} (1)"]
 
 

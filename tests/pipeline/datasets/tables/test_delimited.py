@@ -121,15 +121,15 @@ def test_header_of_a_file_without_newline(tmp_path):
 
 def test_places_count_lines_of_the_file_not_rows(tmp_path):
     table = read_csv(write(tmp_path, b'a,b\n"1\n1",x\n\n2,y\n3,z\n'))
-    lines = [place.rsplit(", ", 1)[1] for place in table.places([2, 0, 1])]
+    lines = [place_text.rsplit(", ", 1)[1] for place_text in table.places([2, 0, 1])]
     assert lines == ["line 6", "line 2", "line 5"]
 
 
 def test_places_of_joined_tables_name_each_rows_own_file(tmp_path):
     one = read_csv(write(tmp_path, b"a\n1\n2\n", "one.csv"))
     two = read_csv(write(tmp_path, b"a\n3\n", "two.csv"))
-    found = join_places([one, two])([2, 0])
-    assert found == [f"{two.file}, line 2", f"{one.file}, line 2"]
+    places = join_places([one, two])([2, 0])
+    assert places == [f"{two.file}, line 2", f"{one.file}, line 2"]
 
 
 _CELL = st.text(

@@ -82,12 +82,12 @@ def test_a_lane_reuses_its_buffers_and_waits_for_the_copy_before_reading() -> No
 @pytest.mark.usefixtures("fake_cuda")
 def test_each_thread_has_a_lane_of_its_own() -> None:
     lanes = CopyLanes(torch.device("cpu"))
-    found = [lanes.mine(), lanes.mine()]
-    other = threading.Thread(target=lambda: found.append(lanes.mine()))
+    seen = [lanes.mine(), lanes.mine()]
+    other = threading.Thread(target=lambda: seen.append(lanes.mine()))
     other.start()
     other.join()
-    assert found[0] is found[1]
-    assert found[2] is not found[0]
+    assert seen[0] is seen[1]
+    assert seen[2] is not seen[0]
 
 
 @pytest.mark.parametrize(("shared", "most"), [(True, 2), (False, 1)])
@@ -124,9 +124,9 @@ def test_an_accelerators_pipeline_fills_the_same_store(
     """The stub says that it is on a CUDA device; its rows are those of a processor."""
     write_dataset(tmp_path / "data", 11)
     rows = []
-    for kind in ("cpu", "cuda"):
-        store = ingested_store(tmp_path / kind, tmp_path / "data")
-        backbone = StubBackbone(device=SimpleNamespace(type=kind))
+    for device in ("cpu", "cuda"):
+        store = ingested_store(tmp_path / device, tmp_path / "data")
+        backbone = StubBackbone(device=SimpleNamespace(type=device))
         monkeypatch.setattr(stub_backbone, "StubBackbone", lambda one=backbone: one)
         embed_stub(store.path)
         rows.append(stub_backbone.stored_rows(store))

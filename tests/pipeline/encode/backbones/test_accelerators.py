@@ -11,7 +11,7 @@ from retune.pipeline.encode.backbones.accelerators import (
 
 
 @pytest.mark.parametrize(
-    ("kind", "usable", "installed", "said"),
+    ("device", "usable", "installed", "said"),
     [
         ("cpu", 0, 0, ""),
         ("cuda", 1, 1, ""),
@@ -20,8 +20,8 @@ from retune.pipeline.encode.backbones.accelerators import (
         ("cuda", 8, 8, "`engine` ray `num_gpus` 8"),
     ],
 )
-def test_what_is_said(kind: str, usable: int, installed: int, said: str) -> None:
-    warning = idle_accelerator(kind, usable, installed)
+def test_what_is_said(device: str, usable: int, installed: int, said: str) -> None:
+    warning = idle_accelerator(device, usable, installed)
     assert said in warning
     assert bool(said) == bool(warning)
 

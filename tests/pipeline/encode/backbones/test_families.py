@@ -85,20 +85,20 @@ MODELS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def write_model(folder: Path, kind: str) -> Path:
+def write_model(folder: Path, family: str) -> Path:
     """A folder as `save_pretrained` makes it, with random weights."""
     import transformers
 
-    config, processor = MODELS[kind]
+    config, processor = MODELS[family]
     torch.manual_seed(3)
-    made = transformers.CONFIG_MAPPING[kind].from_dict(config)
+    made = transformers.CONFIG_MAPPING[family].from_dict(config)
     model = transformers.AutoModel.from_config(made)
     with torch.no_grad():
         for parameter in model.parameters():  # some begin at zero
             parameter.add_(0.02 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(processor))
-    if kind in ("siglip", "clip"):
+    if family in ("siglip", "clip"):
         words = ["<s>", "</s>", "[UNK]", "the", "heart", "is", "large", "lung"]
         content = {
             "version": "1.0",
@@ -135,7 +135,7 @@ def write_model(folder: Path, kind: str) -> Path:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("families")
-    return {kind: write_model(root / kind, kind) for kind in MODELS}
+    return {family: write_model(root / family, family) for family in MODELS}
 
 
 def load(name: str, **options: Any) -> Backbone:
@@ -150,14 +150,14 @@ def picture(width: int = 50, height: int = 40) -> Image.Image:
     return Image.fromarray(shades)
 
 
-@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("family", MODELS)
 def test_pixels_are_those_of_the_models_own_processor(
-    folders: dict[str, Path], kind: str
+    folders: dict[str, Path], family: str
 ) -> None:
     import transformers
 
-    backbone = load(f"hf:{folders[kind]}")
-    processor = transformers.AutoImageProcessor.from_pretrained(folders[kind])
+    backbone = load(f"hf:{folders[family]}")
+    processor = transformers.AutoImageProcessor.from_pretrained(folders[family])
     theirs = processor(picture().convert("RGB"), return_tensors="pt")["pixel_values"]
     pixels = backbone.preprocess.to_pixels(picture())
     ours = backbone.preprocess.normalise(pixels[np.newaxis], torch.device("cpu"))
@@ -165,31 +165,33 @@ def test_pixels_are_those_of_the_models_own_processor(
     assert torch.allclose(ours, theirs, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_vectors_are_those_of_the_model(folders: dict[str, Path], kind: str) -> None:
+@pytest.mark.parametrize("family", MODELS)
+def test_vectors_are_those_of_the_model(folders: dict[str, Path], family: str) -> None:
     import transformers
 
-    backbone = load(f"hf:{folders[kind]}")
-    model = transformers.AutoModel.from_pretrained(folders[kind]).eval()
+    backbone = load(f"hf:{folders[family]}")
+    model = transformers.AutoModel.from_pretrained(folders[family]).eval()
     pixels = backbone.preprocess.to_pixels(picture())[np.newaxis]
     batch = backbone.preprocess.normalise(pixels, torch.device("cpu"))
     with torch.inference_mode():
-        if kind in ("siglip", "clip"):
-            found = model.get_image_features(pixel_values=batch)
-            theirs = found if isinstance(found, torch.Tensor) else found.pooler_output
+        if family in ("siglip", "clip"):
+            output = model.get_image_features(pixel_values=batch)
+            theirs = (
+                output if isinstance(output, torch.Tensor) else output.pooler_output
+            )
         else:
             theirs = model(pixel_values=batch).pooler_output.flatten(1)
     ours = backbone.encode_images(pixels)
     assert ours.shape == (1, backbone.spec.dim)
     assert np.allclose(ours, theirs.numpy(), atol=1e-5)
-    assert backbone.spec.image_only == (kind not in ("siglip", "clip"))
+    assert backbone.spec.image_only == (family not in ("siglip", "clip"))
 
 
-@pytest.mark.parametrize("kind", ["siglip", "clip"])
+@pytest.mark.parametrize("family", ["siglip", "clip"])
 def test_sentences_are_encoded_where_there_is_a_text_tower(
-    folders: dict[str, Path], kind: str
+    folders: dict[str, Path], family: str
 ) -> None:
-    backbone = load(f"hf:{folders[kind]}")
+    backbone = load(f"hf:{folders[family]}")
     vectors = backbone.encode_texts(["the heart is large", "the lung"])
     assert vectors.shape == (2, backbone.spec.dim)
     alone = backbone.encode_texts(["the lung"])

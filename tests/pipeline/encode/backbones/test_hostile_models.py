@@ -66,17 +66,17 @@ def sentinel(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, sentinel: Path) -> Path:
     """A working folder, with Python beside its files."""
-    place = tmp_path / "model"
-    write_tiny_backbone(place)
+    folder_path = tmp_path / "model"
+    write_tiny_backbone(folder_path)
     code = f"open({str(sentinel)!r}, 'w')\n"
     for name in ("tokenization_own", "modeling_own", "processing_own", "__init__"):
-        (place / f"{name}.py").write_text(
+        (folder_path / f"{name}.py").write_text(
             code
             + "class Own:\n"
             + "    def __init__(self, *a, **k): pass\n"
             + "    from_pretrained = classmethod(lambda cls, *a, **k: cls())\n"
         )
-    return place
+    return folder_path
 
 
 def _write(file: Path, content: object) -> None:
@@ -385,11 +385,11 @@ def test_links_inside_the_folder_and_those_of_the_hubs_cache_are_followed(
     blobs, snapshot = tmp_path / "hub" / "blobs", tmp_path / "hub" / "snapshots" / "abc"
     blobs.mkdir(parents=True)
     snapshot.mkdir(parents=True)
-    for place, name in enumerate(
+    for index, name in enumerate(
         ["open_clip_config.json", "open_clip_model.safetensors"]
     ):
-        (blobs / str(place)).write_bytes((folder / name).read_bytes())
-        (snapshot / name).symlink_to(f"../../blobs/{place}")
+        (blobs / str(index)).write_bytes((folder / name).read_bytes())
+        (snapshot / name).symlink_to(f"../../blobs/{index}")
     assert len(folder_files(snapshot)) == 2
     with vetted_folder(snapshot, read_model_config(snapshot)) as vetted:
         assert {path.name for path in vetted.iterdir()} == {
@@ -437,9 +437,9 @@ class _Hub:
         key = f"{repository}/{filename}"
         if key not in self.files:
             raise huggingface_hub.errors.LocalEntryNotFoundError(key)
-        place = self.folder / key.replace("/", "-")
-        _write(place, self.files[key])
-        return str(place)
+        path = self.folder / key.replace("/", "-")
+        _write(path, self.files[key])
+        return str(path)
 
 
 @pytest.mark.parametrize(

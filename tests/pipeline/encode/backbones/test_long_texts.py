@@ -60,7 +60,7 @@ def test_a_word_piece_tokenizer_is_counted_by_its_own_call() -> None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("long")
     write_dataset(folder / "data", 60)
     write_tiny_backbone(folder / "tiny")
@@ -75,32 +75,32 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _embed(place: Path, *more: object) -> str:
+def _embed(workspace: Path, *more: object) -> str:
     done = run_command(
-        "embed", "--backbone", f"local-dir:{place / 'tiny'}", "--store", "store",
-        "--descriptions", place / "long.yaml", *more, cwd=place,
+        "embed", "--backbone", f"local-dir:{workspace / 'tiny'}", "--store", "store",
+        "--descriptions", workspace / "long.yaml", *more, cwd=workspace,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
 
 
 def test_what_is_cut_is_told_and_stored_and_chunks_are_another_set(
-    place: Path,
+    workspace: Path,
 ) -> None:
-    said = _embed(place)
-    assert f"Cut, too long for local-dir:{place / 'tiny'}: {_LONG}" in said
+    said = _embed(workspace)
+    assert f"Cut, too long for local-dir:{workspace / 'tiny'}: {_LONG}" in said
     assert "1 descriptions were cut" in said
-    store = FeatureStore(place / "store")
+    store = FeatureStore(workspace / "store")
     lengths = store.sql(
         """SELECT text, n_tokens, truncated FROM text_lengths JOIN descriptions
         ON item_id = text_digest WHERE set_name = 'long' AND finding = 'Edema'"""
     ).fetchall()
-    found = {text: (n_tokens, truncated) for text, n_tokens, truncated in lengths}
-    assert found[_SHORT][1] is False
-    assert found[_LONG][0] > 24
-    assert found[_LONG][1] is True
+    length_of = {text: (n_tokens, truncated) for text, n_tokens, truncated in lengths}
+    assert length_of[_SHORT][1] is False
+    assert length_of[_LONG][0] > 24
+    assert length_of[_LONG][1] is True
 
-    said = _embed(place, "--long", "chunk")
+    said = _embed(workspace, "--long", "chunk")
     assert "were cut" not in said
     assert "0 images encoded" in said
     plain, chunked = (
@@ -129,13 +129,13 @@ def test_what_is_cut_is_told_and_stored_and_chunks_are_another_set(
     assert not store.verify()
 
     # Nothing is left to do; the backbone is not even loaded.
-    assert "0 descriptions encoded" in _embed(place, "--long", "chunk")
-    assert "loading" not in _embed(place, "--long", "chunk")
+    assert "0 descriptions encoded" in _embed(workspace, "--long", "chunk")
+    assert "loading" not in _embed(workspace, "--long", "chunk")
 
 
-def test_a_long_text_is_the_mean_of_its_pieces(place: Path) -> None:
+def test_a_long_text_is_the_mean_of_its_pieces(workspace: Path) -> None:
     source = source_of(
-        f"local-dir:{place / 'tiny'}", precision="float32", output_dtype="float32"
+        f"local-dir:{workspace / 'tiny'}", precision="float32", output_dtype="float32"
     )
     plain = load_backbone(source, precision="float32", output_dtype="float32")
     chunked = with_long_texts(plain, "chunk")
@@ -150,9 +150,9 @@ def test_a_long_text_is_the_mean_of_its_pieces(place: Path) -> None:
     )
 
 
-def test_a_run_on_chunks_predicts_image_files(place: Path) -> None:
-    _embed(place, "--long", "chunk")
-    store = FeatureStore(place / "store")
+def test_a_run_on_chunks_predicts_image_files(workspace: Path) -> None:
+    _embed(workspace, "--long", "chunk")
+    store = FeatureStore(workspace / "store")
     chunked = store.sql(
         'SELECT fingerprint FROM encoders WHERE contains(spec, \'"long":"chunk"\')'
     ).fetchall()[0][0]
@@ -162,19 +162,19 @@ def test_a_run_on_chunks_predicts_image_files(place: Path) -> None:
          "--descriptions", "long", "--fingerprint", chunked),
         ("predict", "latest", image[0][0]),
     ):  # fmt: skip
-        done = run_command(*command, "--store", "store", cwd=place)
+        done = run_command(*command, "--store", "store", cwd=workspace)
         assert done.returncode == 0, done.stderr
 
 
-def test_an_unknown_way_is_refused(place: Path) -> None:
+def test_an_unknown_way_is_refused(workspace: Path) -> None:
     with pytest.raises(ConfigurationError, match="'drop'"):
-        embed(FeatureStore(place / "store"), EmbedOptions(long="drop"))
+        embed(FeatureStore(workspace / "store"), EmbedOptions(long="drop"))
 
 
-def test_a_store_without_the_table_gets_it(place: Path, tmp_path: Path) -> None:
+def test_a_store_without_the_table_gets_it(workspace: Path, tmp_path: Path) -> None:
     store = FeatureStore.create(tmp_path / "old")
     store.sql("DROP TABLE text_lengths", write=True)
-    options = EmbedOptions(backbone=f"local-dir:{place / 'tiny'}")
+    options = EmbedOptions(backbone=f"local-dir:{workspace / 'tiny'}")
     embed(store, options)
     counted = store.sql(
         "SELECT count(*), count(n_tokens), count(truncated) FROM text_lengths"

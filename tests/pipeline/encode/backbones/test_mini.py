@@ -90,12 +90,12 @@ def test_paraphrases_never_trained_on_pick_their_finding(
     negative, positive = statements
     n_right = n_asked = n_denials_right = n_denials = 0
     for finding, said in _PARAPHRASES.items():
-        place = FINDINGS.index(finding)
+        column = FINDINGS.index(finding)
         vectors = _unit(mini.encode_texts(said["positive"]))
-        n_right += int(((vectors @ positive.T).argmax(axis=1) == place).sum())
+        n_right += int(((vectors @ positive.T).argmax(axis=1) == column).sum())
         n_asked += len(vectors)
         denied = _unit(mini.encode_texts(said["negative"]))
-        closer = denied @ negative[place] > denied @ positive[place]
+        closer = denied @ negative[column] > denied @ positive[column]
         n_denials_right += int(closer.sum())
         n_denials += len(denied)
     assert n_asked >= 60
@@ -121,9 +121,9 @@ def test_synonyms_are_near_their_finding(
     negative, positive = statements
     vector, denial = _unit(mini.encode_texts([said, f"No {said}."]))
     assert FINDINGS[int((positive @ vector).argmax())] == finding
-    place = FINDINGS.index(finding)
-    assert vector @ positive[place] > max(vector @ negative[place], vector @ denial)
-    assert denial @ negative[place] > denial @ positive[place]
+    column = FINDINGS.index(finding)
+    assert vector @ positive[column] > max(vector @ negative[column], vector @ denial)
+    assert denial @ negative[column] > denial @ positive[column]
 
 
 def test_words_never_seen_share_a_vector_and_do_not_dominate(mini: Backbone) -> None:

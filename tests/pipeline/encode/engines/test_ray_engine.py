@@ -109,10 +109,10 @@ class _Place:
         """After the next opening nothing is left of what went wrong."""
         with store.writer("next"):
             pass
-        found, expected = stored_rows(store), expected or self.expected
-        assert found.keys() == expected.keys()
+        got, expected = stored_rows(store), expected or self.expected
+        assert got.keys() == expected.keys()
         for key, vector in expected.items():
-            one, other = np.array(found[key]), np.array(vector)
+            one, other = np.array(got[key]), np.array(vector)
             norms = np.linalg.norm(one) * np.linalg.norm(other)
             assert one @ other / norms > 0.9999
         rows = store.sql(
@@ -178,8 +178,8 @@ ray_engine.EncodingWorker = Dying
 class _Driver:
     """A process that embeds on a Ray, at an address or one that it starts."""
 
-    def __init__(self, place: _Place) -> None:
-        self._place, self.address = place, ""
+    def __init__(self, workspace: _Place) -> None:
+        self._place, self.address = workspace, ""
         self.process = subprocess.Popen(
             [sys.executable, "-c", _DRIVER], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -228,7 +228,7 @@ def _surroundings() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> _Place:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> _Place:
     pytest.importorskip("ray", reason="needs the extra retune-cli[ray]")
     return _Place(tmp_path_factory.mktemp("ray"))
 
@@ -242,7 +242,7 @@ sys.stdin.read()
 
 
 @pytest.fixture(scope="module")
-def driver(place: _Place) -> Iterator[_Driver]:
+def driver(workspace: _Place) -> Iterator[_Driver]:
     """A driver on a Ray of two cores that lasts as long as these tests."""
     with subprocess.Popen(
         [sys.executable, "-c", _CLUSTER], stdin=subprocess.PIPE,
@@ -250,7 +250,7 @@ def driver(place: _Place) -> Iterator[_Driver]:
         env=_surroundings(),
     ) as cluster:  # fmt: skip
         assert cluster.stdout is not None
-        made = _Driver(place)  # it imports while Ray starts
+        made = _Driver(workspace)  # it imports while Ray starts
         address = next(line for line in cluster.stdout if line.startswith("address"))
         made.address = address.split()[1]
         yield made
@@ -261,13 +261,13 @@ def driver(place: _Place) -> Iterator[_Driver]:
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_two_workers_give_the_rows_of_one_process(
-    place: _Place, driver: _Driver
+    workspace: _Place, driver: _Driver
 ) -> None:
-    alone, store = place.fresh("alone"), place.fresh("two")
-    options = EmbedOptions(place.backbone, precision="float32", description_sets=())
+    alone, store = workspace.fresh("alone"), workspace.fresh("two")
+    options = EmbedOptions(workspace.backbone, precision="float32", description_sets=())
     embed(alone, options)
     assert driver.embed(store) == f"images {_N_IMAGES}"
-    place.check(store, stored_rows(alone))
+    workspace.check(store, stored_rows(alone))
     devices = store.sql("SELECT device FROM encoders").fetchall()
     assert devices == [("ray: 2 x cpu",)]
     before = store.sql("SELECT count(*) FROM shards").fetchall()
@@ -280,25 +280,25 @@ def test_two_workers_give_the_rows_of_one_process(
 @pytest.mark.e2e
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_a_worker_killed_while_it_publishes_is_replaced(
-    place: _Place, driver: _Driver, moment: str
+    workspace: _Place, driver: _Driver, moment: str
 ) -> None:
     """Before the shard has its name a file is left; after it the shard is whole."""
-    store = place.fresh(f"worker-{moment}")
-    mark = place.folder / f"mark-{moment}"
+    store = workspace.fresh(f"worker-{moment}")
+    mark = workspace.folder / f"mark-{moment}"
     dying = _STUB + _DYING.format(mark=str(mark), always=False, moment=moment)
     assert driver.embed(store, dying) == f"images {_N_IMAGES}"
     assert mark.exists()
-    place.check(store)
+    workspace.check(store)
     assert store.sql("SELECT count(*) FROM shards").fetchall() == [(8,)]
 
 
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_a_worker_that_always_dies_is_given_up_with_a_reason(
-    place: _Place, driver: _Driver
+    workspace: _Place, driver: _Driver
 ) -> None:
-    store = place.fresh("hopeless")
-    mark = str(place.folder / "mark")
+    store = workspace.fresh("hopeless")
+    mark = str(workspace.folder / "mark")
     once = "ray_engine._RETRIES = 1\n"
     dying = _DYING.format(mark=mark, always=True, moment="before")
     last = driver.embed(store, once + _STUB + dying)
@@ -306,14 +306,14 @@ def test_a_worker_that_always_dies_is_given_up_with_a_reason(
     assert "a worker died" in last
     assert "the same command goes on from there" in last
     embed_stub(store.path)
-    place.check(store)
+    workspace.check(store)
 
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_a_driver_that_is_killed_is_resumed(place: _Place) -> None:
-    store = place.fresh("driver")
-    driver = _Driver(place)
+def test_a_driver_that_is_killed_is_resumed(workspace: _Place) -> None:
+    store = workspace.fresh("driver")
+    driver = _Driver(workspace)
     driver.ask(store, _STUB)
     assert any(line.startswith("images") for line in driver.told())
     driver.process.send_signal(signal.SIGKILL)
@@ -321,12 +321,12 @@ def test_a_driver_that_is_killed_is_resumed(place: _Place) -> None:
     n_done = store.sql("SELECT count(*) FROM features").fetchall()[0][0]
     assert n_done > 0
     embed_stub(store.path)
-    place.check(store)
+    workspace.check(store)
 
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_gpus_that_are_not_there_are_named(place: _Place, driver: _Driver) -> None:
-    last = driver.embed(place.fresh("gpus"), workers=1, num_gpus=99)
+def test_gpus_that_are_not_there_are_named(workspace: _Place, driver: _Driver) -> None:
+    last = driver.embed(workspace.fresh("gpus"), workers=1, num_gpus=99)
     said = "ConfigurationError 2 `num_gpus` 99: Ray has 0 GPUs"
     assert last.startswith(said)

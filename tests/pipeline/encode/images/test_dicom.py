@@ -47,8 +47,8 @@ def ramp(bits: int, *, signed: bool = False) -> np.ndarray:
         (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
     )
     values = np.linspace(low, high, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH)
-    kind = "i" if signed else "u"
-    return values.astype(f"{kind}{1 if bits <= 8 else 2}")
+    sign = "i" if signed else "u"
+    return values.astype(f"{sign}{1 if bits <= 8 else 2}")
 
 
 def shown(dataset: FileDataset) -> np.ndarray:
@@ -67,13 +67,13 @@ def close(one: np.ndarray, other: np.ndarray) -> bool:
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 15, 16])
 @pytest.mark.parametrize("signed", [False, True])
-@pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])
-def test_grey_of_every_depth_and_both_kinds(bits, signed, kind):
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+def test_grey_of_every_depth_and_both_kinds(bits, signed, photometric):
     values = ramp(bits, signed=signed)
     expected = slow_spread(values)
-    if kind == "MONOCHROME1":
+    if photometric == "MONOCHROME1":
         expected = 255 - expected
-    assert close(shown(dicom(values, kind, bits=bits)), expected)
+    assert close(shown(dicom(values, photometric, bits=bits)), expected)
 
 
 @pytest.mark.parametrize(
@@ -124,22 +124,22 @@ def test_what_needs_the_extra_says_so(monkeypatch):
         shown(dataset)
 
 
-@pytest.mark.parametrize("kind", ["RGB", "YBR_FULL"])
-def test_colour(kind):
+@pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
+def test_colour(photometric):
     grey = ramp(8)
     rgb = np.stack([grey, grey[::-1], grey[:, ::-1]], axis=-1)
     pixels = rgb
-    if kind == "YBR_FULL":
+    if photometric == "YBR_FULL":
         pixels = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
-    found = shown(dicom(np.ascontiguousarray(pixels), kind))
-    assert found.shape == (HEIGHT, WIDTH, 3)
-    assert np.abs(found.astype(int) - rgb).max() <= 3
+    shown_pixels = shown(dicom(np.ascontiguousarray(pixels), photometric))
+    assert shown_pixels.shape == (HEIGHT, WIDTH, 3)
+    assert np.abs(shown_pixels.astype(int) - rgb).max() <= 3
 
 
 def test_colour_of_16_bits():
     rgb = np.stack([ramp(16)] * 3, axis=-1)
-    found = shown(dicom(rgb, "RGB", bits=16))
-    assert close(found[..., 0], slow_spread(ramp(16)))
+    shown_pixels = shown(dicom(rgb, "RGB", bits=16))
+    assert close(shown_pixels[..., 0], slow_spread(ramp(16)))
 
 
 def test_a_palette():
@@ -148,9 +148,9 @@ def test_a_palette():
     for name, table in (("Red", entries), ("Green", entries[::-1]), ("Blue", entries)):
         tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
         tables[f"{name}PaletteColorLookupTableData"] = table.tobytes()
-    found = shown(dicom(ramp(8), "PALETTE COLOR", **tables))
-    assert close(found[..., 0], ramp(8))
-    assert close(found[..., 1], 255 - ramp(8))
+    shown_pixels = shown(dicom(ramp(8), "PALETTE COLOR", **tables))
+    assert close(shown_pixels[..., 0], ramp(8))
+    assert close(shown_pixels[..., 1], 255 - ramp(8))
 
 
 def test_rescale_comes_before_the_window():
@@ -203,13 +203,13 @@ def test_luts_are_applied_and_win_over_windows():
     st.integers(2, 200), st.integers(-500, 500), st.sampled_from([8, 12, 16]),
     st.sampled_from(["MONOCHROME1", "MONOCHROME2"]),
 )  # fmt: skip
-def test_order_of_grey_is_kept_or_reversed(slope, intercept, bits, kind):
+def test_order_of_grey_is_kept_or_reversed(slope, intercept, bits, photometric):
     values = ramp(bits)
     dataset = dicom(
-        values, kind, bits=bits, RescaleSlope=slope, RescaleIntercept=intercept
+        values, photometric, bits=bits, RescaleSlope=slope, RescaleIntercept=intercept
     )
     steps = np.diff(shown(dataset).ravel().astype(int))
-    assert (steps <= 0).all() if kind == "MONOCHROME1" else (steps >= 0).all()
+    assert (steps <= 0).all() if photometric == "MONOCHROME1" else (steps >= 0).all()
     assert {int(shown(dataset).min()), int(shown(dataset).max())} == {0, 255}
 
 
@@ -246,7 +246,7 @@ def public_file(name: str) -> bytes:
 def test_a_real_monochrome1_radiograph_of_15_bits():
     """Bone is bright, and the picture is what the steps give, done by hand."""
     content = public_file("RG1_UNCR.dcm")
-    found = np.asarray(decode_image(content))
+    shown_pixels = np.asarray(decode_image(content))
     dataset = pydicom.dcmread(io.BytesIO(content))
     assert (dataset.BitsStored, dataset.PhotometricInterpretation) == (
         15,
@@ -255,8 +255,8 @@ def test_a_real_monochrome1_radiograph_of_15_bits():
     raw = dataset.pixel_array.astype(float)
     low = dataset.WindowCenter - 0.5 - (dataset.WindowWidth - 1) / 2
     windowed = np.clip(raw, low, low + dataset.WindowWidth - 1)
-    assert close(found, 255 - slow_spread(windowed))
-    assert np.corrcoef(found.ravel(), raw.ravel())[0, 1] < -0.9
+    assert close(shown_pixels, 255 - slow_spread(windowed))
+    assert np.corrcoef(shown_pixels.ravel(), raw.ravel())[0, 1] < -0.9
 
 
 @pytest.mark.parametrize(
@@ -280,15 +280,15 @@ def test_public_files_look_the_same_packed_or_not(name, packed):
 def test_public_files_with_luts_and_lossless_jpeg(name):
     if name.startswith("JP"):
         pytest.importorskip("gdcm")
-    found = np.asarray(decode_image(public_file(name)))
-    assert (found.min(), found.max()) == (0, 255)
+    shown_pixels = np.asarray(decode_image(public_file(name)))
+    assert (shown_pixels.min(), shown_pixels.max()) == (0, 255)
 
 
 @pytest.mark.parametrize("name", ["gdcm-US-ALOKA-16.dcm", "gdcm-US-ALOKA-16_big.dcm"])
 def test_public_files_with_palettes_in_segments(name):
-    found = np.asarray(decode_image(public_file(name)))
-    assert found.shape[2] == 3
-    assert found.max() == 255
+    shown_pixels = np.asarray(decode_image(public_file(name)))
+    assert shown_pixels.shape[2] == 3
+    assert shown_pixels.max() == 255
 
 
 @pytest.mark.parametrize("name", ["OBXXXX1A_2frame.dcm", "emri_small.dcm"])
@@ -374,12 +374,12 @@ _WHOLE = saved(dicom(ramp(12), "MONOCHROME1", bits=12, WindowCenter=5, WindowWid
 
 
 @given(st.integers(0, 2**31), st.integers(0, len(_WHOLE) - 1), st.booleans())
-def test_damage_is_a_picture_or_a_reason_and_never_a_name(seed, place, cut):
+def test_damage_is_a_picture_or_a_reason_and_never_a_name(seed, offset, cut):
     content = bytearray(_WHOLE)
     if cut:
-        del content[place:]
+        del content[offset:]
     else:
-        content[place : place + 6] = np.random.default_rng(seed).bytes(6)
+        content[offset : offset + 6] = np.random.default_rng(seed).bytes(6)
     said = ""
     try:
         decode_image(bytes(content))
@@ -411,10 +411,10 @@ def test_no_word_of_a_patient_reaches_the_store(tmp_path):
     backbone = write_tiny_backbone(tmp_path / "tiny")
     summary = embed(store, EmbedOptions(backbone))
     assert (summary.images_encoded, summary.images_failed) == (1, 3)
-    found = b"".join(f.read_bytes() for f in store.path.rglob("*") if f.is_file())
+    store_bytes = b"".join(f.read_bytes() for f in store.path.rglob("*") if f.is_file())
     text = str(store.sql("FROM failures").fetchall()) + str(
         store.sql("FROM images").fetchall()
     )
     for secret in ("Nightingale", "Florence", "SECRET-4711", "18200512"):
-        assert secret.encode() not in found
+        assert secret.encode() not in store_bytes
         assert secret not in text

@@ -108,10 +108,10 @@ def test_what_cannot_be_used_says_why(content: bytes, said: str) -> None:
 
 
 @given(st.integers(0, 2**31), st.integers(30, 3000))
-def test_random_damage_never_escapes_as_another_error(seed: int, place: int) -> None:
+def test_random_damage_never_escapes_as_another_error(seed: int, offset: int) -> None:
     content = bytearray(_saved(_GREY))
     random = np.random.default_rng(seed)
-    start = place % len(content)
+    start = offset % len(content)
     content[start : start + 8] = random.bytes(8)
     try:
         decode_image(bytes(content))

@@ -53,15 +53,15 @@ def test_a_process_gives_the_same_pixels_and_is_used_again() -> None:
         assert (np.asarray(one.image) == np.asarray(here.image)).all()
 
 
-@pytest.mark.parametrize("kind", _QUICK)
-def test_hostile_content_costs_its_image_only(kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", _QUICK)
+def test_hostile_content_costs_its_image_only(case: str, tmp_path: Path) -> None:
     path = tmp_path / "image"
-    path.write_bytes(HOSTILE[kind]())
-    found = read(path)
-    assert (found.pixels is None) == (found.failure is not None)
-    if found.failure is not None:
-        assert found.failure.stage == "decode"
-        assert found.failure.error
+    path.write_bytes(HOSTILE[case]())
+    result = read(path)
+    assert (result.pixels is None) == (result.failure is not None)
+    if result.failure is not None:
+        assert result.failure.stage == "decode"
+        assert result.failure.error
     assert decode_image(_GOOD).size == (50, 40)
 
 
@@ -120,23 +120,23 @@ def test_memory_beyond_the_limit_is_a_failure() -> None:
     assert done.stdout == "refused\n"
 
 
-@pytest.mark.parametrize("kind", HOSTILE_FILES)
-def test_only_regular_files_of_a_sane_size_are_read(kind: str, tmp_path: Path) -> None:
-    HOSTILE_FILES[kind](tmp_path / "image.png")
-    found = read(tmp_path / "image.png")
-    assert found.file is None
-    assert found.failure is not None
-    assert found.failure.stage == "read"
+@pytest.mark.parametrize("case", HOSTILE_FILES)
+def test_only_regular_files_of_a_sane_size_are_read(case: str, tmp_path: Path) -> None:
+    HOSTILE_FILES[case](tmp_path / "image.png")
+    result = read(tmp_path / "image.png")
+    assert result.file is None
+    assert result.failure is not None
+    assert result.failure.stage == "read"
     expected = (
-        "bytes are more than the limit" if "sparse" in kind else "regular|irectory"
+        "bytes are more than the limit" if "sparse" in case else "regular|irectory"
     )
-    assert any(word in found.failure.error for word in expected.split("|"))
+    assert any(word in result.failure.error for word in expected.split("|"))
 
 
 def test_a_name_that_no_file_can_have_is_a_failure(tmp_path: Path) -> None:
-    found = read(tmp_path / "a\0b.png")
-    assert found.failure is not None
-    assert "null" in found.failure.error
+    result = read(tmp_path / "a\0b.png")
+    assert result.failure is not None
+    assert "null" in result.failure.error
 
 
 def test_what_is_decoded_beside_other_work_is_harmless() -> None:

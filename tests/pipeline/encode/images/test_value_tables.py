@@ -17,7 +17,7 @@ from retune.pipeline.encode.images.value_tables import occurring_values, through
 _KINDS = st.sampled_from(["u1", "i1", "u2", "i2", "u4", "i4", "i8"])
 
 
-@given(_KINDS.flatmap(lambda kind: arrays.arrays(kind, (3, 5))))
+@given(_KINDS.flatmap(lambda dtype: arrays.arrays(dtype, (3, 5))))
 def test_codes_lead_back_to_the_pixels(pixels: np.ndarray) -> None:
     values, places, length, codes = occurring_values(pixels)
     assert set(values.tolist()) == set(pixels.ravel().tolist())

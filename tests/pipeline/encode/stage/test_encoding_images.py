@@ -26,18 +26,18 @@ _PIPELINE = plan_pipeline(2)
 
 
 def _items(n: int) -> list[ImageItem]:
-    return [ImageItem(f"{place:04d}", "root", f"{place}.png") for place in range(n)]
+    return [ImageItem(f"{index:04d}", "root", f"{index}.png") for index in range(n)]
 
 
 def _read(item: ImageItem, *, content: int | None = None) -> ReadImage:
     """Pixels that tell their place; each hundredth file cannot be decoded."""
-    place = int(item.image_id) if content is None else content
-    digest = f"{place:032x}"
+    index = int(item.image_id) if content is None else content
+    digest = f"{index:032x}"
     state = FileState(item.image_id, digest, 1, 1)
-    if place % 100 == 99:
+    if index % 100 == 99:
         failure = ItemFailure(item.image_id, item.path, "decode", "damaged", digest)
         return ReadImage(item, state, None, failure)
-    pixels = np.full((2, 2, 3), place % 251, dtype=np.uint8)
+    pixels = np.full((2, 2, 3), index % 251, dtype=np.uint8)
     return ReadImage(item, state, pixels, None)
 
 
@@ -90,7 +90,7 @@ def test_every_arrangement_gives_all_rows_in_order(
 ) -> None:
     ids, vectors, _, _ = _run(n, [arrangement], batch_size)
     assert ids == [item.image_id for item in _items(n)]
-    expected = [place % 251 for place in range(n) if place % 100 != 99]
+    expected = [index % 251 for index in range(n) if index % 100 != 99]
     np.testing.assert_array_equal(vectors[:, 0], expected)
 
 

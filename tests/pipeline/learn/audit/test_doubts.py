@@ -17,20 +17,20 @@ def test_doubts_are_those_of_cleanlab() -> None:
         0.15 + 0.4 * positive + 0.15 * random.standard_normal(500), 0.01, 0.99
     )
     both = np.stack([1 - probability, probability], axis=1)
-    found = doubt_labels(probability, positive)
+    doubts = doubt_labels(probability, positive)
     quality = ranks.get_label_quality_scores(
         positive.astype(int), both, adjust_pred_probs=True
     )
-    np.testing.assert_allclose(found.disagreement, 1 - quality, atol=1e-12)
+    np.testing.assert_allclose(doubts.disagreement, 1 - quality, atol=1e-12)
     joint = counts.compute_confident_joint(positive.astype(int), both, calibrate=False)
-    assert (found.suspected & ~positive).sum() == joint[0, 1]
-    assert (found.suspected & positive).sum() == joint[1, 0]
+    assert (doubts.suspected & ~positive).sum() == joint[0, 1]
+    assert (doubts.suspected & positive).sum() == joint[1, 0]
 
 
 def test_a_flipped_label_is_the_most_doubtful() -> None:
     probability = np.r_[np.linspace(0.05, 0.3, 40), np.linspace(0.6, 0.95, 20)]
     positive = np.arange(60) >= 40
     positive[0] = True
-    found = doubt_labels(probability, positive)
-    assert found.disagreement.argmax() == 0
-    assert found.suspected[0]
+    doubts = doubt_labels(probability, positive)
+    assert doubts.disagreement.argmax() == 0
+    assert doubts.suspected[0]

@@ -20,8 +20,8 @@ def _problem(seed: int = 0) -> tuple[np.ndarray, ...]:
 
 def test_leaving_out_is_refitting() -> None:
     phi, value, observed, patient, prior = _problem()
-    found = held_out_scores(lambda rows: phi[rows], value, observed, patient, prior)
-    assert np.isnan(found[~observed]).all()
+    scores = held_out_scores(lambda rows: phi[rows], value, observed, patient, prior)
+    assert np.isnan(scores[~observed]).all()
     for k in range(2):
         seen = observed[:, k]
         train = sum_rows(
@@ -45,7 +45,7 @@ def test_leaving_out_is_refitting() -> None:
             )
             out = seen & (patient == who)
             wanted = middle + (phi[out] - mean) @ weights
-            np.testing.assert_allclose(found[out, k], wanted, atol=1e-5)
+            np.testing.assert_allclose(scores[out, k], wanted, atol=1e-5)
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,8 +59,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_told_is_nan() -> None:
     phi, value, observed, patient, prior = _problem()
     value[:, 0] = 1
-    found = held_out_scores(lambda rows: phi[rows], value, observed, patient, prior)
-    assert np.isnan(found[:, 0]).all()
+    scores = held_out_scores(lambda rows: phi[rows], value, observed, patient, prior)
+    assert np.isnan(scores[:, 0]).all()
     alone = held_out_scores(
         lambda rows: phi[rows], value, observed, np.zeros(90, dtype=int), prior
     )

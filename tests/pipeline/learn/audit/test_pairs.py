@@ -15,12 +15,12 @@ def test_blocks_find_every_pair_and_the_closest_come_first(
     x = random.normal(size=(40, 5)).astype(np.float16)
     white = whitened(x)
     np.testing.assert_allclose(np.linalg.norm(white, axis=1), 1, atol=1e-6)
-    found = near_pairs(white, np.arange(40), 0.3, most=99)
+    near = near_pairs(white, np.arange(40), 0.3, most=99)
     every = np.triu(white @ white.T, 1)
-    assert len(found.first) == (every >= 0.3).sum()
-    assert (found.first < found.second).all()
-    assert (np.diff(found.cosine) <= 0).all()
-    np.testing.assert_allclose(every[found.first, found.second], found.cosine)
+    assert len(near.first) == (every >= 0.3).sum()
+    assert (near.first < near.second).all()
+    assert (np.diff(near.cosine) <= 0).all()
+    np.testing.assert_allclose(every[near.first, near.second], near.cosine)
 
 
 def test_a_copy_is_found_among_strangers_and_no_stranger() -> None:
@@ -28,9 +28,9 @@ def test_a_copy_is_found_among_strangers_and_no_stranger() -> None:
     x = random.normal(size=(300, 64)) + 5
     x[7] = x[200] + 0.1 * random.normal(size=64)
     white = whitened(x.astype(np.float32))
-    found = near_pairs(white, np.arange(300), None)
-    assert list(zip(found.first, found.second, strict=True)) == [(7, 200)]
-    assert found.limit == expected_limit(white, np.arange(300), 0)
+    pairs = near_pairs(white, np.arange(300), None)
+    assert list(zip(pairs.first, pairs.second, strict=True)) == [(7, 200)]
+    assert pairs.limit == expected_limit(white, np.arange(300), 0)
 
 
 def test_equal_images_and_one_patient_are_no_error() -> None:

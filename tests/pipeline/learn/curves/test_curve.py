@@ -44,7 +44,7 @@ def test_numbers_of_patients_are_checked(names: list[str]) -> None:
 @pytest.mark.parametrize("dim", [12, 200])
 def test_the_fast_analytic_is_the_method(dim: int) -> None:
     features, prompts = problem(dim=dim, uncertain=0.2)
-    found = measure_curve(
+    measured = measure_curve(
         features,
         prompts,
         CurveConfig((4, 20, None), 2, 0, ("zero-shot", "analytic"), min_positives=1),
@@ -61,7 +61,7 @@ def test_the_fast_analytic_is_the_method(dim: int) -> None:
         wanted = auroc(scores, targets.value[test], targets.observed[test])
         got = [
             one.auroc
-            for one in found.scores
+            for one in measured.scores
             if (one.method, one.n_patients, one.seed)
             == ("analytic", draw.n_patients, draw.seed)
         ]
@@ -71,38 +71,40 @@ def test_the_fast_analytic_is_the_method(dim: int) -> None:
 def test_points_are_means_with_intervals() -> None:
     features, prompts = problem(600)
     methods = ("logistic-regression", "zero-shot", "finetune", "analytic")
-    found = measure_curve(features, prompts, CurveConfig((8, None), 2, 3, methods))
-    assert found.findings == FINDINGS
-    assert [(one.method, one.n_patients, one.n_draws) for one in found.points] == [
+    measured = measure_curve(features, prompts, CurveConfig((8, None), 2, 3, methods))
+    assert measured.findings == FINDINGS
+    assert [(one.method, one.n_patients, one.n_draws) for one in measured.points] == [
         ("logistic-regression", 8, 2), ("logistic-regression", 180, 1),
         ("zero-shot", 0, 1), ("finetune", 8, 2), ("finetune", 180, 1),
         ("analytic", 8, 2), ("analytic", 180, 1),
     ]  # fmt: skip
-    for one in found.points:
+    for one in measured.points:
         values = [
             score.auroc
-            for score in found.scores
+            for score in measured.scores
             if (score.method, score.n_patients) == (one.method, one.n_patients)
         ]
         assert one.auroc == pytest.approx(np.mean(values))
         assert one.low < one.auroc < one.high
         assert (one.spread is None) == (one.n_draws == 1)
-    best = {one.method: one.auroc for one in found.points if one.n_patients == 180}
+    best = {one.method: one.auroc for one in measured.points if one.n_patients == 180}
     assert best["logistic-regression"] > 0.95
     assert best["analytic"] > 0.95
     again = measure_curve(features, prompts, CurveConfig((8, None), 2, 3, methods))
-    assert again == found
+    assert again == measured
 
 
 def test_what_no_label_is_known_of_changes_nothing() -> None:
     features, prompts = problem(uncertain=0.3)
     config = CurveConfig((10,), 1, 0, ("analytic", "logistic-regression"),
                          min_positives=1)  # fmt: skip
-    found = measure_curve(features, prompts, config)
+    measured = measure_curve(features, prompts, config)
     moved = features.embedding.copy()
     nothing = (features.states == UNCERTAIN).all(axis=1)
     moved[nothing] += 5
-    assert measure_curve(replace(features, embedding=moved), prompts, config) == found
+    assert (
+        measure_curve(replace(features, embedding=moved), prompts, config) == measured
+    )
 
 
 def test_too_little_is_said(tmp_path: object) -> None:

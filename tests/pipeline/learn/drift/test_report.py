@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from retune.pipeline.learn.drift.permutation import (
+    embedding_test,
     largest_p,
-    mmd_p_value,
     permute_groups,
     rate_test,
 )
@@ -54,8 +54,8 @@ def test_random_splits_alarm_as_rarely_as_stated() -> None:
         images = _images(random)
         order = random.permutation(120)
         groups = {
-            str(place): _of(images, part)
-            for place, part in enumerate(np.array_split(order, 3)[:2])
+            str(group): _of(images, part)
+            for group, part in enumerate(np.array_split(order, 3)[:2])
         }
         reference = ~np.logical_or.reduce([*groups.values()])
         rows, _ = compare_groups(images, reference, groups, seed=repeat)
@@ -66,12 +66,17 @@ def test_random_splits_alarm_as_rarely_as_stated() -> None:
 
 def test_p_values_of_random_splits_are_uniform() -> None:
     random = np.random.default_rng(1)
-    p = []
+    mmd, apart, smallest = [], [], []
     for repeat in range(_REPEATS):
         x = random.normal(size=(40, 4))
         groups = permute_groups(random.permutation(40) < 15, 199, repeat)
-        p.append(mmd_p_value(x, groups)[1])
-    assert np.quantile(p, [0.1, 0.5, 0.9]) == pytest.approx([0.1, 0.5, 0.9], abs=0.09)
+        test = embedding_test(x, groups)
+        mmd.append(test.mmd_p)
+        apart.append(test.apart_p)
+        smallest.append(min(test.mmd_p_family, test.apart_p_family))
+    for p in (mmd, apart, smallest):
+        tenths = np.quantile(p, [0.1, 0.5, 0.9])
+        assert tenths == pytest.approx([0.1, 0.5, 0.9], abs=0.09)
 
 
 def test_a_shift_of_embeddings_alone_alarms_embeddings_alone() -> None:
@@ -84,6 +89,21 @@ def test_a_shift_of_embeddings_alone_alarms_embeddings_alone() -> None:
     assert notes == []
     told = next(row for row in rows if row.metric == "c2st_auroc")
     assert 0.7 < told.low < told.value < told.high <= 1
+
+
+def test_a_shift_where_patients_hardly_vary_alarms() -> None:
+    """A classifier tells every image; no distance between images shows it."""
+    random = np.random.default_rng(7)
+    images = _images(random, 60)
+    images.embedding[:, 15] *= 0.02
+    group = _of(images, np.arange(20))
+    images.embedding[group, 15] += 0.16
+    rows, _ = compare_groups(images, ~group, {"later": group})
+    assert _alarms(rows) == {"embedding"}
+    mmd = next(row for row in rows if row.metric == "mmd")
+    told = next(row for row in rows if row.metric == "c2st_auroc")
+    assert told.value > 0.9
+    assert told.p_corrected < 0.05 < mmd.p_corrected
 
 
 def test_fewer_labels_alone_alarm_labels_alone() -> None:
@@ -142,11 +162,11 @@ def test_rates_are_means_over_observed_images() -> None:
     sums = np.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0], [1.0, 1.0]])
     counts = np.array([[1.0, 0.0], [2.0, 0.0], [1.0, 3.0], [1.0, 1.0]])
     in_group = np.array([True, True, False, False])
-    found = rate_test(sums, counts, permute_groups(in_group, 99, 0))
-    assert found.group[0] == 1.0
-    assert found.reference[0] == 0.5
-    assert math.isnan(found.group[1])
-    assert math.isnan(found.p_value[1])
+    test = rate_test(sums, counts, permute_groups(in_group, 99, 0))
+    assert test.group[0] == 1.0
+    assert test.reference[0] == 0.5
+    assert math.isnan(test.group[1])
+    assert math.isnan(test.p_value[1])
 
 
 def test_the_largest_of_what_never_varies_is_no_change() -> None:

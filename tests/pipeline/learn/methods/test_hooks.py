@@ -34,14 +34,14 @@ def _move(optimiser: FlatAdam, seed: int) -> None:
 
 def _by_the_rule(before: np.ndarray, after: np.ndarray, theta: float) -> np.ndarray:
     """The rule of docs/method.md, one entry at a time, for each tensor alone."""
-    found = after.copy()
+    expected = after.copy()
     for part in (slice(0, 35), slice(35, 40)):
         change = np.abs(after[part] - before[part])
         limit = change.min() + np.float32(theta) * (change.max() - change.min())
-        for place in range(len(change)):
-            if change[place] < limit:
-                found[part.start + place] = before[part][place]
-    return found
+        for index in range(len(change)):
+            if change[index] < limit:
+                expected[part.start + index] = before[part][index]
+    return expected
 
 
 @pytest.mark.parametrize("theta", [0.0, 0.01, 0.3, 1.0])
@@ -88,9 +88,11 @@ def test_the_first_task_is_not_masked(per: str) -> None:
     config = ExperimentConfig("label", train=_QUICK, with_bounds=False)
     options = {"theta": 0.5, "per": per}
     masked = replace(config, method="mask", train=replace(_QUICK, options=options))
-    plain, found = (run_experiment(*problem(), one) for one in (config, masked))
-    np.testing.assert_array_equal(found.auroc[:2], plain.auroc[:2])
-    assert not np.array_equal(found.prediction.difference, plain.prediction.difference)
+    plain, with_mask = (run_experiment(*problem(), one) for one in (config, masked))
+    np.testing.assert_array_equal(with_mask.auroc[:2], plain.auroc[:2])
+    assert not np.array_equal(
+        with_mask.prediction.difference, plain.prediction.difference
+    )
 
 
 def test_the_elastic_pull_is_that_of_the_penalty() -> None:

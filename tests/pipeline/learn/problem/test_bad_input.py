@@ -51,8 +51,8 @@ def test_a_finding_without_any_label_is_named(method: str) -> None:
     config = replace(_config(method), findings=("Mass",))
     with pytest.raises(TrainingError, match="'Mass' cannot be trained: it has 0 pos"):
         run_experiment(changed, prompts, config)
-    found = run_experiment(changed, prompts, _config(method))
-    assert "Mass" in found.dropped
+    result = run_experiment(changed, prompts, _config(method))
+    assert "Mass" in result.dropped
 
 
 def test_a_task_without_a_label_is_named(method: str) -> None:
@@ -78,6 +78,6 @@ def test_fewer_rows_than_a_batch_are_a_batch(method: str) -> None:
 def test_constant_features_give_chance(method: str, value: float) -> None:
     features, prompts = problem()
     same = replace(features, embedding=np.full((240, 12), value, "f2"))
-    found = run_experiment(same, prompts, _config(method))
-    np.testing.assert_allclose(found.auroc, 0.5)
-    assert np.isfinite(found.prediction.probability).all()
+    result = run_experiment(same, prompts, _config(method))
+    np.testing.assert_allclose(result.auroc, 0.5)
+    assert np.isfinite(result.prediction.probability).all()

@@ -78,18 +78,20 @@ def test_parts_share_no_patient_and_lose_no_row(
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
 def test_label_shows_one_finding_at_a_time_in_the_given_order(order: list[int]) -> None:
     scenario = _plan("label", order=order)
-    for place, (task, finding) in enumerate(zip(scenario.tasks, order, strict=True), 1):
+    for number, (task, finding) in enumerate(
+        zip(scenario.tasks, order, strict=True), 1
+    ):
         assert task.name == _FINDINGS[finding]
         assert np.flatnonzero(task.mask.any(axis=0)).tolist() == [finding]
-        assert scenario.introduced[finding] == place
+        assert scenario.introduced[finding] == number
 
 
 def test_cumulative_also_shows_the_findings_before() -> None:
     order = [2, 0, 3, 1]
     scenario = _plan("label", order=order, visible="cumulative")
-    for place, task in enumerate(scenario.tasks, start=1):
+    for number, task in enumerate(scenario.tasks, start=1):
         shown = np.flatnonzero(task.mask.any(axis=0)).tolist()
-        assert shown == sorted(order[:place])
+        assert shown == sorted(order[:number])
 
 
 def test_class_has_the_positive_rows_of_its_finding_and_a_constant_target() -> None:
@@ -126,11 +128,11 @@ def test_merging_tasks_keeps_exactly_the_cells_that_were_seen(
     for task in tasks:
         for row, cells in zip(task.rows, task.mask, strict=True):
             expected[row] |= cells
-    found = np.zeros((_N, _K), dtype=bool)
-    found[merged.rows] = merged.mask
-    np.testing.assert_array_equal(found, expected)
+    merged_mask = np.zeros((_N, _K), dtype=bool)
+    merged_mask[merged.rows] = merged.mask
+    np.testing.assert_array_equal(merged_mask, expected)
     if name == "data":
-        np.testing.assert_array_equal(found[_ROWS], _targets().observed[_ROWS])
+        np.testing.assert_array_equal(merged_mask[_ROWS], _targets().observed[_ROWS])
 
 
 def test_more_parts_than_patients_is_an_error_that_says_so() -> None:

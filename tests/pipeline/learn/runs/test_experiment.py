@@ -40,16 +40,16 @@ def _run(scenario: str = "label", **options: Any) -> Experiment:
 def test_every_scenario_gives_a_row_per_task_and_its_bounds(
     scenario: str, n_tasks: int
 ) -> None:
-    found = _run(scenario)
-    assert found.auroc.shape == found.auroc_positive.shape == (n_tasks + 1, 3)
-    assert np.isfinite(found.auroc).all()
+    result = _run(scenario)
+    assert result.auroc.shape == result.auroc_positive.shape == (n_tasks + 1, 3)
+    assert np.isfinite(result.auroc).all()
     expected = {"logistic regression", "analytic"}
     expected |= set() if scenario == "joint" else {"joint"}
     if scenario in ("class", "label", "data"):
         expected.add("joint-observed")
-    assert set(found.bounds) == expected
-    assert (found.final.low <= found.final.auroc).all()
-    assert (found.final.auroc <= found.final.high).all()
+    assert set(result.bounds) == expected
+    assert (result.final.low <= result.final.auroc).all()
+    assert (result.final.auroc <= result.final.high).all()
 
 
 def test_figures_are_of_the_score_asked_for() -> None:
@@ -63,9 +63,9 @@ def test_figures_are_of_the_score_asked_for() -> None:
     )
     np.testing.assert_array_equal(theirs.thresholds, ours.thresholds)
     assert not np.array_equal(theirs.bounds["joint"], ours.bounds["joint"])
-    for found in (ours, theirs):
-        value = found.summary["final_auroc_positive"]
-        low, high = found.summary_interval["final_auroc_positive"]
+    for result in (ours, theirs):
+        value = result.summary["final_auroc_positive"]
+        low, high = result.summary_interval["final_auroc_positive"]
         assert value == pytest.approx(ours.auroc_positive[-1].mean())
         assert low < value < high
     final = ours.auroc_positive[-1].mean()
@@ -75,8 +75,8 @@ def test_figures_are_of_the_score_asked_for() -> None:
 def test_a_method_without_that_score_says_so() -> None:
     with pytest.raises(ConfigurationError, match=r"analytic gives no score s\+"):
         _run("joint", method="analytic", score="positive")
-    found = _run("joint", method="analytic")
-    assert np.isnan(found.summary["final_auroc_positive"])
+    result = _run("joint", method="analytic")
+    assert np.isnan(result.summary["final_auroc_positive"])
 
 
 def test_joint_learns_and_zero_shot_is_the_first_row_of_every_run() -> None:
@@ -92,21 +92,21 @@ def test_a_run_is_repeatable() -> None:
 
 
 def test_metrics_name_every_task_split_and_finding() -> None:
-    found = _run("label")
-    rows = {(m.task, m.split, m.finding, m.metric): m for m in found.metrics}
-    assert len(rows) == len(found.metrics)
+    result = _run("label")
+    rows = {(m.task, m.split, m.finding, m.metric): m for m in result.metrics}
+    assert len(rows) == len(result.metrics)
     for task in range(4):
         for split in ("validation", "test"):
-            for place, name in enumerate(FINDINGS):
+            for column, name in enumerate(FINDINGS):
                 row = rows[task, split, name, "auroc"]
                 if split == "test":
-                    assert row.value == pytest.approx(found.auroc[task, place])
+                    assert row.value == pytest.approx(result.auroc[task, column])
                 assert row.ci_low is not None
                 for metric in ("average_precision", "f1", "brier", "n_positive"):
                     assert (task, split, name, metric) in rows
             assert (task, split, None, "macro_auroc") in rows
-    assert rows[3, "test", None, "forgetting"].value == found.summary["forgetting"]
-    for name, (low, high) in found.summary_interval.items():
+    assert rows[3, "test", None, "forgetting"].value == result.summary["forgetting"]
+    for name, (low, high) in result.summary_interval.items():
         row = rows[3, "test", None, name]
         assert (row.ci_low, row.ci_high) == (low, high)
         assert low <= row.value <= high
@@ -118,14 +118,14 @@ def test_metrics_name_every_task_split_and_finding() -> None:
     assert drawn.ci_low is not None
     assert drawn.ci_low <= drawn.value
     seen = rows[1, "test", None, "incremental_auroc"]
-    assert seen.value == pytest.approx(found.auroc[1, 0])
+    assert seen.value == pytest.approx(result.auroc[1, 0])
     assert (3, "test", "Mass", "auroc_joint_observed") in rows
     assert (3, "test", "Mass", "sensitivity_at_90_specificity") in rows
 
 
 def test_findings_and_order_are_those_asked_for() -> None:
-    found = _run("label", findings=("Hernia", "Edema"))
-    assert found.findings == ("Hernia", "Edema")
+    result = _run("label", findings=("Hernia", "Edema"))
+    assert result.findings == ("Hernia", "Edema")
     ordered = _run("label", order=("Mass", "Hernia", "Edema"))
     assert [task.name for task in ordered.scenario.tasks] == ["Mass", "Hernia", "Edema"]
 
@@ -139,9 +139,9 @@ def test_a_finding_without_both_classes_in_training_is_named_and_left_out() -> N
     features, _ = problem()
     states = features.states.copy()
     states[features.rows("train"), 1] = 0
-    found = _run("label", problem=_changed(states=states))
-    assert found.findings == ("Edema", "Hernia")
-    assert "0 positive" in found.dropped["Mass"]
+    result = _run("label", problem=_changed(states=states))
+    assert result.findings == ("Edema", "Hernia")
+    assert "0 positive" in result.dropped["Mass"]
     with pytest.raises(TrainingError, match="'Mass' cannot be trained"):
         _run("label", problem=_changed(states=states), findings=("Mass",))
 
@@ -150,10 +150,10 @@ def test_a_finding_with_one_class_in_test_has_no_figure_and_is_named() -> None:
     features, _ = problem()
     states = features.states.copy()
     states[features.rows("test"), 1] = 1
-    found = _run("label", problem=_changed(states=states))
-    assert np.isnan(found.auroc[:, 1]).all()
-    assert set(found.excluded) == {"Mass"}
-    assert np.isfinite(found.summary["final_auroc"])
+    result = _run("label", problem=_changed(states=states))
+    assert np.isnan(result.auroc[:, 1]).all()
+    assert set(result.excluded) == {"Mass"}
+    assert np.isfinite(result.summary["final_auroc"])
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -167,9 +167,9 @@ def test_an_empty_split_is_an_error(split: str) -> None:
 def test_no_validation_images_is_no_reason_to_fail() -> None:
     features, _ = problem()
     moved = np.where(features.split == "validation", "train", features.split)
-    found = _run("joint", problem=_changed(split=moved.astype(object)))
-    assert found.thresholds.tolist() == [0.5] * 3
-    assert np.isfinite(found.auroc).all()
+    result = _run("joint", problem=_changed(split=moved.astype(object)))
+    assert result.thresholds.tolist() == [0.5] * 3
+    assert np.isfinite(result.auroc).all()
 
 
 def test_no_usable_finding_is_an_error() -> None:
@@ -224,15 +224,21 @@ def test_options_that_cannot_be(options: dict[str, Any], said: str) -> None:
 
 
 def test_constant_features_give_chance_not_a_crash() -> None:
-    found = _run("joint", problem=_changed(embedding=np.ones((240, 12), "f2")))
-    np.testing.assert_allclose(found.auroc, 0.5)
+    result = _run("joint", problem=_changed(embedding=np.ones((240, 12), "f2")))
+    np.testing.assert_allclose(result.auroc, 0.5)
 
 
 def _saved(placement: str = "both") -> SavedModel:
     train = replace(_QUICK, placement=placement, epochs=2)
-    found = _run("joint", train=train, with_bounds=False)
+    result = _run("joint", train=train, with_bounds=False)
     return SavedModel(
-        found.model, train, found.findings, found.thresholds, "0123", 12, found.prompts
+        result.model,
+        train,
+        result.findings,
+        result.thresholds,
+        "0123",
+        12,
+        result.prompts,
     )
 
 
@@ -243,8 +249,8 @@ def test_a_saved_model_predicts_the_same(tmp_path: Path, placement: str) -> None
     loaded = load_model(tmp_path / "run")
     features, _ = problem()
     for name, expected in vars(predict(saved.model, features.embedding)).items():
-        found = getattr(predict(loaded.model, features.embedding), name)
-        np.testing.assert_array_equal(found, expected)
+        values = getattr(predict(loaded.model, features.embedding), name)
+        np.testing.assert_array_equal(values, expected)
     assert loaded.findings == saved.findings
     assert loaded.fingerprint == "0123"
     np.testing.assert_array_equal(loaded.thresholds, saved.thresholds)
@@ -360,8 +366,8 @@ def test_means_are_over_findings_with_enough_test_images() -> None:
 
 
 def test_figures_of_probabilities_have_intervals_and_stand_beside_a_constant() -> None:
-    found = _run("joint")
-    rows = {(one.metric, one.finding): one for one in found.metrics if
+    result = _run("joint")
+    rows = {(one.metric, one.finding): one for one in result.metrics if
             one.split == "test" and one.task == 1}  # fmt: skip
     for metric in ("average_precision", "f1", "brier", "calibration_error"):
         for finding in FINDINGS:
@@ -375,7 +381,7 @@ def test_figures_of_probabilities_have_intervals_and_stand_beside_a_constant() -
     features, _ = problem()
     known = features.split != "test"
     share = (features.states[known] == 1).mean(axis=0)
-    np.testing.assert_allclose(found.prevalence, share, atol=1e-6)
+    np.testing.assert_allclose(result.prevalence, share, atol=1e-6)
     value = (features.states[features.rows("test"), 0] == 1).astype(float)
     constant = rows["brier_constant", FINDINGS[0]].value
     assert constant == pytest.approx(((share[0] - value) ** 2).mean())
@@ -385,25 +391,25 @@ def test_figures_of_probabilities_have_intervals_and_stand_beside_a_constant() -
 def test_thresholds_follow_the_operating_point_and_keep_their_origin(
     tmp_path: Path,
 ) -> None:
-    found = _run("joint", operating_point="sensitivity=0.95")
+    result = _run("joint", operating_point="sensitivity=0.95")
     features, _ = problem()
     rows = features.rows("validation")
     positive = features.states[rows] == 1
-    called = found.prediction.probability[rows] >= found.thresholds
+    called = result.prediction.probability[rows] >= result.thresholds
     sensitivity = (called & positive).sum(axis=0) / positive.sum(axis=0)
     assert (sensitivity >= 0.95).all()
-    for k, origin in enumerate(found.origins):
+    for k, origin in enumerate(result.origins):
         assert origin.operating_point == "sensitivity=0.95"
         assert origin.n_positive == positive[:, k].sum()
-    train, prompts = found.config.train, found.prompts
+    train, prompts = result.config.train, result.prompts
     saved = SavedModel(
-        found.model, train, found.findings, found.thresholds, "01", 12, prompts,
-        origins=found.origins, prevalence=found.prevalence,
+        result.model, train, result.findings, result.thresholds, "01", 12, prompts,
+        origins=result.origins, prevalence=result.prevalence,
     )  # fmt: skip
     save_model(tmp_path, saved)
     again = load_model(tmp_path)
-    assert again.origins == found.origins
-    np.testing.assert_allclose(again.constant, found.prevalence)
+    assert again.origins == result.origins
+    np.testing.assert_allclose(again.constant, result.prevalence)
     with pytest.raises(ConfigurationError, match="`operating_point`"):
         _run("joint", operating_point="accuracy")
 
@@ -431,23 +437,23 @@ def test_models_of_before_say_no_more_of_thresholds_than_is_known(
 
 @pytest.mark.parametrize("method", ["finetune", "replay", "lwf", "ewc", "mask"])
 def test_every_method_is_calibrated_on_validation(method: str) -> None:
-    found = _run("joint", method=method, with_bounds=False)
-    slope = found.model.state_dict()["slope"]
+    result = _run("joint", method=method, with_bounds=False)
+    slope = result.model.state_dict()["slope"]
     assert bool((slope > 0).all())
     assert not bool((slope == 1).any())
-    assert found.final.means["brier"][0] < found.final.means["brier_constant"][0]
+    assert result.final.means["brier"][0] < result.final.means["brier_constant"][0]
 
 
 def test_zero_shot_is_calibrated_and_needs_no_training_images() -> None:
     features, _ = problem()
     without = np.where(features.split == "train", "validation", features.split)
     for split in (features.split, without.astype(object)):
-        found = _run("zero-shot", problem=_changed(split=split))
-        rows = found.prediction.probability[features.rows("test")]
+        result = _run("zero-shot", problem=_changed(split=split))
+        rows = result.prediction.probability[features.rows("test")]
         share = (features.states[features.rows("test")] == 1).mean(axis=0)
         np.testing.assert_allclose(rows.mean(axis=0), share, atol=0.15)
-        assert {one.source for one in found.origins} == {"validation"}
+        assert {one.source for one in result.origins} == {"validation"}
     only = np.full(len(features.split), "test", dtype=object)
-    found = _run("zero-shot", problem=_changed(split=only))
-    assert {one.source for one in found.origins} == {"default"}
-    assert found.thresholds.tolist() == [0.5] * 3
+    result = _run("zero-shot", problem=_changed(split=only))
+    assert {one.source for one in result.origins} == {"default"}
+    assert result.thresholds.tolist() == [0.5] * 3

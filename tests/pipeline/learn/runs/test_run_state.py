@@ -74,15 +74,15 @@ def _hospitals() -> tuple[Features, Features, Features, Prompts]:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_what_was_saved_is_what_is_loaded(method: str, tmp_path: Path) -> None:
-    found = run_experiment(*problem(), _config(method, "label"))
-    loaded = _carried(found, tmp_path / "state.safetensors")
+    result = run_experiment(*problem(), _config(method, "label"))
+    loaded = _carried(result, tmp_path / "state.safetensors")
     assert loaded.method == method
     assert loaded.config == _QUICK
     assert loaded.findings == FINDINGS
-    carried = {k for k in found.state if not k.startswith("local.")}
+    carried = {k for k in result.state if not k.startswith("local.")}
     assert set(loaded.tensors) == carried
     for name in carried:
-        assert (loaded.tensors[name] == found.state[name]).all()
+        assert (loaded.tensors[name] == result.state[name]).all()
 
 
 def test_an_analytic_state_holds_no_embedding_and_no_id(tmp_path: Path) -> None:
@@ -92,9 +92,9 @@ def test_an_analytic_state_holds_no_embedding_and_no_id(tmp_path: Path) -> None:
     x = features.embedding.astype(np.float64)
     x /= np.linalg.norm(x, axis=1, keepdims=True)
     for row in range(len(x)):
-        for kind in ("f2", "f4", "f8"):
-            assert x[row].astype(kind).tobytes() not in content
-            assert features.embedding[row].astype(kind).tobytes() not in content
+        for dtype in ("f2", "f4", "f8"):
+            assert x[row].astype(dtype).tobytes() not in content
+            assert features.embedding[row].astype(dtype).tobytes() not in content
     assert b"i17" not in content
 
 
@@ -106,20 +106,20 @@ def test_continued_elsewhere_it_scores_as_joint_training_on_both(
     config = _config("analytic")
     start = _carried(run_experiment(one, prompts, config), tmp_path / "s")
     there = replace(config, scenario=scenario)
-    found = run_experiment(other, prompts, there, start=start)
+    result = run_experiment(other, prompts, there, start=start)
     if scenario == "label":  # shows each finding on a part only
-        assert np.isfinite(found.auroc).all()
+        assert np.isfinite(result.auroc).all()
         return
     together = run_experiment(whole, prompts, config)
-    np.testing.assert_allclose(found.auroc[-1], together.auroc[-1], atol=1e-4)
+    np.testing.assert_allclose(result.auroc[-1], together.auroc[-1], atol=1e-4)
 
 
 def test_merged_it_scores_as_joint_training_on_both(tmp_path: Path) -> None:
     one, other, whole, prompts = _hospitals()
     config = _config("analytic")
     states = [
-        _carried(run_experiment(part, prompts, config), tmp_path / str(place))
-        for place, part in enumerate((one, other))
+        _carried(run_experiment(part, prompts, config), tmp_path / str(index))
+        for index, part in enumerate((one, other))
     ]
     merged = run_merge(
         one, prompts, replace(config, scenario="merge"), merge_runs(states)
@@ -136,19 +136,19 @@ def test_a_finding_that_the_other_store_does_not_label_stays_as_it_was(
     first = run_experiment(one, prompts, config)
     start = _carried(first, tmp_path / "s")
     fewer = replace(other, findings=FINDINGS[:2], states=other.states[:, :2])
-    found = run_experiment(fewer, prompts, config, start=start)
-    assert found.findings == FINDINGS
-    assert np.isnan(found.auroc[-1, 2])
-    assert set(found.excluded) == {"Hernia"}
+    result = run_experiment(fewer, prompts, config, start=start)
+    assert result.findings == FINDINGS
+    assert np.isnan(result.auroc[-1, 2])
+    assert set(result.excluded) == {"Hernia"}
 
 
 @pytest.mark.parametrize("method", ["finetune", "replay"])
 def test_trained_adaptors_go_on_too(method: str, tmp_path: Path) -> None:
     one, other, _, prompts = _hospitals()
     start = _carried(run_experiment(one, prompts, _config(method)), tmp_path / "s")
-    found = run_experiment(other, prompts, _config(method), start=start)
+    result = run_experiment(other, prompts, _config(method), start=start)
     alone = run_experiment(other, prompts, _config(method))
-    assert not np.array_equal(found.auroc[-1], alone.auroc[-1])
+    assert not np.array_equal(result.auroc[-1], alone.auroc[-1])
 
 
 def test_what_cannot_be_merged_is_named() -> None:
@@ -249,10 +249,10 @@ def test_a_header_that_does_not_fit_is_named(
 
 def test_a_damaged_checkpoint_says_what_to_delete(tmp_path: Path) -> None:
     """Training again with --resume would only meet it again."""
-    found = run_experiment(*problem(), _config("analytic"))
-    blank = RunState("analytic", _QUICK, FINDINGS, "01", found.prompts, {})
+    result = run_experiment(*problem(), _config("analytic"))
+    blank = RunState("analytic", _QUICK, FINDINGS, "01", result.prompts, {})
     checkpoints = Checkpoints(tmp_path / "unfinished-1", blank)
-    checkpoints.keep(1, found.state)
+    checkpoints.keep(1, result.state)
     path = tmp_path / "unfinished-1" / "task-1.safetensors"
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(TrainingError, match="cannot be read") as caught:
@@ -273,8 +273,8 @@ def test_an_interrupted_run_resumes_bit_for_bit(
     blank = RunState(method, _QUICK, FINDINGS, "01", prompts, {})
     checkpoints = Checkpoints(tmp_path / "unfinished-1", blank)
     learned = []
-    kind = METHODS[method]
-    learn = kind.learn
+    method_type = METHODS[method]
+    learn = method_type.learn
 
     def stopping(self: Any, task: Any) -> None:
         if len(learned) == stopped_after:
@@ -282,14 +282,16 @@ def test_an_interrupted_run_resumes_bit_for_bit(
         learned.append(task.name)
         learn(self, task)
 
-    monkeypatch.setattr(kind, "learn", stopping)
+    monkeypatch.setattr(method_type, "learn", stopping)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(*problem(), config, checkpoints=checkpoints)
     learned.clear()
-    monkeypatch.setattr(kind, "learn", learn)
+    monkeypatch.setattr(method_type, "learn", learn)
     seen: list[str] = []
     monkeypatch.setattr(
-        kind, "learn", lambda self, task: (seen.append(task.name), learn(self, task))
+        method_type,
+        "learn",
+        lambda self, task: (seen.append(task.name), learn(self, task)),
     )
     again = run_experiment(*problem(), config, checkpoints=checkpoints)
     assert seen == list(FINDINGS[stopped_after:])

@@ -34,11 +34,11 @@ def test_the_line_is_the_most_probable_one(
         return float(fit + 0.5 * ((factor - 1) / 0.5) ** 2 + 0.5 * (away / 2) ** 2)
 
     best = minimize(lambda v: loss(*v), [1.0, scale * middle + height]).fun
-    found = platt(scores, positive, expected)
-    factor = found.slope / scale
+    line = platt(scores, positive, expected)
+    factor = line.slope / scale
     assert factor >= 0.05 - 1e-12
     if factor > 0.05 + 1e-9:
-        assert loss(factor, found.offset + found.slope * middle) <= best + 1e-4
+        assert loss(factor, line.offset + line.slope * middle) <= best + 1e-4
 
 
 def test_few_labels_move_it_little_and_many_decide() -> None:
@@ -63,9 +63,9 @@ def test_many_labels_decide_whatever_was_believed() -> None:
     scores, positive = _drawn(50_000)
     for prevalence, expected in ((0.2, Line(2, -3)), (0.9, Line(0.1, 5))):
         for trusted in (False, True):
-            found = calibrate(scores, positive, prevalence, expected, trusted=trusted)
-            assert found.slope == pytest.approx(2, abs=0.1)
-            assert found.offset == pytest.approx(-3, abs=0.1)
+            line = calibrate(scores, positive, prevalence, expected, trusted=trusted)
+            assert line.slope == pytest.approx(2, abs=0.1)
+            assert line.offset == pytest.approx(-3, abs=0.1)
 
 
 @pytest.mark.parametrize("trusted", [False, True])

@@ -23,13 +23,13 @@ def test_coverage_on_other_patients_is_within_two_points(
     coverage: float, prevalence: float, gain: float
 ) -> None:
     random = np.random.default_rng(0)
-    found = []
+    coverages = []
     for _ in range(150):
         p, y = _patients(random, 60, prevalence, gain)
         rule = conformal_rule(p, y, np.ones_like(y), coverage)
         held_p, held_y = _patients(random, 200, prevalence, gain)
-        found.append(rule.covered(held_p, held_y, np.ones_like(held_y))[0])
-    assert np.mean(found) == pytest.approx(coverage, abs=0.02)
+        coverages.append(rule.covered(held_p, held_y, np.ones_like(held_y))[0])
+    assert np.mean(coverages) == pytest.approx(coverage, abs=0.02)
 
 
 def test_each_class_is_covered_by_itself() -> None:

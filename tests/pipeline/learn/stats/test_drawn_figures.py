@@ -74,10 +74,10 @@ def test_figures_are_covered_by_their_intervals(
                 excess = float(drawn.excess.get(name, np.zeros(4))[k])
                 low, high = interval_of_draws(name, float(values[k]), column, excess)
                 hits[name][k] += low <= truth[name][k] <= high
-    for name, found in hits.items():
+    for name, covered in hits.items():
         # The rarest finding has some eight positive patients.
-        assert (found[1:] / n_runs > 0.86).all(), (name, found / n_runs)
-        assert found.mean() / n_runs > 0.88, (name, found / n_runs)
+        assert (covered[1:] / n_runs > 0.86).all(), (name, covered / n_runs)
+        assert covered.mean() / n_runs > 0.88, (name, covered / n_runs)
 
 
 def test_figures_in_a_draw_are_those_of_the_repeated_images() -> None:
@@ -89,16 +89,16 @@ def test_figures_in_a_draw_are_those_of_the_repeated_images() -> None:
     drawn = draw_figures(
         chance, chance, value, seen, np.full(4, 0.3), _PREVALENCE, draws
     )
-    for place in range(6):
+    for index in range(6):
         rows = np.repeat(
-            np.arange(len(patient)), draws.times[patient, place].astype(int)
+            np.arange(len(patient)), draws.times[patient, index].astype(int)
         )
         for name, figure in _FIGURES.items():
             expected = figure(chance[rows], value[rows], seen[rows])
-            np.testing.assert_allclose(drawn.tables[name][place], expected, atol=1e-9)
+            np.testing.assert_allclose(drawn.tables[name][index], expected, atol=1e-9)
         constant = np.broadcast_to(_PREVALENCE, value[rows].shape)
         np.testing.assert_allclose(
-            drawn.tables[Metric.BRIER_CONSTANT][place],
+            drawn.tables[Metric.BRIER_CONSTANT][index],
             brier_score(constant, value[rows], seen[rows]),
         )
 
@@ -117,8 +117,8 @@ def test_the_mean_auroc_is_covered_though_draws_may_lack_a_class() -> None:
         if (ill.sum(axis=0) < 2).any():
             continue
         seen = np.ones(value.shape, dtype=bool)
-        found = patient_influence(score, value, seen, number)
-        _, low, high = mean_auroc_interval(found, np.ones(3, dtype=bool))
+        influence = patient_influence(score, value, seen, number)
+        _, low, high = mean_auroc_interval(influence, np.ones(3, dtype=bool))
         hits += low <= truth <= high
         n_used += 1
     # Eight and ten positive patients on average; with fewer it is about 0.9.
@@ -147,5 +147,5 @@ def test_without_figures_there_is_no_interval() -> None:
     assert np.isnan(interval_of_draws(Metric.BRIER, float("nan"), np.ones(3))).all()
     nothing = np.full(3, np.nan)
     assert np.isnan(interval_of_draws(Metric.F1, 0.5, nothing)).all()
-    found = interval_of_draws(Metric.CALIBRATION_ERROR, 0.05, np.full(9, 0.05), 0.02)
-    assert found == pytest.approx((0.03, 0.05))
+    interval = interval_of_draws(Metric.CALIBRATION_ERROR, 0.05, np.full(9, 0.05), 0.02)
+    assert interval == pytest.approx((0.03, 0.05))

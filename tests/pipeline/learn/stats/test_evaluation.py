@@ -51,8 +51,8 @@ def _with_columns(
 def _assert_equal(one: Evaluation, other: Evaluation) -> None:
     np.testing.assert_equal(dict(one.others), dict(other.others))
     for name in ("auroc", "variance", "low", "high"):
-        found = (getattr(each.influence.delong, name) for each in (one, other))
-        np.testing.assert_equal(*found)
+        values = (getattr(each.influence.delong, name) for each in (one, other))
+        np.testing.assert_equal(*values)
     np.testing.assert_equal(one.influence.moved, other.influence.moved)
     np.testing.assert_equal(one.influence.alone, other.influence.alone)
     np.testing.assert_equal(one.macro, other.macro)
@@ -78,17 +78,17 @@ def test_a_sequence_is_evaluated_as_each_prediction_alone(
     on_test, on_validation, last = evaluate_predictions(
         test, validation, predictions, seed=3
     )
-    for place, prediction in enumerate(predictions):
+    for index, prediction in enumerate(predictions):
         thresholds = tune_thresholds(
             prediction.probability[validation.rows],
             validation.value,
             validation.observed,
         )
-        drawn = 3 if place == len(predictions) - 1 else None
+        drawn = 3 if index == len(predictions) - 1 else None
         alone = evaluate_scores(test, prediction, thresholds, seed=drawn)
-        _assert_equal(on_test[place], alone)
+        _assert_equal(on_test[index], alone)
         _assert_equal(
-            on_validation[place], evaluate_scores(validation, prediction, thresholds)
+            on_validation[index], evaluate_scores(validation, prediction, thresholds)
         )
         if drawn:
             np.testing.assert_equal(thresholds, last)
@@ -115,12 +115,14 @@ def test_only_findings_whose_scores_changed_are_ranked(
 
     monkeypatch.setattr(evaluation, "rank_findings", counting)
     predictions = [first, first, Prediction(**values)]
-    found, _, _ = evaluate_predictions(test, validation, predictions, seed=0)
+    evaluations, _, _ = evaluate_predictions(test, validation, predictions, seed=0)
     # Both splits: all findings of the first, none of the second, one of the third.
     assert sorted_columns == [_K, _K, 1, 1]
     monkeypatch.undo()
     thresholds = evaluate_predictions(test, validation, predictions[2:], seed=0)[2]
-    _assert_equal(found[2], evaluate_scores(test, predictions[2], thresholds, seed=0))
+    _assert_equal(
+        evaluations[2], evaluate_scores(test, predictions[2], thresholds, seed=0)
+    )
 
 
 def test_missing_scores_count_as_unchanged() -> None:
@@ -133,5 +135,5 @@ def test_missing_scores_count_as_unchanged() -> None:
     assert not evaluation._differs(scores, scores.copy()).any()
     changed = scores.copy()
     changed[0, 3, 1] += 1
-    found = evaluation._differs(scores, changed)
-    assert found.tolist() == [False, True, False, False]
+    differs = evaluation._differs(scores, changed)
+    assert differs.tolist() == [False, True, False, False]

@@ -20,7 +20,7 @@ _TAU = np.array([1, 2, 3])
 
 
 def test_every_figure_by_hand() -> None:
-    found = summarise(_R, _TAU, np.full(3, 0.9), np.full(3, 0.88))
+    summary = summarise(_R, _TAU, np.full(3, 0.9), np.full(3, 0.88))
     expected = {
         "zero_shot_auroc": 0.5,
         "final_auroc": 0.85,
@@ -33,35 +33,37 @@ def test_every_figure_by_hand() -> None:
         "sequence_gap": 0.03,
         "zero_shot_retention": ((0.05 + 0.05) / 2 + (-0.05)) / 2,
     }
-    assert found == pytest.approx(expected)
+    assert summary == pytest.approx(expected)
     # That of s+ alone does not follow from R; the run adds it.
-    assert {*found, "final_auroc_positive"} == set(FORMULAS)
+    assert {*summary, "final_auroc_positive"} == set(FORMULAS)
 
 
 def test_a_finding_without_figures_is_left_out_everywhere() -> None:
     with_gap = np.column_stack([_R, np.full(4, np.nan)])
     joint = np.array([0.9, 0.9, 0.9, np.nan])
-    found = summarise(with_gap, np.array([1, 2, 3, 3]), joint, joint)
-    assert found == pytest.approx(summarise(_R, _TAU, np.full(3, 0.9), np.full(3, 0.9)))
+    summary = summarise(with_gap, np.array([1, 2, 3, 3]), joint, joint)
+    assert summary == pytest.approx(
+        summarise(_R, _TAU, np.full(3, 0.9), np.full(3, 0.9))
+    )
 
 
 def test_zero_shot_has_no_tasks() -> None:
-    found = summarise(_R[:1], np.array([1, 1, 1]))
-    assert found["zero_shot_auroc"] == found["final_auroc"] == pytest.approx(0.5)
-    undefined = set(found) - {"zero_shot_auroc", "final_auroc", "final_auroc_all"}
-    assert all(np.isnan(found[name]) for name in undefined)
+    summary = summarise(_R[:1], np.array([1, 1, 1]))
+    assert summary["zero_shot_auroc"] == summary["final_auroc"] == pytest.approx(0.5)
+    undefined = set(summary) - {"zero_shot_auroc", "final_auroc", "final_auroc_all"}
+    assert all(np.isnan(summary[name]) for name in undefined)
 
 
 def test_in_data_incremental_every_finding_is_there_from_the_first_task() -> None:
-    found = summarise(_R, np.array([1, 1, 1]))
-    assert found["forgetting"] == pytest.approx((0.05 + 0.05 - 0.50) / 3)
-    assert found["backward_transfer"] == pytest.approx((-0.05 + 0.20 + 0.50) / 3)
-    assert np.isnan(found["forward_transfer"])
+    summary = summarise(_R, np.array([1, 1, 1]))
+    assert summary["forgetting"] == pytest.approx((0.05 + 0.05 - 0.50) / 3)
+    assert summary["backward_transfer"] == pytest.approx((-0.05 + 0.20 + 0.50) / 3)
+    assert np.isnan(summary["forward_transfer"])
 
 
 def test_nothing_but_nan() -> None:
-    found = summarise(np.full((3, 2), np.nan), np.array([1, 2]))
-    assert all(np.isnan(value) for value in found.values())
+    summary = summarise(np.full((3, 2), np.nan), np.array([1, 2]))
+    assert all(np.isnan(value) for value in summary.values())
 
 
 @given(
@@ -80,11 +82,11 @@ def test_figures_are_what_their_formulas_say(
     bounds = random.random((2, n_findings))
     bounds[random.random(bounds.shape) < share_unknown] = np.nan
     expected = reference_metrics.incremental_figures(auroc, introduced, *bounds)
-    found = summarise(auroc, introduced, *bounds)
-    assert found == pytest.approx(expected, nan_ok=True)
+    summary = summarise(auroc, introduced, *bounds)
+    assert summary == pytest.approx(expected, nan_ok=True)
 
 
 def test_a_gap_compares_the_same_findings() -> None:
     joint = np.array([0.9, np.nan, 0.95])
-    found = summarise(_R, _TAU, joint)
-    assert found["joint_gap"] == pytest.approx(((0.9 - 0.75) + (0.95 - 0.95)) / 2)
+    summary = summarise(_R, _TAU, joint)
+    assert summary["joint_gap"] == pytest.approx(((0.9 - 0.75) + (0.95 - 0.95)) / 2)

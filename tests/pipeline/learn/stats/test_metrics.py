@@ -31,13 +31,13 @@ def test_auroc_is_the_share_of_pairs_in_order(
     case: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     scores, targets, observed = case
-    found = metrics.auroc(scores, targets, observed)
+    values = metrics.auroc(scores, targets, observed)
     for k in range(2):
         seen = observed[:, k]
         expected = reference_metrics.pairwise_auroc(
             scores[seen, k], targets[seen, k] > 0
         )
-        np.testing.assert_allclose(found[k], expected, equal_nan=True)
+        np.testing.assert_allclose(values[k], expected, equal_nan=True)
 
 
 @given(_cases())
@@ -45,12 +45,12 @@ def test_auroc_sees_only_the_order(
     case: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     scores, targets, observed = case
-    found = metrics.auroc(scores, targets, observed)
+    values = metrics.auroc(scores, targets, observed)
     np.testing.assert_allclose(
-        metrics.auroc(np.exp(3 * scores) - 7, targets, observed), found
+        metrics.auroc(np.exp(3 * scores) - 7, targets, observed), values
     )
-    np.testing.assert_allclose(metrics.auroc(-scores, targets, observed), 1 - found)
-    np.testing.assert_allclose(metrics.auroc(scores, 1 - targets, observed), 1 - found)
+    np.testing.assert_allclose(metrics.auroc(-scores, targets, observed), 1 - values)
+    np.testing.assert_allclose(metrics.auroc(scores, 1 - targets, observed), 1 - values)
 
 
 _FIGURES = {
@@ -126,12 +126,12 @@ def test_figures_agree_with_torchmetrics(n: int, seed: int, share: float) -> Non
     probability = random.random((n, 1)).astype(np.float32)
     case = (probability, positive[:, None].astype(float), np.ones((n, 1), dtype=bool))
     scores, labels = torch.from_numpy(probability[:, 0]), torch.from_numpy(positive)
-    for found, peer in (
+    for values, peer in (
         (metrics.auroc(*case), torch_metrics.binary_auroc),
         (metrics.average_precision(*case), torch_metrics.binary_average_precision),
         (metrics.f1_score(*case, np.array([0.5])), torch_metrics.binary_f1_score),
     ):
-        assert found[0] == pytest.approx(float(peer(scores, labels.long())), abs=1e-5)
+        assert values[0] == pytest.approx(float(peer(scores, labels.long())), abs=1e-5)
     error = torch_metrics.binary_calibration_error(scores, labels.long(), n_bins=15)
     assert metrics.calibration_error(*case)[0] == pytest.approx(float(error), abs=1e-4)
     brier = float(mean_squared_error(scores, labels.float()))
@@ -139,8 +139,8 @@ def test_figures_agree_with_torchmetrics(n: int, seed: int, share: float) -> Non
     best, _ = torch_metrics.binary_sensitivity_at_specificity(
         scores, labels.long(), min_specificity=0.9
     )
-    found = metrics.sensitivity_at_specificity(*case)[0]
-    assert found == pytest.approx(float(best), abs=1e-5)
+    values = metrics.sensitivity_at_specificity(*case)[0]
+    assert values == pytest.approx(float(best), abs=1e-5)
 
 
 @given(_cases())
@@ -150,11 +150,11 @@ def test_the_tuned_threshold_has_the_best_f1(
     scores, targets, _ = case
     everything = np.ones(scores.shape, dtype=bool)
     tuned = metrics.tune_thresholds(scores, targets, everything)
-    found = metrics.f1_score(scores, targets, everything, tuned)
+    f1 = metrics.f1_score(scores, targets, everything, tuned)
     for k in range(2):
         positive = targets[:, k] > 0
         if positive.any():
-            assert found[k] == pytest.approx(
+            assert f1[k] == pytest.approx(
                 reference_metrics.best_f1(scores[:, k], positive)
             )
         else:
@@ -176,8 +176,8 @@ def test_calibration_error_by_hand() -> None:
     probability = np.array([[0.95], [0.95], [0.05], [0.05]])
     targets = np.array([[1.0], [0.0], [0.0], [0.0]])
     everything = np.ones((4, 1), dtype=bool)
-    found = metrics.calibration_error(probability, targets, everything)[0]
-    assert found == pytest.approx((2 * 0.45 + 2 * 0.05) / 4)
+    errors = metrics.calibration_error(probability, targets, everything)[0]
+    assert errors == pytest.approx((2 * 0.45 + 2 * 0.05) / 4)
 
 
 @given(_cases())
@@ -185,15 +185,15 @@ def test_delong_agrees_with_its_structural_components(
     case: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     scores, targets, _ = case
-    found = delong(scores, targets, np.ones(scores.shape, dtype=bool))
+    test = delong(scores, targets, np.ones(scores.shape, dtype=bool))
     for k in range(2):
         positive = targets[:, k] > 0
         if min(positive.sum(), (~positive).sum()) < 2:
             continue
-        assert found.auroc[k] == pytest.approx(
+        assert test.auroc[k] == pytest.approx(
             reference_metrics.pairwise_auroc(scores[:, k], positive)
         )
-        assert found.variance[k] == pytest.approx(
+        assert test.variance[k] == pytest.approx(
             reference_metrics.delong_variance(scores[:, k], positive), abs=1e-12
         )
 
@@ -202,9 +202,9 @@ def test_delong_agrees_with_its_structural_components(
 def test_intervals_hold_their_estimate_and_stay_within_bounds(
     case: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    found = delong(*case)
-    known = ~np.isnan(found.auroc)
-    low, high, area = found.low[known], found.high[known], found.auroc[known]
+    test = delong(*case)
+    known = ~np.isnan(test.auroc)
+    low, high, area = test.low[known], test.high[known], test.auroc[known]
     assert ((low >= 0) & (low <= area + 1e-12)).all()
     assert ((high <= 1) & (high >= area - 1e-12)).all()
 
@@ -213,9 +213,9 @@ def test_one_positive_says_next_to_nothing() -> None:
     scores = np.arange(100.0)[:, None]
     targets = np.zeros((100, 1))
     targets[90] = 1
-    found = delong(scores, targets, np.ones((100, 1), dtype=bool))
-    assert found.auroc[0] == pytest.approx(90 / 99)
-    assert found.low[0] < 0.1
+    test = delong(scores, targets, np.ones((100, 1), dtype=bool))
+    assert test.auroc[0] == pytest.approx(90 / 99)
+    assert test.low[0] < 0.1
     targets[:], targets[99] = 0, 1
     perfect = delong(scores, targets, np.ones((100, 1), dtype=bool))
     assert perfect.auroc[0] == 1
@@ -229,8 +229,8 @@ def test_delong_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     for _ in range(300):
         targets = np.repeat([0.0, 1.0], [60, 40])[:, None]
         scores = random.normal(size=(100, 1)) + targets
-        found = delong(scores, targets, np.ones((100, 1), dtype=bool))
-        covered += int(found.low[0] <= truth <= found.high[0])
+        test = delong(scores, targets, np.ones((100, 1), dtype=bool))
+        covered += int(test.low[0] <= truth <= test.high[0])
     assert 0.91 <= covered / 300 <= 0.985
 
 
@@ -267,11 +267,11 @@ def test_repeating_images_of_the_same_patients_does_not_narrow_the_interval() ->
 
 
 def test_a_bootstrap_without_any_figure_is_nan() -> None:
-    found = bootstrap_macro_auroc(
+    interval = bootstrap_macro_auroc(
         np.zeros((3, 1)),
         np.zeros((3, 1)),
         np.ones((3, 1), dtype=bool),
         np.array(["a", "b", "c"], dtype=object),
         findings=np.array([0]),
     )
-    assert np.isnan(found).all()
+    assert np.isnan(interval).all()

@@ -36,17 +36,17 @@ def test_a_target_is_met_and_no_threshold_meets_it_better(
 ) -> None:
     score, positive = _sample(seed, n)
     if positive.any():
-        found = OperatingPoint("sensitivity", target).threshold(score, positive)
-        assert found is not None
-        assert _rates(score, positive, found)[0] >= target - 1e-9
-        higher = score[score > found]
+        threshold = OperatingPoint("sensitivity", target).threshold(score, positive)
+        assert threshold is not None
+        assert _rates(score, positive, threshold)[0] >= target - 1e-9
+        higher = score[score > threshold]
         if len(higher):  # the highest threshold that does
             assert _rates(score, positive, higher.min())[0] < target
     if not positive.all():
-        found = OperatingPoint("specificity", target).threshold(score, positive)
-        assert found is not None
-        assert _rates(score, positive, found)[1] >= target - 1e-9
-        lower = score[score < found]
+        threshold = OperatingPoint("specificity", target).threshold(score, positive)
+        assert threshold is not None
+        assert _rates(score, positive, threshold)[1] >= target - 1e-9
+        lower = score[score < threshold]
         if len(lower):  # the lowest threshold that does
             assert _rates(score, positive, lower.max())[1] < target
 
@@ -56,10 +56,10 @@ def test_youden_is_the_best_of_all_thresholds(seed: int, n: int) -> None:
     score, positive = _sample(seed, n)
     if positive.all() or not positive.any():
         return
-    found = OperatingPoint("youden").threshold(score, positive)
-    assert found is not None
+    threshold = OperatingPoint("youden").threshold(score, positive)
+    assert threshold is not None
     best = max(sum(_rates(score, positive, at)) for at in score)
-    assert sum(_rates(score, positive, found)) == pytest.approx(best)
+    assert sum(_rates(score, positive, threshold)) == pytest.approx(best)
 
 
 @given(seed=st.integers(0, 200))
@@ -67,11 +67,11 @@ def test_f1_is_the_rule_of_before(seed: int) -> None:
     random = np.random.default_rng(seed)
     probability, targets = random.random((30, 3)), random.random((30, 3)) < 0.2
     observed = random.random((30, 3)) < 0.8
-    found, origins = choose_thresholds(
+    thresholds, origins = choose_thresholds(
         OperatingPoint(), probability, targets, observed, ("ward",)
     )
     np.testing.assert_array_equal(
-        found, tune_thresholds(probability, targets, observed)
+        thresholds, tune_thresholds(probability, targets, observed)
     )
     for k, origin in enumerate(origins):
         assert origin.n_images == observed[:, k].sum()
@@ -82,20 +82,20 @@ def test_f1_is_the_rule_of_before(seed: int) -> None:
 @pytest.mark.parametrize("rule", ["f1", "youden", "sensitivity=0.9", "specificity=0.9"])
 def test_without_labels_the_threshold_is_the_default_and_says_so(rule: str) -> None:
     nothing = np.zeros((0, 1))
-    found, (origin,) = choose_thresholds(
+    thresholds, (origin,) = choose_thresholds(
         OperatingPoint.parse(rule), nothing, nothing, nothing > 0
     )
-    assert found.tolist() == [0.5]
+    assert thresholds.tolist() == [0.5]
     assert origin.source == "default"
     assert str(origin) == "default: no validation labels to choose by"
 
 
 def test_a_threshold_of_one_half_that_was_chosen_is_no_default() -> None:
     probability = np.array([[0.1], [0.5], [0.9]])
-    found, (origin,) = choose_thresholds(
+    thresholds, (origin,) = choose_thresholds(
         OperatingPoint(), probability, probability >= 0.5, probability > 0
     )
-    assert found.tolist() == [0.5]
+    assert thresholds.tolist() == [0.5]
     assert origin.source == "validation"
 
 

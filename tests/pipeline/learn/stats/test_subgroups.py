@@ -34,10 +34,10 @@ def _values() -> tuple[dict[tuple[str, str | None, str], MetricValue], Any]:
     prediction = Prediction(scores, scores, scores)
     images = EvaluatedRows.of(features, targets, features.rows("test"))
     groups = image_groups(_images())
-    found = list(subgroup_values(images, groups, FINDINGS, prediction, 3, "test"))
-    assert all(one.task == 3 for one in found)
-    rows = {(one.split, one.finding, one.metric): one for one in found}
-    assert len(rows) == len(found)
+    values = list(subgroup_values(images, groups, FINDINGS, prediction, 3, "test"))
+    assert all(one.task == 3 for one in values)
+    rows = {(one.split, one.finding, one.metric): one for one in values}
+    assert len(rows) == len(values)
     return rows, (features, targets, scores, groups)
 
 
@@ -48,11 +48,11 @@ def test_a_groups_auroc_is_that_of_its_images() -> None:
     expected = metrics.auroc(
         scores[women], targets.value[women], targets.observed[women]
     )
-    for place, name in enumerate(FINDINGS):
-        found = rows["test/sex=F", name, "auroc"]
-        assert found.value == pytest.approx(expected[place])
-        assert found.ci_low is not None
-        assert found.ci_low <= found.value
+    for column, name in enumerate(FINDINGS):
+        figure = rows["test/sex=F", name, "auroc"]
+        assert figure.value == pytest.approx(expected[column])
+        assert figure.ci_low is not None
+        assert figure.ci_low <= figure.value
     macro = rows["test/sex=F", None, "macro_auroc"]
     assert macro.value == pytest.approx(expected.mean())
 
@@ -84,10 +84,10 @@ def test_a_finding_with_one_class_in_a_group_has_no_figure_there() -> None:
     targets = make_targets(states)
     scores = np.random.default_rng(2).normal(size=(_N, 3)).astype(np.float32)
     images = EvaluatedRows.of(features, targets, features.rows("test"))
-    found = subgroup_values(
+    values = subgroup_values(
         images, groups, FINDINGS, Prediction(scores, scores, scores), 1, "test"
     )
-    rows = {(one.split, one.finding, one.metric): one for one in found}
+    rows = {(one.split, one.finding, one.metric): one for one in values}
     assert np.isnan(rows["test/sex=F", FINDINGS[0], "auroc"].value)
     assert rows["test/sex=F", FINDINGS[0], "n_positive"].value == 0
     assert not np.isnan(rows["test/sex=F", None, "macro_auroc"].value)

@@ -16,20 +16,20 @@ def _n_parameters(module: torch.nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
 
-@pytest.mark.parametrize(("kind", "expected"), [("mlp", 65_920), ("linear", 16_512)])
-def test_reference_sizes(kind: str, expected: int) -> None:
-    assert _n_parameters(ADAPTORS[kind](128)) == expected
+@pytest.mark.parametrize(("adaptor", "expected"), [("mlp", 65_920), ("linear", 16_512)])
+def test_reference_sizes(adaptor: str, expected: int) -> None:
+    assert _n_parameters(ADAPTORS[adaptor](128)) == expected
 
 
-@pytest.mark.parametrize("kind", ADAPTORS)
-def test_contract_shape_and_seed(kind: str) -> None:
+@pytest.mark.parametrize("adaptor", ADAPTORS)
+def test_contract_shape_and_seed(adaptor: str) -> None:
     before = torch.get_rng_state()
-    one, same, other = (build_adaptors(kind, "both", 8, seed) for seed in (1, 1, 2))
+    one, same, other = (build_adaptors(adaptor, "both", 8, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.get_rng_state(), before)
     x = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     assert one.image(x).shape == (5, 8)
     assert torch.equal(one.image(x), same.image(x))
-    if kind in ("linear", "mlp"):
+    if adaptor in ("linear", "mlp"):
         assert not torch.equal(one.image(x), other.image(x))
         assert not torch.equal(one.image(x), one.text(x))
 
@@ -41,8 +41,8 @@ def test_residual_starts_exactly_at_the_identity() -> None:
 
 def test_placements() -> None:
     sizes = {
-        place: _n_parameters(build_adaptors("linear", place, 8, 0))
-        for place in PLACEMENTS
+        placement: _n_parameters(build_adaptors("linear", placement, 8, 0))
+        for placement in PLACEMENTS
     }
     assert sizes == {"image": 72, "text": 72, "both": 144, "shared": 72}
     shared = build_adaptors("mlp", "shared", 8, 0)
@@ -96,9 +96,9 @@ def test_similarities_are_those_of_the_formulas(pooling: str) -> None:
     x = torch.from_numpy(features.embedding[:4]).float()
     model = _model(pooling)
     with torch.no_grad():
-        found = model.similarities(x)
+        similarities = model.similarities(x)
         expected = _slow_similarities(model, prompts, x, pooling)
-    for one, other in zip(found, expected, strict=True):
+    for one, other in zip(similarities, expected, strict=True):
         np.testing.assert_allclose(one.numpy(), other, atol=1e-5)
         assert (one.abs() <= 1 + 1e-6).all()
 

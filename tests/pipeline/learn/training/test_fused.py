@@ -31,10 +31,10 @@ def test_an_image_without_a_gradient_is_not_asked_for_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)]
+    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 3e-2)]
 )
 def test_values_and_gradients_are_those_of_plain_operations(
-    kind: torch.dtype, tolerance: float
+    dtype: torch.dtype, tolerance: float
 ) -> None:
     x, text = _numbers(64, 16).float(), _numbers(3, 16, seed=9).float()
     results = []
@@ -48,7 +48,7 @@ def test_values_and_gradients_are_those_of_plain_operations(
         direction = text.clone().requires_grad_()
         if fused:
             w = list(layers.parameters())
-            out = cosine_difference(two_layers(x.to(kind), *w), direction)
+            out = cosine_difference(two_layers(x.to(dtype), *w), direction)
         else:
             out = functional.normalize(layers(x), dim=-1) @ direction.T
         assert out.dtype == torch.float32
@@ -67,7 +67,7 @@ def test_the_gradient_of_the_loss_is_autograds() -> None:
     targets = (_numbers(7, 4, seed=2) > 0).double()
     targets[~observed] = torch.nan
     masked_loss(logits, targets, observed).backward()
-    found = loss_gradient(logits.detach(), targets, observed)
-    torch.testing.assert_close(found, logits.grad)
+    gradient = loss_gradient(logits.detach(), targets, observed)
+    torch.testing.assert_close(gradient, logits.grad)
     empty = torch.zeros_like(observed)
     assert not loss_gradient(logits.detach(), targets, empty).any()

@@ -16,10 +16,12 @@ from retune.pipeline.learn.training.shuffling import SHUFFLES, Shuffle, shuffled
 
 
 @given(
-    n=st.integers(0, 200_000), seed=st.integers(0, 99), kind=st.sampled_from(SHUFFLES)
+    n=st.integers(0, 200_000),
+    seed=st.integers(0, 99),
+    shuffle=st.sampled_from(SHUFFLES),
 )
-def test_each_row_comes_once(n: int, seed: int, kind: Shuffle) -> None:
-    order = shuffled(np.random.default_rng(seed), n, kind)
+def test_each_row_comes_once(n: int, seed: int, shuffle: Shuffle) -> None:
+    order = shuffled(np.random.default_rng(seed), n, shuffle)
     assert np.bincount(order, minlength=n).tolist() == [1] * n
 
 
@@ -65,6 +67,6 @@ def test_bounds_in_a_file_leave_out_what_needs_memory(tmp_path: Path) -> None:
     )
     stored[:] = features.embedding
     config = ExperimentConfig("label", train=TrainConfig(epochs=2, shuffle="blocks"))
-    found = run_experiment(replace(features, embedding=stored), prompts, config)
-    assert set(found.bounds) == {"joint", "joint-observed", "analytic"}
-    assert len(found.findings) == len(FINDINGS)
+    result = run_experiment(replace(features, embedding=stored), prompts, config)
+    assert set(result.bounds) == {"joint", "joint-observed", "analytic"}
+    assert len(result.findings) == len(FINDINGS)

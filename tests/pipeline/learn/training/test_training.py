@@ -210,15 +210,15 @@ def test_bfloat16_learns_what_float32_learns() -> None:
     features, _ = problem()
     targets = make_targets(features.states)
     test = features.rows("test")
-    found = []
+    aurocs = []
     for precision in PRECISIONS:
         model = _trained(replace(_QUICK, precision=precision))
         with torch.no_grad():
             scores = model.scores(torch.from_numpy(features.embedding[test]).float())
-        found.append(
+        aurocs.append(
             auroc(scores[0].numpy(), targets.value[test], targets.observed[test])
         )
-    assert np.abs(found[0] - found[1]).max() < 0.02
+    assert np.abs(aurocs[0] - aurocs[1]).max() < 0.02
 
 
 def test_presets_by_name() -> None:
