@@ -59,7 +59,7 @@ class RunState:
         contributions: What it has learned from, a digest for the images of a dataset;
             empty for files of version 1.
         model: What the run answers with, to predict from the file alone; None for
-            files of before it was kept, and for states that were never evaluated.
+            older files, and for states that were never evaluated.
     """
 
     method: str
