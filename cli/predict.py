@@ -103,10 +103,8 @@ def predict_command(
     Example: find scans -name "*.dcm" | retune-cli predict latest - --out found.parquet
     """
     from retune.pipeline.platform.memory import keep_freed_memory
-    from retune.pipeline.platform.processor import let_threads_sleep
 
     keep_freed_memory()  # before the imports below start threads
-    let_threads_sleep()
 
     from retune.pipeline.app.predict import PredictRequest, predict_images, state_file
     from retune.store import FeatureStore

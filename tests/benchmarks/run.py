@@ -17,6 +17,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 
 # ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
+from busy_benchmark import busy_rows
 from decode_benchmark import decode_rows
 from encode_benchmark import encode_rows
 from forget_benchmark import forget_rows
@@ -42,7 +43,7 @@ def main() -> None:
     kinds = [
         "ingest", "read", "query", "search", "gallery", "encode", "decode",
         "sink", "peer",
-        "predict", "learn", "curve", "forget", "scale",
+        "predict", "learn", "busy", "curve", "forget", "scale",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -74,6 +75,8 @@ def main() -> None:
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()
+        if arguments.only in (None, "learn", "busy"):
+            rows += busy_rows(arguments.repeats)
         if arguments.only in (None, "scale"):
             rows += scale_rows(root, arguments.images)
         if arguments.only in (None, "curve"):

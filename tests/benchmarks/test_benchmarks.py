@@ -3,6 +3,7 @@
 import importlib.util
 from pathlib import Path
 
+import busy_benchmark
 import decode_benchmark
 import drift_power
 import encode_benchmark
@@ -168,6 +169,10 @@ def test_learning(
 ) -> None:
     monkeypatch.setattr(learn_benchmark, "keep_freed_memory", lambda: None)
     _check(learn_benchmark.learn_rows(tmp_path, 1), capsys)
+
+
+def test_learning_beside_a_busy_core(capsys: pytest.CaptureFixture[str]) -> None:
+    _check(busy_benchmark.busy_rows(1, 20_000), capsys)
 
 
 def test_curves(
