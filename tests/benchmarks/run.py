@@ -19,6 +19,7 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 from avalanche_benchmark import avalanche_rows
 from decode_benchmark import decode_rows
 from encode_benchmark import encode_rows
+from exchange_benchmark import exchange_rows
 from forget_benchmark import forget_rows
 from gallery_benchmark import gallery_rows
 from ingest_benchmark import ingest_rows
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=1_000_000, help="of --only scale")
     kinds = [
-        "ingest", "read", "query", "search", "gallery", "encode", "decode",
+        "ingest", "read", "query", "search", "gallery", "encode", "decode", "exchange",
         "sink", "peer",
         "predict", "learn", "curve", "forget", "scale",
     ]  # fmt: skip
@@ -56,6 +57,8 @@ def main() -> None:
             rows += query_rows(root, arguments.repeats)
         if arguments.only in (None, "forget"):
             rows += forget_rows(root)
+        if arguments.only in (None, "exchange"):
+            rows += exchange_rows(root)
         if arguments.only in (None, "search"):
             rows += search_rows(root, arguments.repeats)
         if arguments.only in (None, "gallery"):
