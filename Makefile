@@ -68,6 +68,7 @@ lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell README.md ARCHITECTURE.md CHANGELOG.md CONTRIBUTING.md SECURITY.md docs cli pipeline store retune
+	$(BIN)/proselint check --config docs/_style/proselint.json *.md docs/*.md
 
 # The rooms install as retune.<room>; the type checker sees them so through links.
 types: $(VENV)/.developing ## Types of the code

@@ -101,7 +101,7 @@ def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
             )
         for problem in report.problems:
             print_line(f"problem: {problem}")
-        for location, counts in report.found.items():
+        for location, counts in report.matches.items():
             told = ", ".join(f"{count} {form}" for form, count in counts.items())
             print_line(f"FOUND in {location}: {told}")
         if not report:

@@ -204,6 +204,14 @@ def embed_command(
     announce_selection(feature_store, chosen.datasets, where, quiet=quiet)
     with progress_bar(quiet=quiet) as show:
         summary = embed(feature_store, chosen, show)
+    if summary.images_with_text:  # said in any case: it may be somebody's name
+        remark(
+            f"Warning: {summary.images_with_text:,} images seem to have words burned "
+            "into the picture, such as PORTABLE or a name (side letters do not count): "
+            'retune-cli sql "SELECT image_id FROM images JOIN burned_in_text USING '
+            '(content_digest)"',
+            quiet=False,
+        )
     for text in summary.descriptions_cut:
         remark(f"Cut, too long for {backbone}: {text}", quiet=quiet)
     if json:

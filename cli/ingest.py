@@ -151,7 +151,7 @@ def ingest_command(
     append: Annotated[
         bool,
         typer.Option(
-            "--append", help="The table holds new rows only; keep the rows of before."
+            "--append", help="The table holds new rows only; keep the earlier rows."
         ),
     ] = False,
     dates_from_dicom: Annotated[
@@ -201,6 +201,14 @@ def ingest_command(
             "--pseudonymize",
             metavar="KEYFILE",
             help="Store patient, study and image ids as keyed digests.",
+        ),
+    ] = None,
+    hide_paths: Annotated[
+        Path | None,
+        typer.Option(
+            "--hide-paths",
+            metavar="PATHFILE",
+            help="Store digests of paths; the paths stand in this file only.",
         ),
     ] = None,
     un_forget: Annotated[
@@ -269,6 +277,7 @@ def ingest_command(
         dates_from_dicom=dates_from_dicom,
         dry_run=dry_run,
         un_forget=un_forget,
+        hide_paths=hide_paths,
     )
     if propose:
         written = propose_map(request, map_file, store)

@@ -69,6 +69,15 @@ def predict_command(
         Path | None,
         typer.Option("--out", help="Write a .csv, .json or .parquet file instead."),
     ] = None,
+    sr: Annotated[
+        Path | None,
+        typer.Option(
+            "--sr",
+            metavar="FOLDER",
+            help="Also write a DICOM structured report (TID 1500) for each DICOM file;"
+            " research only, not for diagnosis.",
+        ),
+    ] = None,
     csv: Annotated[
         bool, typer.Option("--csv", help="Print CSV, one row per image and finding.")
     ] = False,
@@ -103,6 +112,11 @@ def predict_command(
     from retune.store import FeatureStore
 
     output = _output(out, as_csv=csv, as_json=json)
+    unreported: list[str] = []
+    if sr is not None:
+        from retune.pipeline.app.predicting.dicom_report import also_reports
+
+        output = also_reports(output, sr, unreported)
     request = PredictRequest(
         run,
         _names(images),
@@ -114,8 +128,8 @@ def predict_command(
         allow_pickle,
     )
     with progress_bar(quiet=quiet) as show:
-        place = None if state_file(run) else FeatureStore(store)
-        summary = predict_images(place, request, output, show)
+        opened = None if state_file(run) else FeatureStore(store)
+        summary = predict_images(opened, request, output, show)
     if out is not None:
         rate = summary.n_images / summary.image_seconds
         print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")
@@ -125,6 +139,9 @@ def predict_command(
             "of distribution: unlike all that the run was trained on",
             quiet=quiet,
         )
+    if unreported:
+        text = f"{len(unreported):,} images have no report; {unreported[0]}"
+        remark(text, quiet=quiet)
     if summary.n_unusable:
         text = f"{summary.n_unusable:,} of {summary.n_images:,} images not usable"
         remark(text, quiet=quiet)

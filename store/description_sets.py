@@ -37,7 +37,7 @@ class SetRow:
         made_by: ``describe``, ``edit`` or ``import``.
         parent: The set that was edited; empty if none.
         language: ISO 639-1 code.
-        n_sentences: Of both polarities.
+        n_sentences: Number of sentences of both polarities.
         created_at: ISO 8601.
     """
 

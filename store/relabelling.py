@@ -1,6 +1,6 @@
 """A person's word on images: notes, and labels that become a new version.
 
-A relabelled cell never replaces what was there: the labels of before move to
+A relabelled cell never replaces what was there: the earlier labels move to
 `old_labels`, as at an ingest, and `label_edits` says who changed what.
 """
 
@@ -29,7 +29,7 @@ class Relabelled:
 
     Attributes:
         dataset: Whose labels have a new version.
-        version: Of these labels now.
+        version: Version of these labels now.
         before: The state that the cell had; None if it had none.
         changed: False if it had this state already.
     """
@@ -47,7 +47,7 @@ def add_note(
 
     Args:
         store: With the image.
-        image_id: Of the image.
+        image_id: Id of the image.
         text: The remark.
         author: Who makes it.
         finding: What it is about; empty: the image.
@@ -79,7 +79,7 @@ def relabel(
 
     Args:
         store: With the image.
-        image_id: Of the image.
+        image_id: Id of the image.
         finding: A finding that its dataset labels.
         state: ``positive``, ``negative``, ``uncertain`` or ``absent``.
         author: Who says so.

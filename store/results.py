@@ -1,4 +1,4 @@
-"""What was found out about a store's images, beside runs: curves and audits."""
+"""What was found out about a store's images, apart from runs: curves and audits."""
 
 import secrets
 from datetime import datetime

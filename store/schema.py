@@ -59,6 +59,7 @@ _TABLES = {
     "text_lengths": """
         fingerprint VARCHAR, item_id VARCHAR, n_tokens INTEGER, truncated BOOLEAN""",
     "image_display": "content_digest VARCHAR, display VARCHAR",
+    "burned_in_text": "content_digest VARCHAR",
     "encoders": """
         fingerprint VARCHAR, backbone VARCHAR, precision VARCHAR, dim INTEGER,
         dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",

@@ -57,9 +57,9 @@ def made_up_studies(
             f"{letter}-PAT-{number:06d}",
             f"{letter}{number:06d}.DCM",
             number,
-            f"{months[place // 6 % len(months)]}{1 + place % 27:02d}",
+            f"{months[index // 6 % len(months)]}{1 + index % 27:02d}",
         )
-        for place, number in enumerate(range(first, first + n_patients))
+        for index, number in enumerate(range(first, first + n_patients))
     ]
 
 

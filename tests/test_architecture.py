@@ -102,8 +102,8 @@ def test_nothing_uses_the_recipe_of_mini() -> None:
 #: import those before it and none behind it. A name is a folder or a single file.
 _FLOORS = (
     "store/errors", "store/schema", "store/label_states", "store/checksums",
-    "store/atomic_files", "store/catalog_errors", "store/sandbox", "store/commits",
-    "store/catalog",
+    "store/atomic_files", "store/hidden_paths", "store/catalog_errors",
+    "store/sandbox", "store/commits", "store/catalog",
     "store/fingerprint", "store/vectors", "store/changes", "store/erasure",
     "store/feature_store",
     "store/runs", "store/results", "store/relabelling", "store/description_sets",
@@ -117,7 +117,8 @@ _FLOORS = (
     "pipeline/datasets/layouts", "pipeline/datasets/missing_files",
     "pipeline/datasets/pseudonyms", "pipeline/datasets/acquisition",
     "pipeline/datasets/splits",
-    "pipeline/datasets/ingest", "pipeline/datasets/leakage",
+    "pipeline/datasets/ingest", "pipeline/datasets/path_hiding",
+    "pipeline/datasets/leakage",
     "pipeline/datasets/contamination",
     "pipeline/datasets/label_counts", "pipeline/datasets", "pipeline/demo",
     "pipeline/descriptions", "pipeline/describe",

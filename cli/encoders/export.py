@@ -142,7 +142,7 @@ def export_command(
 
 
 def _refuse_with_tool(given: list[str]) -> None:
-    """What is meant for other files has no effect on those for a tool."""
+    """What applies to other files has no effect on those for a tool."""
     from retune.store.errors import ConfigurationError
 
     for name in given:

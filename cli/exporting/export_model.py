@@ -21,15 +21,29 @@ def export_model_command(
     out: Annotated[
         Path | None, typer.Option("--out", help="The file to write [RUN.onnx].")
     ] = None,
+    with_backbone: Annotated[
+        bool,
+        typer.Option(
+            "--with-backbone",
+            help="Put the image tower before it: pixels in, probabilities out.",
+        ),
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option("--backbone", help="Where the run's backbone is now."),
+    ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Write a run's model as ONNX, with a model card beside it. For research only.
 
-    Input: embeddings of the run's encoder; output: calibrated probabilities. The file
-    holds no image, no id and no embedding of an image, and is checked by onnxruntime.
+    Input: embeddings of the run's encoder, or with --with-backbone pixels; output:
+    calibrated probabilities. The file holds no image, no id and no embedding of an
+    image, and is checked by onnxruntime.
 
     Example: retune-cli export-model latest --onnx --out model.onnx
+
+    Example: retune-cli export-model latest --with-backbone --out model.onnx
     """
     from retune.pipeline.app.exporting.export_model import export_model
     from retune.store import FeatureStore
@@ -37,7 +51,9 @@ def export_model_command(
 
     if not onnx:
         raise ConfigurationError("models are exported as ONNX only", "Use --onnx.")
-    made = export_model(FeatureStore(store), run, out)
+    made = export_model(
+        FeatureStore(store), run, out, with_backbone=with_backbone, backbone=backbone
+    )
     if json:
         print_json(vars(made))
         return

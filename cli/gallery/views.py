@@ -199,7 +199,7 @@ def show_points(request: Request) -> Response:
 
 
 def show_runs(request: Request) -> Response:
-    """Runs beside each other."""
+    """Runs side by side."""
     from retune.pipeline.app.gallery.runs_page import read_runs_page
     from retune.pipeline.app.run_entries import list_runs
 

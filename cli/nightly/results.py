@@ -17,6 +17,11 @@ _FIGURES = {
     "retune_images_new": ("ingest", "added", "Images that are new in the tables."),
     "retune_images_encoded": ("embed", "images_encoded", "Images encoded."),
     "retune_images_failed": ("embed", "images_failed", "Images not usable."),
+    "retune_images_with_text": (
+        "embed",
+        "images_with_text",
+        "Images with words burned in.",
+    ),
     "retune_images_predicted": ("predict", "images_predicted", "Images predicted."),
 }
 

@@ -23,10 +23,10 @@ class StepResult:
 
     Attributes:
         name: The command.
-        exit_code: Of the command.
+        exit_code: Exit code of the command.
         seconds: How long it took.
         figures: What it counted.
-        messages: What it said beside that.
+        messages: What else it said.
     """
 
     name: str
@@ -48,7 +48,7 @@ def run_step(
 
     Args:
         step: Which.
-        config: Of the night.
+        config: Configuration of the night.
         run: Runs a command line and gives its exit code.
     """
     started = time.monotonic()
@@ -85,10 +85,10 @@ def _command(
 
 def _figures(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        values = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return values if isinstance(values, dict) else {}
 
 
 def _unusable(figures: dict[str, Any]) -> int:
@@ -117,9 +117,9 @@ def _predict(
         waiting = _waiting(store, run.fingerprint, done_file)
         if not waiting:
             return 0, {"images_predicted": 0}, ()
-        kind = str(step.options.get("format", "parquet")).lstrip(".")
+        extension = str(step.options.get("format", "parquet")).lstrip(".")
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        out = config.folder / predictions_name(run.run_id, stamp, kind)
+        out = config.folder / predictions_name(run.run_id, stamp, extension)
         backbone = step.options.get("backbone")
         request = PredictRequest(
             run.run_id,
@@ -143,14 +143,20 @@ def _predict(
 
 def _waiting(store: Any, fingerprint: str, done_file: Path) -> list[tuple[str, str]]:
     """Content digest and path of each encoded image without a prediction."""
+    from retune.store.hidden_paths import real_path
+
     known: set[str] = set()
     if done_file.is_file():
         known = set(done_file.read_text(encoding="utf-8").split())
     rows = store.sql(
-        """SELECT content_digest, min(root || '/' || path) FROM images
+        """SELECT content_digest, min_by(root, path), min(path) FROM images
         JOIN datasets USING (dataset) JOIN features ON item_id = content_digest
         WHERE fingerprint = ? AND modality = 'image'
-        GROUP BY content_digest ORDER BY 2""",
+        GROUP BY content_digest ORDER BY 2, 3""",
         [fingerprint],
     ).fetchall()
-    return [(digest, path) for digest, path in rows if digest not in known]
+    return [
+        (digest, real_path(root, path))
+        for digest, root, path in rows
+        if digest not in known
+    ]

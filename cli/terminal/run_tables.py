@@ -166,7 +166,7 @@ def _print_run(
 
 
 def _probability_lines(experiment: "Experiment") -> list[str]:
-    """How good the probabilities are, beside those of a constant."""
+    """How good the probabilities are, and those of a constant for comparison."""
     from retune.pipeline.learn.stats.catalog_names import Metric
 
     final, lines = experiment.final, []

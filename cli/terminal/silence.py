@@ -36,7 +36,7 @@ def without_quiet(
     """The arguments without ``--quiet`` where the command has no such option.
 
     Args:
-        arguments: Of the command line.
+        arguments: Arguments of the command line.
         knows_quiet: Whether a verb has the option itself.
     """
     verb = next((one for one in arguments if not one.startswith("-")), "")

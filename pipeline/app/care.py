@@ -18,7 +18,7 @@ def repair(
     Args:
         store: To repair.
         from_copies: Rebuild a damaged catalog from its Parquet copies.
-        drop_missing: Give up shards whose whole folder is gone.
+        drop_missing: Drop shards whose whole folder is gone.
 
     Raises:
         StoreBusyError: Another process writes.

@@ -34,7 +34,7 @@ class FindingDifference:
         difference: First less second.
         low: Lower end of its 95 % interval.
         high: Upper end.
-        p: Of the test.
+        p: p of the test.
         p_holm: Adjusted for the number of findings (Holm).
         few: Whether a class has fewer than `FEW` images.
     """
@@ -59,7 +59,7 @@ class Comparison:
         first: One run with its scores.
         second: The other.
         findings: A test for each finding that both know.
-        macro: Of the mean over findings, by paired bootstrap over patients.
+        macro: Metrics of the mean over findings, by paired bootstrap over patients.
         note: How many findings the mean leaves out; empty if none.
     """
 
@@ -106,7 +106,7 @@ def compare(
         across_encoders: Whether their vectors may be of different encoders.
         min_positives: Test positives, and negatives, from which a finding enters the
             mean.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Raises:
         ConfigurationError: A run is unknown, their images or labels differ, or test

@@ -65,13 +65,14 @@ class FindingFigures:
         ap: Average precision.
         f1: At the threshold.
         ap_interval: 95 %, over patients, as the other intervals.
-        f1_interval: Of F1.
+        f1_interval: Interval of F1.
         brier: Brier score.
         brier_interval: Its interval.
-        brier_constant: Of answering with the share of positives seen in training.
+        brier_constant: Brier score of answering with the share of positives seen in
+            training.
         calibration_error: Expected calibration error over 15 bins.
         calibration_error_interval: Its lower end less what chance alone would give.
-        calibration_error_constant: Of the constant.
+        calibration_error_constant: Calibration error of the constant.
         threshold: From which probability the finding is called positive.
         threshold_from: Where that comes from, in words.
         in_mean: Whether it has enough positives and negatives to enter means.

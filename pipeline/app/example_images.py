@@ -9,6 +9,7 @@ from PIL import Image
 
 from retune.store import FeatureStore
 from retune.store.errors import RetuneError
+from retune.store.hidden_paths import real_path
 
 from ..encode.images.bounds import most_file_bytes
 from ..encode.images.decode import decode_image, pixel_limit
@@ -53,7 +54,7 @@ def _positive_images(
         AND list_contains(?, image_id) ORDER BY image_id LIMIT ?""",
         [finding, listed.image_id.tolist(), _TRIES],
     ).fetchall()
-    yield from (Path(root, path) for root, path in rows)
+    yield from (Path(real_path(root, path)) for root, path in rows)
 
 
 def small_jpeg(path: Path, side: int = 256) -> bytes | None:
@@ -61,7 +62,7 @@ def small_jpeg(path: Path, side: int = 256) -> bytes | None:
 
     Args:
         path: PNG, JPEG, TIFF, BMP or DICOM.
-        side: Of the square that it fits into, in pixels.
+        side: Side of the square that it fits into, in pixels.
     """
     try:
         content, _ = read_bytes(path, most_file_bytes(pixel_limit()))

@@ -59,10 +59,10 @@ class ExportForRequest:
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         most: More images are drawn by chance, because pictures and neighbours of all
             would take hours.
-        side: Of the small pictures, in pixels.
+        side: Side of the small pictures, in pixels.
         split: ``train``, ``validation`` or ``test``; None for all.
     """
 
@@ -104,7 +104,7 @@ def export_for(
     Args:
         store: With vectors.
         request: What to export.
-        progress: Told of pictures as they are made.
+        progress: Called as pictures are made.
 
     Raises:
         ConfigurationError: The tool, a dataset or an encoder is unknown, no image fits,

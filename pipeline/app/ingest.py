@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from retune.store import DatasetChange, FeatureStore
-from retune.store.errors import DatasetError
+from retune.store.errors import ConfigurationError, DatasetError
 
 from ..datasets.contract import TableOptions
 from ..datasets.ingest import IngestPlan, read_dataset
 from ..datasets.layouts import known_layouts
+from ..datasets.path_hiding import hide_paths
 from ..datasets.pseudonyms import read_key
 from ..datasets.table_map import load_map
 from ..healed import tell_healed
@@ -19,7 +20,13 @@ from ..progress import Progress, ProgressCallback, silent
 from .erasing.returning import keep_erased_out
 from .ingesting.changes import reading_changes
 from .ingesting.proposal import map_text, write_map
-from .ingesting.remembered import Remembered, as_reading, joined_options, remembered
+from .ingesting.remembered import (
+    Remembered,
+    as_reading,
+    hidden_paths_file,
+    joined_options,
+    remembered,
+)
 
 __all__ = [
     "IngestRequest", "IngestSummary", "SplitCount", "ingest", "propose_map",
@@ -46,6 +53,8 @@ class IngestRequest:
         dates_from_dicom: Open the heads of DICOM files for dates that the table lacks.
         dry_run: Read and tell, but write nothing.
         un_forget: Let erased patients back in whom the table has.
+        hide_paths: File that keeps the paths; the store gets digests of them. None: as
+            before.
     """
 
     root: Path
@@ -63,6 +72,7 @@ class IngestRequest:
     dates_from_dicom: bool = False
     dry_run: bool = False
     un_forget: bool = False
+    hide_paths: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -132,11 +142,18 @@ def ingest(
         StoreBusyError: Another process writes to the store.
         StoreWriteError: The store cannot be made or written.
     """
+    hidden = request.hide_paths or hidden_paths_file(
+        store, request.root, request.dataset
+    )
     before = None
     if not request.anew:
-        before = remembered(store, request.root, request.dataset, request.layout)
+        folder = hidden or request.root
+        before = remembered(store, folder, request.dataset, request.layout)
     request = _as_before(request, before)
     plan = _read(request)
+    apart = None if hidden is None else hide_paths(plan, hidden)
+    if apart is not None:
+        plan = apart.plan
     changes: tuple[str, ...] = ()
     if before is not None and before.understood:
         other = request.options != before.options
@@ -147,6 +164,9 @@ def ingest(
         change = DatasetChange(len(plan.images), 0, 0, len(plan.findings), 0, False)
         return _summary(plan, change, (), changes, written=False)
     feature_store = FeatureStore.create(store)
+    if apart is not None:
+        _check_apart(feature_store, apart.file)
+        apart.keys.write(apart.file)  # before the store names its digests
     change = _write(feature_store, plan, request, progress)
     rows = feature_store.sql(
         """SELECT split, count(DISTINCT patient_id), count(*) FROM images
@@ -155,6 +175,14 @@ def ingest(
     ).fetchall()
     splits = tuple(SplitCount(*row) for row in rows)
     return _summary(plan, change, splits, changes)
+
+
+def _check_apart(store: FeatureStore, file: Path) -> None:
+    if file.resolve().is_relative_to(store.path.resolve()):
+        raise ConfigurationError(
+            f"{file} lies in the store, which must not name anybody",
+            "Keep `hide_paths` elsewhere.",
+        )
 
 
 def propose_map(

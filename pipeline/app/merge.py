@@ -32,7 +32,7 @@ class MergeRequest:
         selection: Images for thresholds and evaluation.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
-        bounds: Also train what the merged run is held against.
+        bounds: Also train what the merged run is compared with.
         subtract: Files of patients to take out of the sum, made by
             `write_patient_state`; one source is then enough.
     """

@@ -28,7 +28,7 @@ class PredictRequest:
         allow_erased: Also a run that was trained on erased data.
         operating_point: Choose thresholds anew on the run's validation images; None:
             the run's own.
-        coverage: Of answer sets; None: none.
+        coverage: Coverage of answer sets; None: none.
         allow_pickle: Take .bin and .pt weights if there are no safetensors.
     """
 

@@ -78,7 +78,7 @@ def write_report(
     Args:
         request: What to report.
         out: The file to write.
-        progress: Told of each run whose test images are scored.
+        progress: Called for each run whose test images are scored.
 
     Returns:
         How many runs were read.

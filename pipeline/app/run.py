@@ -279,7 +279,7 @@ def compare(
         across_encoders: Also where they were trained on vectors of different encoders.
         min_positives: Test positives, and negatives, from which a finding enters the
             mean.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Example:
         retune.compare(store.runs[0], store.runs[1])

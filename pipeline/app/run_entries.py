@@ -28,7 +28,7 @@ class RunEntry:
         name: What a person calls it; None if nothing.
         scenario: What was learned.
         method: How.
-        seed: Of weights, batches and parts.
+        seed: Seed of weights, batches and parts.
         seconds: Reading, training and evaluating.
         final_auroc: Mean test AUROC after the last task; None if undefined.
         tags: A person's words for it.

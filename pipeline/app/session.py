@@ -123,6 +123,7 @@ class Store:
         ignore_official_splits: bool = False,
         moved: bool = False,
         pseudonymize: PathLike | None = None,
+        hide_paths: PathLike | None = None,
         file: str | None = None,
         path_column: str | None = None,
         patient_column: str | None = None,
@@ -161,6 +162,7 @@ class Store:
             ignore_official_splits: Divide all patients by their hash.
             moved: The dataset lies in another folder than before.
             pseudonymize: File with the key that turns ids into pseudonyms.
+            hide_paths: File that keeps the paths; the store gets digests of them.
             file: The label table, if `root` has several.
             path_column: Layout ``table``: the column with the image paths.
             patient_column: The column with the patient ids.
@@ -223,6 +225,7 @@ class Store:
             follow_links=follow_links,
             un_forget=un_forget,
             key_file=None if pseudonymize is None else Path(pseudonymize),
+            hide_paths=None if hide_paths is None else Path(hide_paths),
             map_file=None if mapping is None else Path(mapping),
             anew=anew,
             append=append,
@@ -339,9 +342,9 @@ class Store:
         Args:
             findings: Names, in any language.
             model: As the server knows it.
-            base_url: Of a server that speaks OpenAI's protocol, with /v1.
+            base_url: URL of a server that speaks OpenAI's protocol, with /v1.
             n: Sentences per finding and polarity.
-            set_name: Of the set; None: of the model and a digest.
+            set_name: Name of the set; None: of the model and a digest.
             language: ISO 639-1 code of the sentences.
             max_tokens: Longest sentence: 75 fits CLIP, 254 BiomedCLIP.
             progress: Draw a bar.
@@ -518,7 +521,7 @@ class Store:
             datasets: Only these; None for all.
             where: A SQL condition over `images`; None for all.
             backbone: Whose vectors; None if the store has those of one encoder.
-            fingerprint: Of the encoder, or its beginning.
+            fingerprint: Fingerprint of the encoder, or its beginning.
             kind: ``image``, ``file`` or ``sentence``; None: see `query`.
             encode_with: Where the backbone lies now, or which one made imported
                 vectors.
@@ -562,7 +565,7 @@ class Store:
         """Find the images nearest to one of the store, which is left out.
 
         Args:
-            image_id: Of the image.
+            image_id: Id of the image.
             k: Images to find.
             **options: Those of `search`.
 
@@ -590,7 +593,7 @@ class Store:
                 ``lance``.
             out: File or folder; None: ``vectors`` in the current folder.
             datasets: Only these; None for all.
-            columns: Of `images`, beside `image_id`; None for all.
+            columns: Columns of `images` in addition to `image_id`; None for all.
             **options: Further fields of `ExportRequest`: `backbone`, `fingerprint`,
                 `where`, `split`, `by_split`, `labels` (wide, long, none), `dtype`.
 
@@ -899,7 +902,7 @@ class Store:
 
         Args:
             by: ``month``, ``year``, ``day``, or a column of `images`.
-            reference: A SQL condition over `images`; None: each group is held against
+            reference: A SQL condition over `images`; None: each group is compared with
                 all others.
             run: Also look at the scores of this run.
             datasets: Only these; None for all.

@@ -59,16 +59,16 @@ class TrainRequest:
         preset: ``default`` (None) or ``reference``.
         adaptor: ``linear``, ``mlp`` or ``residual``.
         placement: ``image``, ``text``, ``both`` or ``shared``.
-        pooling: Of descriptions, ``mean`` or ``max``.
+        pooling: Pooling of descriptions, ``mean`` or ``max``.
         epochs: Passes over the images of a task, at most.
-        learning_rate: Of Adam.
+        learning_rate: Learning rate of Adam.
         batch_size: Images in a step.
         patience: Passes without a better validation loss before a task ends.
         learn_scale: Whether the factor on the logit is learned.
         caution: Labels at which a task moves the weights half of the way that it
             trained them; 0: all the way.
         precision: ``auto`` (None), ``float32`` or ``bfloat16``.
-        seed: Of weights, batches, parts and bootstrap.
+        seed: Seed of weights, batches, parts and bootstrap.
         seeds: Number of runs, with seeds from `seed` on.
         score: What AUROC ranks images by.
         uncertain: Policy for uncertain labels.
@@ -81,7 +81,7 @@ class TrainRequest:
         continued: Go on from a run: its id, ``latest``, or a state file.
         resume: Keep the state after each task, and resume an interrupted run.
         predictions: Keep the scores of test images in the catalog.
-        bounds: Also train what the scenario is held against.
+        bounds: Also train what the scenario is compared with.
         stream: Leave vectors in a file instead of memory.
         device: ``cpu`` or ``cuda``.
     """

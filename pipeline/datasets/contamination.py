@@ -105,7 +105,7 @@ class Contaminated:
     """Images of a dataset whose patients an encoder's backbone was trained on.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Its name.
         dataset: The dataset.
         images: Such images in all.
@@ -127,8 +127,8 @@ def parse_trained_on(text: str, name: str) -> TrainedOn:
     r"""Read a backbone's list.
 
     Args:
-        text: Of the file.
-        name: Of the file, for messages.
+        text: Text of the file.
+        name: Name of the file, for messages.
 
     Raises:
         BackboneError: A line stands in no section.

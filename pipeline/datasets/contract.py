@@ -77,7 +77,8 @@ class TableOptions:
         split_column: Column with the official split (default ``split``).
         finding_columns: The findings; by default every other column of labels.
             PadChest: canonical names, its own labels, or ``all``.
-        votes: Of several readers, where a table has them (VinDr-CXR); see `vindr`.
+        votes: Votes of several readers, where a table has them (VinDr-CXR); see
+            `vindr`.
         patient_is_image: The table has no patient ids, and each image is to count as a
             patient of its own.
         series_column: Column with the series ids (default ``series_id``).

@@ -197,7 +197,7 @@ def _telling_kept(details: pa.Table) -> list[str]:
     kept = [name for name in details.column_names if name not in DETAIL_SCHEMA.names]
     if not kept:
         return []
-    return [f"kept as they are, whatever they tell of patients: {', '.join(kept)}"]
+    return [f"kept as they are, even if they identify patients: {', '.join(kept)}"]
 
 
 def _checked_root(root: Path) -> Path:

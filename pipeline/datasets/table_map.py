@@ -43,8 +43,8 @@ class TableMap:
             ``F``, ``M`` or blank for a sex, any word for others.
         units: ``age`` -> ``years``, ``months``, ``weeks`` or ``days``.
         dates: ``day-first`` or ``month-first``; None: the dates tell.
-        encoding: Of a text file; None: it is found.
-        sheet: Of a workbook; None: the first that is filled in.
+        encoding: Encoding of a text file; None: it is found.
+        sheet: Sheet of a workbook; None: the first that is filled in.
         path_prefix: Beginning of paths -> what stands there instead.
         keep: Columns that are kept as they are.
         ignore: Columns that are not read.

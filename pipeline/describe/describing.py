@@ -44,7 +44,7 @@ class DescribeRequest:
     Attributes:
         findings: Names, in order.
         model: As the server knows it.
-        base_url: Of the server.
+        base_url: URL of the server.
         n: Sentences per finding and polarity.
         requirements: Language and length; its `n` is not looked at.
         sampling: How to ask.
@@ -87,7 +87,7 @@ class DescribeRequest:
         """Of everything that shapes the sentences; 32 hexadecimal characters.
 
         Time limits, repeats, concurrency and what is done with failures are not part
-        of it, so that they may be changed when a request is taken up again.
+        of it, so that they may be changed when a request is resumed.
         """
         sampling = asdict(self.sampling)
         del sampling["timeout_seconds"], sampling["retries"]
@@ -123,8 +123,8 @@ class DescribeSummary:
         accepted: Sentences that broke a rule, or are too few, and were kept.
         refused: Faults that were found.
         requests: Answers that came.
-        tokens_in: Of the prompts, as the server counts.
-        tokens_out: Of the answers.
+        tokens_in: Tokens of the prompts, as the server counts.
+        tokens_out: Tokens of the answers.
         already_there: The set was whole before; nothing was asked.
     """
 
@@ -171,7 +171,7 @@ def describe(
         store: Where the set goes.
         request: What to ask.
         progress: Told after each finding.
-        on_refused: Told of each sentence that cannot be used.
+        on_refused: Called with each sentence that cannot be used.
 
     Raises:
         ConfigurationError: The name is taken, or `openai` is missing.

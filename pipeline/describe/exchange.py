@@ -24,7 +24,7 @@ __all__ = ["Imported", "export_set", "load_members", "read_import"]
 _BOTH: Final[tuple[Polarity, ...]] = ("positive", "negative")
 #: Less alike than this, a sentence is a new one and not an edited one.
 _SAME_SENTENCE: Final = 0.6
-#: So many are compared with one letter by letter: those that share most words with it.
+#: How many are compared with one letter by letter: those that share most words with it.
 _COMPARED: Final = 10
 _COMMON: Final = 200
 _PROVENANCE: Final = re.compile(r"^[\"']?provenance", re.MULTILINE)
@@ -35,7 +35,7 @@ class Imported:
     """A file that was read and judged.
 
     Attributes:
-        set_name: Of the new set.
+        set_name: Name of the new set.
         parent: The set that was edited, or empty.
         language: ISO 639-1 code.
         members: Its sentences; those that break a rule say which.
@@ -56,7 +56,7 @@ def load_members(
 
     Args:
         store: None is enough for sets that ship.
-        set_name: Of the set.
+        set_name: Name of the set.
 
     Raises:
         ConfigurationError: There is no such set.
@@ -134,7 +134,7 @@ def read_import(
         requirements: What sentences must be; its language is not looked at.
         set_name: Instead of the file's.
         language: Instead of the file's; English if neither says.
-        created_at: Of sentences that a person wrote into an edited set.
+        created_at: Time of sentences that a person wrote into an edited set.
 
     Raises:
         ConfigurationError: The file is not of the form, or its parent is not known.

@@ -59,7 +59,7 @@ class Sampling:
     Attributes:
         temperature: None leaves it to the server.
         seed: None sends none.
-        max_output_tokens: Of an answer; None leaves it to the server.
+        max_output_tokens: Most tokens in an answer; None leaves it to the server.
         timeout_seconds: For one request.
         retries: After a failure that may pass.
     """
@@ -111,7 +111,7 @@ class LanguageModel:
 
     Args:
         model: As the server knows it.
-        base_url: Of the server, with ``/v1``.
+        base_url: URL of the server, with ``/v1``.
         sampling: How to ask.
 
     Raises:

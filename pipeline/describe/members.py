@@ -34,15 +34,15 @@ class Origin:
     Attributes:
         requested_model: As the user named it.
         resolved_model: As the server names what answered.
-        host: Of the server, with its port; never a user name or a path.
+        host: Host of the server, with its port; never a user name or a path.
         parameters: Sampling and output form that were sent, as JSON.
         seed: That was sent; None if none was.
         template: Name of the instruction's template.
         template_version: Its version.
-        template_digest: Of its texts.
-        prompt_digest: Of the messages that were sent.
+        template_digest: Digest of its texts.
+        prompt_digest: Digest of the messages that were sent.
         asked_at: When the answer came, ISO 8601 in UTC.
-        response_digest: Of the answer's raw text.
+        response_digest: Digest of the answer's raw text.
     """
 
     requested_model: str

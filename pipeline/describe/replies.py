@@ -16,15 +16,15 @@ class Reply:
     """What came back.
 
     Attributes:
-        text: Of the answer; empty if it refused.
+        text: Text of the answer; empty if it refused.
         refusal: What it said instead, or empty.
         cut: Whether the answer ended at the limit of its length.
         resolved_model: As the server names what answered.
-        parameters: What was sent beside the messages, as JSON.
+        parameters: What was sent with the messages, as JSON.
         seed: What was sent.
-        response_digest: Of the response's bytes.
-        tokens_in: Of the prompt, as the server counts.
-        tokens_out: Of the answer.
+        response_digest: Digest of the response's bytes.
+        tokens_in: Tokens of the prompt, as the server counts.
+        tokens_out: Tokens of the answer.
     """
 
     text: str
@@ -51,8 +51,8 @@ def read_reply(body: bytes, form: str, options: Mapping[str, Any], model: str) -
 
     Args:
         body: The response's bytes.
-        form: Of answer that was asked for.
-        options: What was sent beside model, messages and form.
+        form: Form of the answer that was asked for.
+        options: What was sent with model, messages and form.
         model: Stands in where the server does not say what answered.
 
     Raises:

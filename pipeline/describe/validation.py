@@ -51,7 +51,8 @@ class Requirements:
         n: Sentences per finding and polarity, at least.
         language: ISO 639-1 code. Mentions and other findings are checked in English
             only, polarity in the languages of `languages.LANGUAGES`.
-        max_tokens: Of the backbone's context, without its two marks. 75 is CLIP's.
+        max_tokens: Most tokens in the backbone's context, without its two marks. 75 is
+            CLIP's.
 
     Raises:
         ConfigurationError: The language is no code of two letters.
@@ -76,7 +77,7 @@ class Problem:
     Attributes:
         rule: ``count``, ``duplicate``, ``near-duplicate``, ``language``, ``length``,
             ``mention``, ``polarity`` or ``other finding``.
-        polarity: Of the list.
+        polarity: Polarity of the list.
         text: The sentence; empty if the list as a whole is meant.
         reason: For a person, and for the model that is asked again.
     """
@@ -160,7 +161,7 @@ def judge_sentence(
     kept: Sequence[str],
     vocabulary: Vocabulary | None = None,
 ) -> list[Problem]:
-    """What is wrong with a sentence, alone and beside those that are kept already.
+    """What is wrong with a sentence, alone and compared with those already kept.
 
     >>> kept = ["Pulmonary edema."]
     >>> [p.rule for p in judge_sentence("Edema", "positive", "Pulmonary  edema",

@@ -40,8 +40,8 @@ class Written:
         reason: Why the finding is not finished; empty if it is.
         hint: What to do about that; empty where nothing is known.
         requests: Answers that came.
-        tokens_in: Of the prompts.
-        tokens_out: Of the answers.
+        tokens_in: Tokens of the prompts.
+        tokens_out: Tokens of the answers.
     """
 
     finding: str

@@ -96,7 +96,7 @@ def prompt_conditions(
     Args:
         findings: K names, at least two: one alone cannot be shuffled.
         described: The description set's sentences of these findings.
-        seed: Of the random words and of the shuffling.
+        seed: Seed of the random words and of the shuffling.
 
     Raises:
         ConfigurationError: There are fewer than two findings.

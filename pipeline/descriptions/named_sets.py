@@ -22,7 +22,7 @@ def load_set(
 
     Args:
         store: Where named sets are.
-        name: Of the set, or the path of a YAML file.
+        name: Name of the set, or the path of a YAML file.
         findings: The findings in use; one that the set does not list is described by
             templates. None: those that the set lists.
 

@@ -24,7 +24,7 @@ class EmbedOptions:
         decode: ``full``, or ``scaled``: large JPEG files at a smaller scale.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N``.
         engine: ``local``: this process; ``ray``: workers on a Ray cluster.
-        address: Of the cluster; None: Ray is started on this machine.
+        address: Address of the cluster; None: Ray is started on this machine.
         num_gpus: Ray workers, each with a GPU; 0: one worker per decoding thread.
         batch_size: Images in a forward pass; None: what suits the device.
         compiled: Have torch.compile make the image tower faster before work starts.
@@ -35,7 +35,8 @@ class EmbedOptions:
         description_sets: Sets that ship or are in the store by name, or files.
         long: What is done with sentences that exceed the context: ``cut``, or
             ``chunk``: pooled from pieces, under a fingerprint of its own.
-        pooling: Of a model of transformers: ``cls``, ``mean``, ``pooler``, or ``auto``.
+        pooling: Pooling of a model of transformers: ``cls``, ``mean``, ``pooler``, or
+            ``auto``.
         layer: ``projected``, or ``pooled``: images before their projection.
         allow_pickle: Take pickled weights if there are no safetensors.
         retry_failed: Read again what could not be decoded before.
@@ -78,13 +79,14 @@ class EmbedSummary:
     """What an `embed` did.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         images_encoded: Images that went through the backbone.
         images_matched: Images whose content turned out to have a vector already: moved,
             renamed or duplicate files.
         images_skipped: Images that were done before and have not changed.
         images_refused: Images that could not be decoded before and have not changed.
         images_failed: Images that could not be used this time.
+        images_with_text: Images that seem to have words burned in, of those encoded.
         descriptions_encoded: Sentences that went through the backbone.
         descriptions_cut: Those of them of which the backbone saw only the beginning.
         image_seconds: Time spent on images, without loading the backbone.
@@ -99,6 +101,7 @@ class EmbedSummary:
     images_skipped: int = 0
     images_refused: int = 0
     images_failed: int = 0
+    images_with_text: int = 0
     descriptions_encoded: int = 0
     descriptions_cut: list[str] = field(default_factory=list)
     image_seconds: float = 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from retune.store import FeatureStore, FileState, StoreWriter
+from retune.store.hidden_paths import real_path
 from retune.store.queries.displays import read_encoders_of, read_undisplayed
 
 from ..platform.processor import usable_cores
@@ -33,12 +34,12 @@ def pixel_rules(
 
     Args:
         store: With vectors or without.
-        writer: Of the store; enters how the pictures are shown.
+        writer: Writer of the store; enters how the pictures are shown.
         backbone: By name.
         progress: Told while pictures are looked at.
 
     Returns:
-        1 if the store has vectors under the rules of before, and the rules of now show
+        1 if the store has vectors under the earlier rules, and the rules of now show
         the same of every picture; else `PIXEL_RULES`.
     """
     specs = read_encoders_of(store, backbone)
@@ -50,7 +51,7 @@ def pixel_rules(
             if files is None:
                 return PIXEL_RULES
             writer.note(files, ())
-            progress(Progress("looking at pictures of before", done, len(pictures)))
+            progress(Progress("looking at earlier pictures", done, len(pictures)))
     writer.commit()
     return 1
 
@@ -61,7 +62,7 @@ def _looked_at(pictures: pa.Table) -> Iterator[tuple[int, list[FileState] | None
     with ThreadPoolExecutor(usable_cores()) as readers:
         for start in range(0, len(pictures), _TOGETHER):
             rows = pictures.slice(start, _TOGETHER).to_pylist()
-            paths = [Path(row["root"], row["path"]) for row in rows]
+            paths = [Path(real_path(row["root"], row["path"])) for row in rows]
             displays = list(readers.map(display_of_before, paths))
             if None in displays:
                 yield start + len(rows), None

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import ItemFailure
+from retune.store.hidden_paths import real_path
 
 from .images.reading import ImageItem
 
@@ -138,7 +139,7 @@ def file_statuses(work: pa.Table) -> FileStatuses:
     for row, item in enumerate(ImageItems(work)):
         try:
             # Plain os.path: a million Path objects would take seconds.
-            status = os.stat(_path(item))  # noqa: PTH116
+            status = os.stat(real_path(item.root, item.path))  # noqa: PTH116
         except OSError as error:
             errors[row] = error.strerror or str(error)
         else:

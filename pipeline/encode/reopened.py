@@ -63,7 +63,7 @@ def reopen_backbone(
 
     Args:
         store: With vectors of the encoder.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Where it lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         allow_pickle: Take .bin and .pt files if there are no safetensors. Weights that

@@ -26,7 +26,7 @@ def encode_sentences(
 
     Args:
         store: With vectors of the encoder.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         texts: Sentences; repeats are encoded once.
         backbone: Where it lies now; None: where it was at `embed`.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.

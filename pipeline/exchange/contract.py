@@ -163,9 +163,9 @@ def list_block(
 
     Args:
         flat: The numbers of all lists in a row.
-        lengths: Of each list, shape (n,); -1 for null, which has no numbers.
+        lengths: Lengths of each list, shape (n,); -1 for null, which has no numbers.
         dim: D.
-        dtype: Of the block's vectors.
+        dtype: Type of the block's vectors.
 
     >>> block = list_block(np.arange(5.0), np.array([2, -1, 3]), 2, "float32")
     >>> block.vectors.tolist(), block.lengths.tolist()

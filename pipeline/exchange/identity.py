@@ -28,8 +28,8 @@ def external_spec(
     """The specification of an encoder whose vectors were computed elsewhere.
 
     Args:
-        name: Of the backbone, as its users call it.
-        version: Of the backbone or of the release of its vectors.
+        name: Name of the backbone, as its users call it.
+        version: Version of the backbone or of the release of its vectors.
         source: Digest of the files that the vectors came in.
         preprocessing: How the pictures were prepared, in words.
         output_dtype: ``float16`` or ``float32``.

@@ -19,6 +19,7 @@ from retune.store import (
     content_digest,
 )
 from retune.store.errors import ConfigurationError
+from retune.store.hidden_paths import real_path
 from retune.store.vectors.shards import to_stored
 
 from ..encode.stage.sink import ShardSink
@@ -104,7 +105,7 @@ def identify(
     image without one gets a digest of its id in place of its content's.
 
     Args:
-        writer: Of the store; the digests are entered.
+        writer: Writer of the store; the digests are entered.
         images: As `retune.store.queries.identities.read_image_names` gives them, N.
         places: Rows of those that are needed.
         progress: Told while files are read.
@@ -156,7 +157,7 @@ def _file_states(images: Sequence[dict[str, str]]) -> list[FileState | None]:
 
 def _file_state(image: dict[str, str]) -> FileState | None:
     """What an image's file looks like; None if there is none that can be read."""
-    path = os.path.join(image["root"], image["path"])  # noqa: PTH118 - many of them
+    path = real_path(image["root"], image["path"])
     try:
         with open(path, "rb") as file:  # noqa: PTH123
             status = os.fstat(file.fileno())
@@ -181,7 +182,7 @@ def import_images(
     """Put the vectors of all matched rows into the store.
 
     Args:
-        writer: Of the store.
+        writer: Writer of the store.
         spec: Whose vectors they are.
         tables: The files, in the order of `match`.
         match: Which image each row is of.

@@ -36,7 +36,7 @@ def read_sentences(
 
     Args:
         tables: With the columns `finding`, `polarity` and perhaps `text`.
-        set_name: Of the descriptions that are made of them.
+        set_name: Name of the descriptions that are made of them.
         path: For messages and as their source.
 
     Raises:

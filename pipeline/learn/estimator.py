@@ -134,7 +134,7 @@ class AnalyticClassifier(_ScikitClassifier):
         return scores if self._findings or scores.shape[1] > 1 else scores[:, 0]
 
     def predict_proba(self, X: npt.ArrayLike) -> Floats:
-        """Probabilities: of each class, shape (N, C), or of each finding, shape (N, K).
+        """Probabilities of each class, shape (N, C), or of each finding, shape (N, K).
 
         They are the ridge's estimates, cut to 0 … 1; of several classes, shares of
         their sum.

@@ -21,7 +21,7 @@ class Measured:
 
 
 def patient_list(pools: Sequence[TrainedPool]) -> str:
-    """The patients that training saw, one a line, a section for each pool."""
+    """The patients that training saw, one per line, a section for each pool."""
     parts = []
     for one in pools:
         title = f"# {one.pool.name}: {len(one.patients)} patients"
@@ -48,7 +48,7 @@ def write_card(
         config: How.
         measured: Evaluated dataset -> its figures.
         margins: From `description_margins`.
-        split_seed: Of the patient hash.
+        split_seed: Split seed of the patient hash.
         without: Pools that were left out with all their patients.
     """
     left = "".join(

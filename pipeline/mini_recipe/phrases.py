@@ -98,7 +98,7 @@ def compose_sentences(
         finding: One of its findings.
         positive: Whether the sentences assert the finding.
         n: How many, at least as many as there are shipped descriptions.
-        seed: Of the draw.
+        seed: Seed of the draw.
 
     >>> phrases = load_phrases(["Cardiomegaly"])
     >>> drawn = compose_sentences(phrases, "Cardiomegaly", positive=False, n=40, seed=0)

@@ -97,7 +97,7 @@ def ingest_pools(
         store: Where to.
         radiographs: Folder of the real pools, `NIH_POOLS` by name.
         drawings: Folder to draw the demo radiographs into.
-        split_seed: Of the patient hash.
+        split_seed: Split seed of the patient hash.
 
     Raises:
         DatasetError: A pool is not there or not what it should be.

@@ -68,7 +68,7 @@ def train_mini(
     Args:
         pools: From `read_pools`, with these findings as columns.
         findings: K canonical names.
-        config: Of the training.
+        config: Configuration of the training.
         progress: Told the step and its loss.
     """
     model, _, tokenizer, described = build_mini(*mini_files()[:2], None)

@@ -34,8 +34,8 @@ class Pool:
     """Training images of one source, with K findings.
 
     Attributes:
-        name: Of the source.
-        features: Of the locked image tower, shape (N, F).
+        name: Name of the source.
+        features: Features of the locked image tower, shape (N, F).
         value: 1 where a finding is present, shape (N, K).
         observed: Whether the cell is known, shape (N, K).
         share: Share of the steps that this pool gets.
@@ -62,10 +62,10 @@ class RecipeConfig:
         text_decay: Weight decay of the text tower.
         feature_dropout: Share of image features hidden in a step.
         word_dropout: Share of tokens replaced by the unknown token in a step.
-        contrastive_weight: Of the image-statement loss.
-        sentence_weight: Of the loss among sentences.
-        sentence_temperature: Of that loss.
-        seed: Of weights, batches and sentences.
+        contrastive_weight: Weight of the image-statement loss.
+        sentence_weight: Weight of the loss among sentences.
+        sentence_temperature: Temperature of that loss.
+        seed: Seed of weights, batches and sentences.
     """
 
     steps: int = 1000
@@ -87,8 +87,8 @@ class TrainedTowers:
     """What training gives.
 
     Attributes:
-        weight: Of the projection, shape (D, F).
-        bias: Of the projection, shape (D,).
+        weight: Weight of the projection, shape (D, F).
+        bias: Bias of the projection, shape (D,).
         text: The text tower, in evaluation mode.
         loss: Mean loss of the last hundred steps.
     """

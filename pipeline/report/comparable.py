@@ -18,14 +18,14 @@ _TOLD = {
 
 @dataclass(frozen=True)
 class Basis:
-    """What must be alike, or figures of runs cannot be held against each other.
+    """What must be alike, or figures of runs cannot be compared.
 
     Attributes:
         encoder: Backbone and fingerprints.
         findings: In alphabetical order.
-        images: Of the test split, one digest for each division into splits.
+        images: Images of the test split, one digest for each division into splits.
         labels: How uncertain and missing labels count.
-        versions: Of the labels of each dataset.
+        versions: Versions of the labels of each dataset.
     """
 
     encoder: tuple[str, ...]

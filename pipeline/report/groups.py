@@ -34,9 +34,9 @@ class RunGroup:
     """Runs of one configuration, but for their seeds.
 
     Attributes:
-        backbone: Of their embeddings.
-        scenario: Of all.
-        method: Of all.
+        backbone: Backbone of their embeddings.
+        scenario: Scenario of all.
+        method: Method of all.
         preset: How adaptors were trained, for methods that train any.
         variant: What else tells it from groups of the same scenario and method.
         runs: At least one, oldest first.
@@ -114,7 +114,7 @@ def mean_figure(figures: Sequence[Figure], *, same_images: bool = False) -> Figu
     of runs on the same test images are the means of their ends.
 
     Args:
-        figures: Of the runs.
+        figures: Figures of the runs.
         same_images: Whether all runs have the same test images.
 
     >>> mean_figure([Figure(0.5, 0.4, 0.6)])

@@ -18,8 +18,8 @@ class CardFigures:
         run_id: The run.
         method: Name of the method.
         scenario: Name of the scenario.
-        backbone: Of the encoder.
-        fingerprint: Of the encoder.
+        backbone: Backbone of the encoder.
+        fingerprint: Fingerprint of the encoder.
         dim: D of its embeddings.
         findings: K names.
         thresholds: K probabilities from which a finding is called positive.

@@ -102,9 +102,9 @@ class PageExtras:
     """What is shown of runs and does not stand in the metrics; by store and run id.
 
     Attributes:
-        reliability: Of single runs.
-        images: Of the test split of single runs.
-        curves: Of the stores, by the number of training patients.
+        reliability: Reliability of single runs.
+        images: Images of the test split of single runs.
+        curves: Curves of the stores, by the number of training patients.
     """
 
     reliability: Mapping[tuple[str, str], Reliability] = field(default_factory=dict)
@@ -173,7 +173,7 @@ def build_page(
 
     Args:
         runs: Oldest first.
-        version: Of retune.
+        version: Version of retune.
         made_at: Date and time, for the head of the page.
         extras: What else to show of the runs of `shown_runs`.
 

@@ -40,8 +40,8 @@ class ReportedRun:
     Attributes:
         run_id: Its id.
         store: Name of the store's folder.
-        backbone: Of its embeddings.
-        fingerprint: Of its encoder.
+        backbone: Backbone of its embeddings.
+        fingerprint: Fingerprint of its encoder.
         scenario: One of the scenarios.
         method: A method's name.
         seconds: Reading, training and evaluating.

@@ -30,7 +30,7 @@ def with_earlier_rows(
         dataset: Whose rows.
         images: The new rows, N; columns as for `replace_dataset`.
         findings: K names.
-        states: Of the new rows, shape (N, K), int8.
+        states: States of the new rows, shape (N, K), int8.
 
     Returns:
         The earlier rows, then the new ones; the earlier findings, then new ones; the

@@ -45,11 +45,12 @@ class FileState:
     """What a file looked like when it was read.
 
     Attributes:
-        image_id: Of the image.
-        content_digest: Of its bytes.
+        image_id: Id of the image.
+        content_digest: Digest of its bytes.
         size_bytes: Their number.
         mtime_ns: When it was last changed.
         display: What was done to show it; None if it was not decoded.
+        burned_in_text: Whether the picture seems to have words in it.
     """
 
     image_id: str
@@ -57,6 +58,7 @@ class FileState:
     size_bytes: int
     mtime_ns: int
     display: str | None = None
+    burned_in_text: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class ItemFailure:
         path: The file that was tried.
         stage: ``read`` or ``decode`` or ``encode``.
         error: What went wrong, for a person.
-        content_digest: Of the bytes that failed; None if they could not be read.
+        content_digest: Digest of the bytes that failed; None if they could not be read.
     """
 
     image_id: str
@@ -195,7 +197,7 @@ def update_files(
         [
             ("image_id", pa.string()), ("content_digest", pa.string()),
             ("size_bytes", pa.int64()), ("mtime_ns", pa.int64()),
-            ("display", pa.string()),
+            ("display", pa.string()), ("burned_in_text", pa.bool_()),
         ]
     )  # fmt: skip
     table = pa.Table.from_pylist([vars(file) for file in files], schema)
@@ -208,6 +210,13 @@ def update_files(
             WHERE display IS NOT NULL AND content_digest NOT IN
                 (SELECT content_digest FROM image_display)
             GROUP BY content_digest"""
+        )
+    if any(file.burned_in_text for file in files):
+        connection.execute(create_table("burned_in_text"))  # older stores lack it
+        connection.execute(
+            """INSERT INTO burned_in_text
+            SELECT DISTINCT content_digest FROM incoming_files WHERE burned_in_text
+            AND content_digest NOT IN (SELECT content_digest FROM burned_in_text)"""
         )
     _move_vectors(connection)
     connection.execute(

@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shlex
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -63,7 +64,13 @@ def writer_lock(
             raise no_locks(root, error.strerror or str(error)) from error
         with suppress(OSError):  # a full disk: the lock is held without a name
             _sign(file, command)
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # nobody holds it: it names nobody
+                file.seek(0)
+                file.truncate()
+                file.flush()
 
 
 def _sign(file: TextIO, command: str) -> None:
@@ -83,9 +90,26 @@ def _sign(file: TextIO, command: str) -> None:
 def _owner(text: str) -> str:
     try:
         owner = json.loads(text)
-        return (
+        said = (
             f"{owner['command']} (process {owner['pid']} on {owner['host']}, "
             f"since {owner['since']})"
         )
+        line = _command_line(int(owner["pid"]), str(owner["host"]))
     except (ValueError, KeyError, TypeError):
         return "it has not said who it is"
+    return f"{said}: {line}" if line else said
+
+
+def _command_line(pid: int, host: str) -> str:
+    """How a process of this machine was started; empty where that cannot be read.
+
+    It is asked of the operating system and not kept in the store: command lines may
+    name patients.
+    """
+    if host != socket.gethostname():
+        return ""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:  # it has ended, or this system has no such files
+        return ""
+    return shlex.join(word.decode(errors="replace") for word in words if word)

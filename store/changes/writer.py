@@ -199,7 +199,7 @@ class StoreWriter:
         """Enter how long sentences are for an encoder.
 
         Args:
-            fingerprint: Of the encoder.
+            fingerprint: Fingerprint of the encoder.
             lengths: Columns `item_id`, `n_tokens` and `truncated`.
         """
         with self._catalog.write() as connection:
@@ -239,7 +239,7 @@ class StoreWriter:
         """Enter whom an encoder's backbone was trained on, instead of what was known.
 
         Args:
-            fingerprint: Of the encoder.
+            fingerprint: Fingerprint of the encoder.
             names: Columns `kind` (``patient`` or ``image``), `population` and `name`.
         """
         with self._catalog.write() as connection:

@@ -283,7 +283,7 @@ def _contents(
 
 
 def _left_behind(root: Path) -> tuple[list[str], list[str]]:
-    """Files that may hold anybody, and cannot be looked into or are of no use.
+    """Files that may hold anybody, and cannot be read or used.
 
     Damaged shards and catalogs that `repair` set aside, states of interrupted runs,
     rows of runs that wait and cannot be read, what DuckDB spilled, unfinished files.

@@ -45,7 +45,7 @@ class Journal:
     """What is left to do; all paths are relative to the store.
 
     Attributes:
-        erasure_id: Of the receipt.
+        erasure_id: Id of the receipt.
         commits: The number that the new catalog has counted.
         places: Prepared file and where it goes, in this order.
         shreds: Files to overwrite and remove.

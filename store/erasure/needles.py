@@ -32,7 +32,7 @@ class Needle:
         form: ``patient``, ``image``, ``path``, ``study``, ``digest`` or ``vector``.
         n_bytes: Its length.
         mark: 32 bits of its first eight bytes, under the key.
-        digest: Of all of it, under the key, in hex.
+        digest: Digest of all of it, under the key, in hex.
     """
 
     form: str
@@ -47,7 +47,7 @@ def make_needles(
     """Needles of contents, each once.
 
     Args:
-        key: Of the store.
+        key: Key of the store.
         contents: Kind and bytes of each.
 
     Returns:
@@ -81,7 +81,7 @@ class Searcher:
     """Looks for needles in bytes.
 
     Args:
-        key: Of the store.
+        key: Key of the store.
         needles: What to look for.
 
     >>> needles, _ = make_needles(b"k" * 32, [("path", b"ward/4711.png")])

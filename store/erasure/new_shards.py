@@ -25,8 +25,8 @@ class RewrittenShard:
     """A shard that held vectors of erased patients.
 
     Attributes:
-        shard_id: Of the old one.
-        path: Of the old one, relative to the store.
+        shard_id: Id of the old one.
+        path: Path of the old one, relative to the store.
         new: The one that takes its place; None if no vector is left.
         vectors: Those that go, shape (n, D), as they were stored.
     """

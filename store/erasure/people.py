@@ -20,7 +20,7 @@ class Erased:
     Attributes:
         patients: Population and id of each.
         image_ids: Their images, also those that only runs or old labels know of.
-        paths: Of these images, relative to their datasets.
+        paths: Paths of these images, relative to their datasets.
         studies: Ids of their studies that no other patient has.
         digests: Content digests of their images, which nobody else's images have.
         shared_digests: Content digests that another patient's image has, too: vectors

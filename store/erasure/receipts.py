@@ -46,7 +46,7 @@ class Receipt:
         values_only: Kind -> names that are too short to be looked for in bytes.
         previous: Link of the receipt before it; empty for the first.
         link: Digest of all of this.
-        signature: Of the link, under the store's key.
+        signature: Signature of the link, under the store's key.
     """
 
     erasure_id: str

@@ -35,21 +35,21 @@ class SearchReport:
         n_files: Files that were read.
         n_bytes: Bytes of these.
         n_values: Distinct values of Parquet files and of the catalog.
-        found: Place -> kind -> how often.
+        matches: Location -> form of a name -> how often.
         problems: What is wrong with the receipt, the chain or the store.
-        values_only: Kind -> names that are too short to be told in bytes, and were
-            compared as whole values.
+        values_only: Form of a name -> how many names are too short to be recognised
+            in bytes, and were compared as whole values.
     """
 
     n_files: int = 0
     n_bytes: int = 0
     n_values: int = 0
-    found: dict[str, dict[str, int]] = field(default_factory=dict)
+    matches: dict[str, dict[str, int]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     values_only: dict[str, int] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        return bool(self.found or self.problems)
+        return bool(self.matches or self.problems)
 
 
 def search_store(
@@ -64,7 +64,7 @@ def search_store(
     Args:
         root: The store's folder.
         catalog: Its catalog.
-        receipt: Of the erasure.
+        receipt: Receipt of the erasure.
         populations: A query that gives the columns `dataset` and `population`.
         folders: Others to search, into which the store's predictions were written.
 
@@ -99,10 +99,10 @@ def _is_own(root: Path, path: Path) -> bool:
     return parts[0] in (KEY_NAME, RECEIPTS_FOLDER)
 
 
-def _note(report: SearchReport, place: str, counts: dict[str, int]) -> None:
-    for kind, count in counts.items():
-        known = report.found.setdefault(place, {})
-        known[kind] = known.get(kind, 0) + count
+def _note(report: SearchReport, location: str, counts: dict[str, int]) -> None:
+    for form, count in counts.items():
+        known = report.matches.setdefault(location, {})
+        known[form] = known.get(form, 0) + count
 
 
 def _search_file(
@@ -134,12 +134,12 @@ def _parquet_values(path: Path) -> Iterator[bytes]:
 
 def _texts(column: pa.Array) -> Iterator[bytes]:
     """All distinct values of a column of text, joined; nothing of other columns."""
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column, kind = column.dictionary, kind.value_type
-    while pa.types.is_list(kind):
-        column, kind = column.flatten(), kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    column_type = column.type
+    if pa.types.is_dictionary(column_type):
+        column, column_type = column.dictionary, column_type.value_type
+    while pa.types.is_list(column_type):
+        column, column_type = column.flatten(), column_type.value_type
+    if pa.types.is_string(column_type) or pa.types.is_large_string(column_type):
         values = pc.drop_null(pc.unique(column)).to_pylist()
         yield "\0".join(values).encode()
 
@@ -188,5 +188,5 @@ def _search_catalog(
         owners = (listed[name].to_pylist() for name in ("population", "patient_id"))
         who = set(zip(*owners, strict=True))
         count = sum(patient_digest(key, *one) in erased for one in who)
-        place = path.relative_to(root).as_posix()
-        _note(report, place, {"patient": count} if count else {})
+        location = path.relative_to(root).as_posix()
+        _note(report, location, {"patient": count} if count else {})

@@ -160,7 +160,7 @@ def read_labelled_images(
 
     Args:
         store: Where to read.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         datasets: Only these; None for all.
         where: A SQL condition over the columns of `images`; None for all.
         image_ids: Only these; None for all.

@@ -82,7 +82,7 @@ class VectorPositions:
     Attributes:
         shard_ids: The shard of each.
         rows: The row in its shard of each.
-        similarity: Of each.
+        similarity: Similarity of each.
     """
 
     shard_ids: list[str]
@@ -105,7 +105,7 @@ def rank_vectors(
 
     Args:
         store: Where to look.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         direction: Shape (D,); the similarity is the cosine times its length.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.

@@ -27,7 +27,7 @@ class OutgoingImages:
 
     Attributes:
         images: Columns of `IMAGE_COLUMNS` and, if asked for, one per finding, N rows.
-        reader: Of the shards.
+        reader: Reader of the shards.
         places: Columns `shard_id` and `row`, N rows.
     """
 
@@ -71,7 +71,7 @@ def read_outgoing(
 
     Args:
         store: Where to read.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         split: Only this one; None for all.
@@ -122,7 +122,7 @@ def read_long_labels(store: FeatureStore, image_ids: pa.Array) -> pa.Table:
 
     Args:
         store: Where to read.
-        image_ids: Of these images.
+        image_ids: Ids of these images.
     """
     with store.catalog.read() as connection:
         connection.register("wanted", pa.table({"image_id": image_ids}))

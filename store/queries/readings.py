@@ -25,7 +25,7 @@ class DatasetReading:
         dataset: Its name.
         layout: The layout that it was read as.
         root: Its folder.
-        split_seed: Of the patient hash that made its splits.
+        split_seed: Split seed of the patient hash that made its splits.
         reading: JSON, as the writer was given it; None if nothing was remembered.
     """
 

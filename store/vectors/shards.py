@@ -62,7 +62,7 @@ class ShardHeader:
     Attributes:
         shard_id: The random part of the file's name.
         path: The file.
-        fingerprint: Of the encoder that made the vectors.
+        fingerprint: Fingerprint of the encoder that made the vectors.
         modality: ``image`` or ``text``.
         n_rows: N, the number of vectors.
         dim: D, the number of values in a vector.
@@ -342,8 +342,8 @@ def verify_shard(path: Path, known_crc32: int | None = None) -> ShardHeader:
 
     Args:
         path: The shard.
-        known_crc32: Of the whole file, if the catalog knows it: that covers the bytes
-            around vectors and keys, too.
+        known_crc32: CRC-32 of the whole file, if the catalog knows it: that covers the
+            bytes around vectors and keys, too.
 
     Raises:
         StoreCorruptError: Something does not match; the message names the rows.

@@ -42,7 +42,7 @@ def create_similarity(
 
     Args:
         connection: With the stored tables and the view `image_places`.
-        reader: Of the store's shards.
+        reader: Reader of the store's shards.
         encode: Encodes sentences; None: the function says that it cannot.
     """
     records = dict(

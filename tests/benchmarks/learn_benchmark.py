@@ -281,7 +281,7 @@ def analytic_rows(repeats: int) -> list[Row]:
             ("finetune", partial(run_experiment, features, prompts, short)),
         ):
             grown = _megabytes_beside(call)
-            title = f"{name}, 5 tasks, D={dim}: memory beside the features"
+            title = f"{name}, 5 tasks, D={dim}: memory beyond the features"
             rows.append(Row(title, grown, 500, "MB", 500 / grown, 1.0))
     return rows
 

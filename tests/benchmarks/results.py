@@ -76,10 +76,10 @@ class Figure:
         if not n:
             return "-"
         half = self._half_width()
-        found = {name: float(np.mean(v)) for name, v in self.others.items()}
+        values = {name: float(np.mean(v)) for name, v in self.others.items()}
         if self.answers:
-            found["ECE of all splits"] = self._pooled_error()
-        others = "  ".join(f"{name} {value:.3f}" for name, value in found.items())
+            values["ECE of all splits"] = self._pooled_error()
+        others = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
         mean = np.mean(self.values)
         return f"{mean:.3f} ({mean - half:.3f} to {mean + half:.3f})  {others}"
 
@@ -88,12 +88,12 @@ class Figure:
         return float(1.96 * np.sqrt(total) / len(self.values))
 
     def _pooled_error(self) -> float:
-        found = []
+        errors = []
         for parts in self.answers.values():
             chance, value = np.concatenate(parts, axis=1)[:, :, None]
             seen = np.ones(value.shape, dtype=bool)
-            found.append(calibration_error(chance, value, seen)[0])
-        return float(np.mean(found))
+            errors.append(calibration_error(chance, value, seen)[0])
+        return float(np.mean(errors))
 
     def less(self, other: "Figure") -> str:
         """The difference to another of the same splits, with its paired interval."""
@@ -145,8 +145,8 @@ class Split:
         if probability is None:
             return
         chance = probability[rows]
-        for place, k in enumerate(self.counted):
-            pair = np.stack([chance[:, place], value[:, place]])
+        for column, k in enumerate(self.counted):
+            pair = np.stack([chance[:, column], value[:, column]])
             figure.answers.setdefault(self.features.findings[k], []).append(pair)
         train = self.features.rows("train")
         constant = np.repeat(

@@ -29,52 +29,52 @@ drift: {by: month, reference: "acquired_at < '2026-02-01'", fail_above: 0.6}
 """
 
 
-def _done(place: Path, *arguments: object, code: int = 0) -> Result:
-    done = run_in(place, *arguments)
+def _done(folder: Path, *arguments: object, code: int = 0) -> Result:
+    done = run_in(folder, *arguments)
     assert done.returncode == code, done.stderr + done.stdout
     return done
 
 
-def _encoded(place: Path, name: str) -> None:
+def _encoded(folder: Path, name: str) -> None:
     """Ingest and encode in a hospital."""
     store = ("--store", f"{name}/feature-store")
     root = ("ingest", f"{name}/ris", "--dataset", name)
-    done = _done(place, *root, "--dates-from-dicom", "--quiet", *store)
+    done = _done(folder, *root, "--dates-from-dicom", "--quiet", *store)
     assert (done.stdout, done.stderr) == ("", "")
-    _done(place, "embed", "--backbone", "mini", "--quiet", *store)
+    _done(folder, "embed", "--backbone", "mini", "--quiet", *store)
 
 
-def _learned(place: Path, name: str) -> str:
+def _learned(folder: Path, name: str) -> str:
     """Learn in a hospital; gives the run."""
     store = ("--store", f"{name}/feature-store")
-    return str(result_in(place, *_TRAIN, *store)["run_id"])
+    return str(result_in(folder, *_TRAIN, *store)["run_id"])
 
 
-def _learned_without(place: Path, gone: Study, north: list[Study]) -> str:
+def _learned_without(folder: Path, gone: Study, north: list[Study]) -> str:
     """Learn in the second hospital from a table that never had a patient.
 
     Its vectors are those of the first time: encoding in other batches may round
     otherwise.
     """
     stayed = [study for study in north if study is not gone]
-    write_hospital(place / "anew/ris", stayed, images_of=place / "north/ris")
+    write_hospital(folder / "anew/ris", stayed, images_of=folder / "north/ris")
     _done(
-        place, "ingest", "anew/ris", "--dataset", "north", "--moved", "--quiet",
+        folder, "ingest", "anew/ris", "--dataset", "north", "--moved", "--quiet",
         "--store", "anew/feature-store",
     )  # fmt: skip
-    return _learned(place, "anew")
+    return _learned(folder, "anew")
 
 
-def _merged(place: Path, name: str, run: str, carried: str) -> str:
+def _merged(folder: Path, name: str, run: str, carried: str) -> str:
     """Merge a run of a hospital with the state that another one sent."""
     store = ("--store", f"{name}/feature-store")
-    merged = result_in(place, "merge", run, carried, "--no-bounds", *store)
+    merged = result_in(folder, "merge", run, carried, "--no-bounds", *store)
     return str(merged["run_id"])
 
 
-def _same_weights(place: Path, one: str, other: str) -> None:
-    """Two models, told by their folders below `place`, to 1e-9 of their size."""
-    mine, theirs = (load_model(place / run).model.state_dict() for run in (one, other))
+def _same_weights(folder: Path, one: str, other: str) -> None:
+    """Two models, told by their folders below `folder`, to 1e-9 of their size."""
+    mine, theirs = (load_model(folder / run).model.state_dict() for run in (one, other))
     assert mine.keys() == theirs.keys()
     for name in ("weight", "intercept", "slope", "offset"):
         scale = float(theirs[name].abs().max()) + 1e-30
@@ -82,42 +82,42 @@ def _same_weights(place: Path, one: str, other: str) -> None:
     assert all(torch.isfinite(value).all() for value in mine.values())
 
 
-def _traces(place: Path, gone: Study) -> list[bytes]:
+def _traces(folder: Path, gone: Study) -> list[bytes]:
     """By which bytes a file could tell of a patient."""
-    pixels = content_digest((place / "north/ris/Bilder" / gone.name).read_bytes())
-    (found,) = result_in(
-        place, "sql",
+    pixels = content_digest((folder / "north/ris/Bilder" / gone.name).read_bytes())
+    (image,) = result_in(
+        folder, "sql",
         f"SELECT embedding FROM image_features WHERE patient_id = '{gone.patient}'",
         "--store", "north/feature-store",
     )  # fmt: skip
-    vector = torch.tensor(found["embedding"], dtype=torch.float16).numpy()
+    vector = torch.tensor(image["embedding"], dtype=torch.float16).numpy()
     names = (gone.patient, gone.name, pixels)
     return [*(name.encode() for name in names), vector.astype("<f2").tobytes()]
 
 
-def _nights(place: Path) -> None:
+def _nights(folder: Path) -> None:
     """A night does what is there to do, and the next one has nothing to do."""
-    (place / "night.yaml").write_text(_NIGHT)
-    first = _done(place, "nightly", "night.yaml").stdout
+    (folder / "night.yaml").write_text(_NIGHT)
+    first = _done(folder, "nightly", "night.yaml").stdout
     assert "images predicted 60" in first
     assert "drift alarms 0" in first
-    assert "nothing to do" in _done(place, "nightly", "night.yaml").stdout
-    quiet = _done(place, "nightly", "night.yaml", "--quiet")
+    assert "nothing to do" in _done(folder, "nightly", "night.yaml").stdout
+    quiet = _done(folder, "nightly", "night.yaml", "--quiet")
     assert (quiet.stdout, quiet.stderr) == ("", "")
 
 
-def _another_exposure(place: Path) -> None:
+def _another_exposure(folder: Path) -> None:
     """From March on the device is set otherwise; the night's drift alarms."""
     later = made_up_studies("N", 40, ["202603"], first=200)
-    write_hospital(place / "north/ris", later, "neu.csv", exposure=2.5)
+    write_hospital(folder / "north/ris", later, "neu.csv", exposure=2.5)
     store = ("--store", "north/feature-store")
     _done(
-        place, "ingest", "north/ris", "--file", "neu.csv", "--append", "--dataset",
+        folder, "ingest", "north/ris", "--file", "neu.csv", "--append", "--dataset",
         "north", "--dates-from-dicom", *store,
     )  # fmt: skip
-    _done(place, "embed", "--backbone", "mini", *store)
-    found = _done(place, *_DRIFT, "--fail-above", "0.6", "--json", *store, code=8)
-    assert json.loads(found.stdout)["failed"] == ["2026-03"]
+    _done(folder, "embed", "--backbone", "mini", *store)
+    done = _done(folder, *_DRIFT, "--fail-above", "0.6", "--json", *store, code=8)
+    assert json.loads(done.stdout)["failed"] == ["2026-03"]
 
 
 def test_a_hospital_runs_it_and_a_patient_leaves(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -390,6 +391,28 @@ def test_a_second_writer_is_told_who_writes(tmp_path: Path) -> None:
         store.writer("ingest"),
     ):
         pass
+
+
+def test_a_second_writer_is_told_the_whole_command_and_nothing_of_it_stays(
+    tmp_path: Path,
+) -> None:
+    store = filled_store(tmp_path / "s")
+    holder = _python(
+        "from retune.store import FeatureStore\n"
+        f"s = FeatureStore({str(store.path)!r})\n"
+        "with s.writer('forget'): print('held', flush=True); input()  # patient-17"
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(StoreBusyError) as caught, store.writer("embed"):
+        pass
+    assert f"forget (process {holder.pid} on {socket.gethostname()}" in str(
+        caught.value
+    )
+    assert "# patient-17" in str(caught.value)
+    assert b"patient-17" not in (store.path / "writer.lock").read_bytes()
+    holder.communicate("\n")
+    assert (store.path / "writer.lock").read_bytes() == b""
 
 
 def _python(code: str) -> subprocess.Popen[str]:

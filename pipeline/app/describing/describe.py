@@ -26,7 +26,7 @@ class DescribePlan:
     """What would be sent first.
 
     Attributes:
-        set_name: Of the set to be.
+        set_name: Name of the new set.
         model: Which would be asked.
         tokens: About how many would be sent.
         messages: Finding -> what would be said about it.
@@ -63,7 +63,7 @@ def describe(
         store: Folder of the store, which is made if there is none.
         request: What to ask.
         progress: Told after each finding.
-        on_refused: Told of each sentence that cannot be used.
+        on_refused: Called with each sentence that cannot be used.
 
     Raises:
         ConfigurationError: The name is taken, or `openai` is missing.
@@ -79,7 +79,7 @@ def cost_of(
 
     Args:
         summary: With the tokens that were counted.
-        prices: Of a million tokens, in and out.
+        prices: Prices of a million tokens, in and out.
 
     >>> cost_of(DescribeSummary("s", tokens_in=1_000_000), (0.5, 2.0))
     0.5

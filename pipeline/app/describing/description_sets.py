@@ -56,9 +56,9 @@ class ImportRequest:
     """How to read the sentences of a person's file.
 
     Attributes:
-        text: Of the file, YAML.
+        text: Text of the file, YAML.
         file_name: How errors name it.
-        set_name: Of the new set; None: the file's.
+        set_name: Name of the new set; None: the file's.
         language: ISO 639-1 code; None: the file's, or English.
         max_tokens: Longest sentence.
     """
@@ -75,7 +75,7 @@ class Draft:
     """A set written out for a person to edit.
 
     Attributes:
-        name: Of the set to be.
+        name: Name of the new set.
         language: ISO 639-1 code.
         text: YAML.
     """
@@ -111,7 +111,7 @@ def read_sentences(
 
     Args:
         store: Folder of the store.
-        set_name: Of the set.
+        set_name: Name of the set.
         finding: Only this one, in any spelling; None for all.
 
     Raises:
@@ -163,7 +163,7 @@ def start_edit(store: _Path, set_name: str, new_name: str | None = None) -> Draf
     Args:
         store: Folder of the store.
         set_name: The set to start from; it stays.
-        new_name: Of the new set; None: the old name with a number.
+        new_name: Name of the new set; None: the old name with a number.
 
     Raises:
         ConfigurationError: There is no such set.

@@ -45,14 +45,14 @@ class BackboneRow:
     """An encoder of a store.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Its name.
         dim: D.
         precision: Arithmetic of the forward pass; ``external``: imported.
-        dtype: Of the stored numbers.
+        dtype: Type of the stored numbers.
         images: Images that have a vector.
         texts: Sentences that have one.
-        megabytes: Of its shards.
+        megabytes: Size in megabytes of its shards.
         trained_on: Patients and images that its backbone says it was trained on; None:
             it does not say.
         runs: Runs that were made of its vectors.
@@ -131,7 +131,7 @@ class CompareBackbones:
         findings: Only these; None for all that can be trained.
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
-        seed: Of parts and bootstrap.
+        seed: Seed of parts and bootstrap.
     """
 
     names: tuple[str, ...] | None = None
@@ -157,7 +157,7 @@ class BackboneScore:
             there is nothing to compare.
         difference_low: Lower end of its paired interval.
         difference_high: Upper end.
-        p: Of the paired test.
+        p: p of the paired test.
     """
 
     backbone: str

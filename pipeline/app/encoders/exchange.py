@@ -57,14 +57,15 @@ class ImportRequest:
             ``digest``, or ``auto``.
         by_position: Row n is image n, in the order of image ids.
         datasets: Only images of these; None for all.
-        backbone_version: Of the backbone; part of the fingerprint.
+        backbone_version: Version of the backbone; part of the fingerprint.
         preprocessing: How pictures were prepared, in words; part of the fingerprint.
         source: Where the vectors come from, such as a model's name and revision. It
             takes the place of the files' digest in the fingerprint, so that two stores
             that import files of one encoder can exchange runs.
         output_dtype: ``float16`` or ``float32``; None: as in the files.
         texts: Files with vectors of texts, with the columns finding and polarity.
-        set_name: Of the descriptions that the texts make; None: the backbone's name.
+        set_name: Name of the descriptions that the texts make; None: the backbone's
+            name.
         add: Add to the encoder of this name that the store has.
     """
 
@@ -89,7 +90,7 @@ class ImportSummary:
     """What an import did.
 
     Attributes:
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         backbone: Its name.
         dim: D.
         dtype: ``float16`` or ``float32``.
@@ -327,12 +328,12 @@ class ExportRequest:
             ``lance``.
         out: File or folder; None: ``vectors`` in the current folder.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         split: Only this one; None for all.
         by_split: A file or folder for each split.
-        columns: Of `images`, beside `image_id`; None for all.
+        columns: Columns of `images` in addition to `image_id`; None for all.
         labels: ``wide`` (a column per finding: 1, 0, −1), ``long`` (a file of its own
             with a row per image and finding) or ``none``.
         dtype: ``float16`` or ``float32``; None: as stored.
@@ -358,7 +359,7 @@ class ExportSummary:
     Attributes:
         files: Files and folders.
         rows: Images.
-        fingerprint: Of the encoder.
+        fingerprint: Fingerprint of the encoder.
         dim: D.
         dtype: ``float16`` or ``float32``.
     """

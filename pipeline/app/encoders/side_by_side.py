@@ -34,8 +34,8 @@ class Candidate:
 
     Attributes:
         name: As a user named it.
-        features: Of the common images.
-        prompts: Of the findings; none if the encoder knows images only.
+        features: Features of the common images.
+        prompts: Prompts of the findings; none if the encoder knows images only.
     """
 
     name: str
@@ -117,7 +117,7 @@ def concatenated(name: str, parts: Sequence[Candidate]) -> Candidate:
     Texts are put together only if all of them have the same descriptions.
 
     Args:
-        name: Of the whole, such as ``mini+rad-dino``.
+        name: Name of the whole, such as ``mini+rad-dino``.
         parts: On the same images.
     """
     features = replace(

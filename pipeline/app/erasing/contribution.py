@@ -30,7 +30,7 @@ class PatientStateSummary:
     """What was written.
 
     Attributes:
-        run_id: Of the run whose sums were looked at.
+        run_id: Id of the run whose sums were looked at.
         n_patients: Patients in the file.
         n_images: Images of theirs that the run had.
         path: The file.
@@ -122,7 +122,7 @@ def subtract_files(state: RunState, files: Sequence[str | Path]) -> RunState:
     """Take patients out of a state, by files that the state's makers sent.
 
     Args:
-        state: Of `analytic`.
+        state: State of `analytic`.
         files: Made by `write_patient_state`.
 
     Raises:

@@ -21,6 +21,7 @@ from ...learn.erasing.marks import TRAINED
 from ...learn.erasing.unlearning import learn_anew
 from ...progress import Progress, ProgressCallback, silent
 from .nights import clear_nights, night_folders
+from .path_files import clear_path_files, with_real_paths
 from .patients import choose_patients, listed_images
 
 __all__ = [
@@ -80,7 +81,7 @@ class ForgetSummary:
         runs: Run id -> what became of it.
         notes: What a reader must know.
         receipt: Where the receipt lies; None if nothing was erased now.
-        erasure_id: Of the receipt.
+        erasure_id: Id of the receipt.
     """
 
     n_patients: int
@@ -116,7 +117,7 @@ def forget(
     Args:
         store: With the patients.
         request: Whom to erase.
-        progress: Told of each stage.
+        progress: Called at each stage.
 
     Raises:
         ConfigurationError: Nobody is meant, or an id is unknown or ambiguous.
@@ -162,9 +163,10 @@ def _find(
     populations = populations_query(store)
     # A temporary table needs no right to write.
     with store.catalog.read() as connection:
-        return find_erased(
+        erased = find_erased(
             connection, patients, populations, listed, orphans=request.orphans
         )
+    return with_real_paths(store, erased)
 
 
 def _preview(store: FeatureStore, request: ForgetRequest) -> ForgetSummary:
@@ -198,6 +200,7 @@ def _erase(
     for hook in IMAGE_HOOKS:
         hook(store.path, erased.image_ids)
     notes = clear_nights(store.path, erased)
+    clear_path_files(store, erased)
     receipt = erase(
         store.path,
         store.catalog,
@@ -247,11 +250,11 @@ def verify_erased(
     if not path.is_file():
         path = store.path / RECEIPTS_FOLDER / f"{path.name}.json"
     loaded = load_receipt(path)
-    found = search_store(
+    report = search_store(
         store.path,
         store.catalog,
         loaded,
         populations_query(store),
         night_folders(store.path),
     )
-    return loaded, found
+    return loaded, report

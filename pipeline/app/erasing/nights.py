@@ -111,11 +111,11 @@ def clear_nights(root: Path, erased: Erased) -> tuple[str, ...]:
 
 def _clear_file(path: Path, erased: Erased) -> None:
     if path.name.endswith(_OLD):  # an erasure was interrupted
-        place = path.with_name(path.name.removesuffix(_OLD))
-        if place.exists():
+        original = path.with_name(path.name.removesuffix(_OLD))
+        if original.exists():
             shred(path)
             return
-        path = path.replace(place)
+        path = path.replace(original)
     if path.name == NIGHT_FILE or path.name.endswith(".partial"):
         text = path.read_bytes()
         if any(name.encode() in text for name in erased.names):
@@ -164,10 +164,10 @@ class _Paths:
 def _fewer_csv(path: Path, gone: _Paths) -> bytes | None:
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.reader(stream))
-    place = rows[0].index("path") if rows and "path" in rows[0] else None
-    if place is None:
+    column = rows[0].index("path") if rows and "path" in rows[0] else None
+    if column is None:
         return None
-    kept = [row for row in rows if len(row) <= place or row[place] not in gone]
+    kept = [row for row in rows if len(row) <= column or row[column] not in gone]
     if len(kept) == len(rows):
         return None
     text = io.StringIO()

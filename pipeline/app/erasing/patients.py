@@ -23,7 +23,7 @@ Patient = tuple[str, str]
 
 
 def read_patient_file(path: Path) -> tuple[str, ...]:
-    """Patient ids of a text file, one a line; empty lines are passed over.
+    """Patient ids of a text file, one per line; empty lines are passed over.
 
     Raises:
         ConfigurationError: It cannot be read, or names nobody.

@@ -14,8 +14,7 @@ from retune.store.vectors.shards import write_atomically
 from ...report.model_card import CardFigures, card_text
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
+    from ...encode.backbones.contract import Backbone
     from ...learn.runs.saved_model import SavedModel
 
 __all__ = ["ExportedModel", "export_model"]
@@ -24,6 +23,8 @@ _HINT = "pip install 'retune-cli[onnx]'"
 _OPSET = 17
 #: More than this between torch and ONNX is a fault of the export.
 _TOLERANCE = 1e-5
+#: A backbone sums thousands of products in another order.
+_PIXEL_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ class ExportedModel:
 
     Attributes:
         run_id: The run.
-        file: The ONNX file: `embedding` (N, D) float32 to `probability` (N, K).
+        file: The ONNX file: `embedding` (N, D) float32, or `pixels` (N, height, width,
+            3) uint8, to `probability` (N, K).
         card: The model card beside it.
         findings: K names, in the order of the output.
-        largest_difference: Between torch's probabilities and ONNX's on random vectors.
+        largest_difference: Between torch's probabilities and ONNX's on random input.
     """
 
     run_id: str
@@ -46,7 +48,12 @@ class ExportedModel:
 
 
 def export_model(
-    store: FeatureStore, run_name: str, out: Path | None = None
+    store: FeatureStore,
+    run_name: str,
+    out: Path | None = None,
+    *,
+    with_backbone: bool = False,
+    backbone: str | None = None,
 ) -> ExportedModel:
     """Write a run's model as ONNX: normalising, adaptor and calibration in one graph.
 
@@ -57,9 +64,13 @@ def export_model(
         store: With the run.
         run_name: Run id, the beginning of one, a name, or ``latest``.
         out: The file; None: ``RUN.onnx`` in the current folder.
+        with_backbone: Put the image tower before it: pixels in, probabilities out.
+        backbone: Where the run's backbone lies now; None: where it was at `embed`.
 
     Raises:
+        BackboneError: The backbone cannot be loaded.
         ConfigurationError: The run is unknown, or onnx is not installed.
+        FingerprintMismatchError: It is not the backbone that the run was trained on.
         StoreWriteError: The disk refused.
         TrainingError: The run's folder is damaged, or its method cannot be exported.
     """
@@ -67,7 +78,12 @@ def export_model(
 
     run = find_run(store, run_name)
     saved = load_run_model(store, run)
-    content, difference = _as_onnx(saved, run)
+    tower = None
+    if with_backbone:
+        from ...encode.reopened import reopen_backbone
+
+        tower = reopen_backbone(store, run.fingerprint, backbone=backbone, device="cpu")
+    content, difference = _as_onnx(saved, run, tower)
     file = Path(f"{run.run_id}.onnx") if out is None else out
     card = file.with_suffix(".md")
     write_atomically(file, content)
@@ -75,7 +91,9 @@ def export_model(
     return ExportedModel(run.run_id, file, card, saved.findings, difference)
 
 
-def _as_onnx(saved: "SavedModel", run: Run) -> tuple[bytes, float]:
+def _as_onnx(
+    saved: "SavedModel", run: Run, backbone: "Backbone | None" = None
+) -> tuple[bytes, float]:
     """The model as ONNX, checked against torch by onnxruntime."""
     try:
         import onnx
@@ -84,60 +102,78 @@ def _as_onnx(saved: "SavedModel", run: Run) -> tuple[bytes, float]:
         raise ConfigurationError(
             f"exporting needs a package: {error}", _HINT
         ) from error
-    import numpy as np
     import torch
 
-    class Probability(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = saved.model
+    from .exported_graph import answering_module, example_input
 
-        def forward(self, embedding: "Tensor") -> "Tensor":
-            return self.model.scores(embedding)[2].float()
-
-    example = torch.randn(3, saved.dim, generator=torch.Generator().manual_seed(0))
+    name = "embedding" if backbone is None else "pixels"
+    example = example_input(saved, backbone)
+    module = answering_module(saved, backbone)
     graph: Any = io.BytesIO()  # torch writes into it; its types know of paths only
-    saved.model.eval()
     try:
+        # Attention has a fast path that no exporter knows.
+        torch.backends.mha.set_fastpath_enabled(False)
         with warnings.catch_warnings(), torch.no_grad():
             # torch warns of its own exporter; what it writes is compared with torch.
             warnings.simplefilter("ignore")
             torch.onnx.export(
-                Probability().eval(),
+                module,
                 (example,),
                 graph,
                 dynamo=False,
                 opset_version=_OPSET,
-                input_names=["embedding"],
+                input_names=[name],
                 output_names=["probability"],
-                dynamic_axes={"embedding": {0: "n"}, "probability": {0: "n"}},
+                dynamic_axes={name: {0: "n"}, "probability": {0: "n"}},
             )
-            wanted = Probability()(example).numpy()
+            wanted = module(example).numpy()
     # torch's exporter meets what it does not know with errors of almost any kind.
     except Exception as error:
+        what = f"a model of method {saved.method}"
+        if backbone is not None:
+            what += f" behind {backbone.spec.backbone}"
         raise TrainingError(
-            f"a model of method {saved.method} cannot be exported: {error}",
-            "Report it with the run's configuration.",
+            f"{what} cannot be exported: {error}",
+            "Export it without its backbone, or report it with the run's "
+            "configuration.",
         ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
     model = onnx.load_from_string(graph.getvalue())
-    for name, value in _metadata(saved, run).items():
+    for key, value in _metadata(saved, run, backbone).items():
         entry = model.metadata_props.add()
-        entry.key, entry.value = name, value
+        entry.key, entry.value = key, value
     content: bytes = model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (onnx_scores,) = session.run(None, {"embedding": example.numpy()})
+    (onnx_scores,) = session.run(None, {name: example.numpy()})
+    return content, _difference(onnx_scores, wanted, backbone)
+
+
+def _difference(onnx_scores: Any, wanted: Any, backbone: "Backbone | None") -> float:
+    """The largest difference of probabilities, which must be small."""
+    import numpy as np
+
     known = ~np.isnan(wanted)
     difference = float(np.abs(onnx_scores - wanted)[known].max(initial=0.0))
-    if not difference <= _TOLERANCE:
+    if not difference <= (_TOLERANCE if backbone is None else _PIXEL_TOLERANCE):
         raise TrainingError(
             f"ONNX's probabilities differ by {difference:.2g} from torch's",
             "Report it with the run's configuration.",
         )
-    return content, difference
+    return difference
 
 
-def _metadata(saved: "SavedModel", run: Run) -> dict[str, str]:
-    return {
+def _metadata(
+    saved: "SavedModel", run: Run, backbone: "Backbone | None"
+) -> dict[str, str]:
+    tower = {}
+    if backbone is not None:
+        tower = {
+            "backbone": backbone.spec.backbone,
+            "preprocess": json.dumps(dict(backbone.spec.preprocess)),
+            "input": "uint8 RGB, resized and cropped as `preprocess` says, 0 to 255",
+        }
+    return tower | {
         "run": run.run_id,
         "method": saved.method,
         "encoder": saved.fingerprint,

@@ -55,7 +55,7 @@ class MapPoints:
 
     Attributes:
         map: Places.
-        image_ids: Of each point; None where the picture is no longer in the store.
+        image_ids: Ids of each point; None where the picture is no longer in the store.
     """
 
     map: VectorMap

@@ -36,7 +36,7 @@ class Filters:
         age_from: Years at least.
         age_to: Years at most.
         finding: Its name.
-        state: Of the finding's label.
+        state: State of the finding's label.
         where: A SQL condition over `images`.
         sort: One of `SORTS`.
         descending: ``1`` for the largest first.
@@ -129,7 +129,7 @@ def choose_images(
         among: Only these, in this order unless another is asked for; None: all.
 
     Raises:
-        ConfigurationError: An age is no number, or the order or state is unknown.
+        ConfigurationError: An age is not a number, or the order or state is unknown.
         QueryError: The condition is none.
     """
     ages = [_age(filters.age_from), _age(filters.age_to)]

@@ -42,7 +42,7 @@ class ImagePage:
         facts: Columns of `images`.
         labels: In the order of the dataset's findings.
         notes: Oldest first.
-        label_version: Of its dataset.
+        label_version: Label version of its dataset.
         display: What was done to show it; None if it was not decoded yet.
     """
 

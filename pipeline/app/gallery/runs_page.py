@@ -1,4 +1,4 @@
-"""Runs beside each other: figures, the matrix of each, curves per finding."""
+"""Runs side by side: figures, the matrix of each, curves per finding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class RunsPage:
 
     Attributes:
         runs: In the order chosen.
-        findings: Of any of them, in order.
+        findings: Findings of any of them, in order.
         curves: Finding -> a curve per run that knows it.
         summary_names: Rows of the table of figures.
         differ: Why they may not be compared; empty where they may.

@@ -113,7 +113,7 @@ def remove_thumbnails(store_path: Path, image_ids: Iterable[str]) -> int:
 
     Args:
         store_path: The store's folder.
-        image_ids: Of the images.
+        image_ids: Ids of the images.
 
     Returns:
         The number of small pictures that were there.

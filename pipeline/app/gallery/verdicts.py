@@ -53,7 +53,7 @@ class Mistake:
 
     Attributes:
         image_id: The image.
-        probability: Of the finding.
+        probability: Probability of the finding.
         label: ``positive``, ``negative`` or ``unknown``, as the run counts it.
         measure: What the list is sorted by.
     """

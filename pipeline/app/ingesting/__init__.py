@@ -1,1 +1,1 @@
-"""What `ingest` remembers of a table, tells of changes, and proposes."""
+"""What `ingest` remembers of a table, the changes it reports, and what it proposes."""

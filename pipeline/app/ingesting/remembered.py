@@ -9,12 +9,19 @@ from typing import Any
 
 from retune.store import FeatureStore
 from retune.store.errors import StoreNotFoundError
+from retune.store.hidden_paths import dataset_folder
 from retune.store.queries.readings import find_readings
 
 from ...datasets.contract import TableOptions
 from ...datasets.table_map import TableMap, map_from
 
-__all__ = ["Remembered", "as_reading", "joined_options", "remembered"]
+__all__ = [
+    "Remembered",
+    "as_reading",
+    "hidden_paths_file",
+    "joined_options",
+    "remembered",
+]
 
 
 @dataclass(frozen=True)
@@ -27,7 +34,7 @@ class Remembered:
         options: The options that it was read with.
         understood: Part of the table -> how it was understood.
         dates_from_dicom: Whether dates came from DICOM files.
-        split_seed: Of the patient hash that made its splits.
+        split_seed: Split seed of the patient hash that made its splits.
     """
 
     dataset: str
@@ -72,6 +79,31 @@ def remembered(
     )
 
 
+def hidden_paths_file(
+    store: str | PathLike[str], root: Path, dataset: str | None
+) -> Path | None:
+    """The file that hides the paths of a dataset of this folder; None if none does.
+
+    Args:
+        store: Folder of the store; it need not be there.
+        root: The dataset's folder.
+        dataset: Its name; None: any that was read from this folder.
+    """
+    try:
+        known = find_readings(FeatureStore(store))
+    except StoreNotFoundError:
+        return None
+    folder = str(root.resolve())
+    files = [
+        one.root
+        for one in known
+        if dataset in (None, one.dataset)
+        and one.root != folder
+        and dataset_folder(one.root) == folder
+    ]
+    return Path(files[0]) if files else None
+
+
 def _options(plain: Mapping[str, Any]) -> TableOptions:
     """Options from JSON; those that this version does not know are passed over."""
     known = {one.name for one in fields(TableOptions)}
@@ -89,7 +121,7 @@ def _options(plain: Mapping[str, Any]) -> TableOptions:
 def joined_options(given: TableOptions, before: TableOptions) -> TableOptions:
     """What was said now, and what was said before where nothing is said now.
 
-    A map says all there is to say: with one, nothing of before counts.
+    A map says all there is to say: with one, nothing from earlier counts.
     """
     if given.mapping is not None:
         return given

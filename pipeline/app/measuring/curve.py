@@ -43,7 +43,7 @@ class CurveRequest:
     Attributes:
         shots: Numbers of training patients, or ``all``.
         seeds: Draws of patients.
-        seed: Of the first draw.
+        seed: Seed of the first draw.
         methods: ``zero-shot``, ``logistic-regression``, or names of methods.
         selection: Which images and descriptions.
         findings: Only these; None for all that can be trained.

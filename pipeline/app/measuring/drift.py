@@ -47,8 +47,8 @@ class DriftRequest:
     Attributes:
         by: ``month``, ``year``, ``day``, or a column of `images`; each of its values
             is a group.
-        reference: A SQL condition over `images`: those the groups are held against.
-            None: each group is held against all others.
+        reference: A SQL condition over `images`: those the groups are compared with.
+            None: each group is compared with all others.
         where: A SQL condition over `images`: no others are looked at.
         datasets: Only these; None for all.
         run: Also look at the scores of this run; None for none.
@@ -56,7 +56,7 @@ class DriftRequest:
         fingerprint: Use the vectors of this encoder.
         alpha: The chance of a false alarm.
         fail_above: AUROC of telling a group apart from which on it is called failed.
-        seed: Of permutations and folds.
+        seed: Seed of permutations and folds.
         min_patients: Groups with fewer patients are not looked at.
         plot: Where to draw a chart; None for none.
         allow_erased: Also a run that was trained on erased data.
@@ -82,7 +82,7 @@ class DriftSummary:
     """What was found.
 
     Attributes:
-        drift_id: Of these rows in the table `drift`.
+        drift_id: Id of these rows in the table `drift`.
         n_reference: Images of the reference; 0 where each group has its own.
         rows: All figures.
         alarms: Those whose corrected p is below the chance asked for.
@@ -113,7 +113,7 @@ def drift(
     Args:
         store: With encoded images.
         request: What to hold against what.
-        progress: Told of each stage.
+        progress: Called at each stage.
 
     Raises:
         ConfigurationError: A column, dataset, encoder or run is unknown, no image fits,
@@ -239,7 +239,8 @@ def _sides(
         notes.append("all images are the reference: there is nothing to compare yet")
     elif not names or len(names) > _MOST_GROUPS:
         raise ConfigurationError(
-            f"`by` {request.by} makes {len(names):,} groups beside the reference",
+            f"`by` {request.by} makes {len(names):,} groups in addition to the "
+            "reference",
             f"Choose a column with 1 to {_MOST_GROUPS} values there.",
         )
     groups = {name: alone & (group_of == name) for name in names}
@@ -323,13 +324,13 @@ def _scores(
 
 
 def _enter(
-    store: FeatureStore, request: DriftRequest, fingerprint: str, found: DriftSummary
+    store: FeatureStore, request: DriftRequest, fingerprint: str, summary: DriftSummary
 ) -> None:
     """Enter the figures into the catalog."""
     run_id = None if request.run is None else find_run(store, request.run).run_id
     rows = [
         {
-            "drift_id": found.drift_id,
+            "drift_id": summary.drift_id,
             "at": utc_now(),
             "grouped_by": request.by,
             "reference": request.reference,
@@ -346,7 +347,7 @@ def _enter(
             "n_images": row.n_images,
             "n_patients": row.n_patients,
         }
-        for row in found.rows
+        for row in summary.rows
     ]
     if not rows:
         return
@@ -367,11 +368,11 @@ def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-def _points(found: DriftSummary) -> list[tuple[str, float, float, float, bool]]:
-    alarmed = {row.group for row in found.alarms if row.family == FAMILIES[0]}
+def _points(summary: DriftSummary) -> list[tuple[str, float, float, float, bool]]:
+    alarmed = {row.group for row in summary.alarms if row.family == FAMILIES[0]}
     return [
         (row.group, row.value, row.low, row.high, row.group in alarmed)
-        for row in found.rows
+        for row in summary.rows
         if row.metric == "c2st_auroc" and row.value == row.value
     ]
 

@@ -54,7 +54,7 @@ class ImagePair:
         rank: From 1, the closest first.
         first_image_id: One of them.
         second_image_id: The other.
-        cosine: Of their whitened vectors.
+        cosine: Cosine of their whitened vectors.
         same_patient: Whether they are of one patient.
         across_splits: Whether one is in another split than the other.
     """

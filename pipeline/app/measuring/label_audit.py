@@ -72,7 +72,7 @@ class DoubtfulLabel:
         image_id: The image.
         finding: The finding.
         label: 1 or 0, as it stands in the store.
-        probability: Of the finding, by images of other patients.
+        probability: Probability of the finding, by images of other patients.
         disagreement: From 0 to 1.
         suspected: Whether the rule of confident learning calls it wrong.
     """
@@ -94,7 +94,7 @@ class FindingDoubts:
         finding: Its name.
         positive: Positive labels.
         negative: Negative labels.
-        auroc: Of the probabilities against the labels themselves.
+        auroc: AUROC of the probabilities against the labels themselves.
         suspected_positive: Positive labels that the rule calls wrong.
         suspected_negative: Negative labels that it calls wrong.
     """
@@ -145,7 +145,7 @@ class _Cells:
     """Labels of all findings in one row: n of them.
 
     Attributes:
-        row: Of the image, shape (n,).
+        row: Row of the image, shape (n,).
         finding: Its number, shape (n,).
     """
 

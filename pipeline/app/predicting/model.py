@@ -52,8 +52,8 @@ class Predictions:
     """What a run says of images, a row for each image and finding.
 
     Attributes:
-        table: Of `PREDICTION_SCHEMA`. An image that could not be used has one row, with
-            an `error` and neither finding nor probability.
+        table: Table of `PREDICTION_SCHEMA`. An image that could not be used has one
+            row, with an `error` and neither finding nor probability.
     """
 
     table: pa.Table
@@ -186,7 +186,7 @@ class RunModel:
         Raises:
             BackboneError: The backbone cannot be loaded.
             FingerprintMismatchError: It is not the one that the run was trained on.
-            TrainingError: The file is damaged, or of before states held models.
+            TrainingError: The file is damaged, or older than states that hold models.
         """
         carried = load_state(file).model
         if carried is None:

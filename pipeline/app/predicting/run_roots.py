@@ -15,8 +15,8 @@ class RunRoots:
     """Folders of the datasets of a store.
 
     Attributes:
-        own: Of the datasets that a run chose its thresholds on.
-        others: Of all other datasets.
+        own: Roots of the datasets that a run chose its thresholds on.
+        others: Roots of all other datasets.
     """
 
     own: tuple[str, ...] = ()

@@ -35,9 +35,9 @@ class ArrayQuery:
         findings: The columns of Y, in this order; None for all.
         uncertain: As in training: ``zeros``, ``ones``, ``ignore``, ``soft`` or
             ``per-finding``.
-        blank: Not mentioned: ``negative`` or ``ignore``.
+        blank: How findings that are not mentioned count: ``negative`` or ``ignore``.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         allow_leakage: Even if splits share patients or pictures.
     """
 

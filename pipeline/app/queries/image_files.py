@@ -6,6 +6,7 @@ from PIL import Image
 
 from retune.store import FeatureStore
 from retune.store.errors import ImageError
+from retune.store.hidden_paths import real_path
 
 from ...encode.images.bounds import most_file_bytes
 from ...encode.images.decode import decode_image, pixel_limit
@@ -21,7 +22,7 @@ def find_file(store: FeatureStore, image_id: str) -> Path | None:
         WHERE image_id = ? LIMIT 1""",
         [image_id],
     ).fetchall()
-    return Path(*rows[0]) if rows else None
+    return Path(real_path(*rows[0])) if rows else None
 
 
 def read_grey(path: Path) -> Image.Image:

@@ -38,7 +38,7 @@ class ImageQuery:
         labels: A column per finding: 1, 0, −1 (uncertain), nothing where unknown.
         vectors: The column `embedding`; only images that have one are left.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
     """
 
     split: str | None = None

@@ -58,8 +58,8 @@ class MissingRow:
     """Images of a dataset without a vector of an encoder.
 
     Attributes:
-        fingerprint: Of the encoder; None where the store has none yet.
-        backbone: Of the encoder.
+        fingerprint: Fingerprint of the encoder; None where the store has none yet.
+        backbone: Backbone of the encoder.
         dataset: The dataset.
         images: Images that `embed` would read.
         unusable: Further images that could not be used before.

@@ -51,7 +51,7 @@ class SearchRequest:
         datasets: Only these; None for all.
         where: A SQL condition over `images`; None for all.
         backbone: Whose vectors; None if the store has those of one encoder.
-        fingerprint: Of the encoder, or its beginning.
+        fingerprint: Fingerprint of the encoder, or its beginning.
         kind: What the query is; None: see `query`.
         encode_with: Where the backbone lies now, or which one made imported vectors.
         allow_pickle: Take .bin and .pt weights of it if there are no safetensors.
@@ -83,14 +83,14 @@ class SearchHit:
         rank: From 1, the most similar.
         image_id: In the store.
         similarity: Cosine with the query, or the difference of two.
-        dataset: Of the image.
+        dataset: Dataset of the image.
         path: Relative to the dataset's folder.
-        patient_id: Of the image.
-        study_id: Of the image.
-        view: Of the image.
-        sex: Of the patient.
+        patient_id: Patient id of the image.
+        study_id: Study of the image.
+        view: View of the image.
+        sex: Sex of the patient.
         age: In years.
-        split: Of the image.
+        split: Split of the image.
         positive: Findings whose label is positive.
     """
 

@@ -49,8 +49,8 @@ def read_any_table(
 
     Args:
         file: What to read.
-        encoding: Of a text file; None: it is found.
-        sheet: Of a workbook; None: the first that is filled in.
+        encoding: Encoding of a text file; None: it is found.
+        sheet: Sheet of a workbook; None: the first that is filled in.
 
     Returns:
         Its cells, how it is written, and what should be noted of that.

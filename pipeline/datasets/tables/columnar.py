@@ -21,7 +21,7 @@ __all__ = ["as_text", "parquet_columns", "read_parquet"]
 #: Stands in the cells of lists and structs: never an id, a path or a label.
 _NESTED: Final = "(nested)"
 
-#: So many rows are unpacked before the limit is looked at again.
+#: Rows that are unpacked before the limit is checked again.
 _BATCH_ROWS: Final = 4_096
 
 #: Below this, every integer is exact as a float64.
@@ -47,7 +47,7 @@ def read_parquet(file: Path) -> TextTable:
     """Read a Parquet file: nulls and NaN are blank, true is ``1``, 3.0 is ``3``.
 
     Raises:
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
         DatasetError: The file cannot be read, is larger unpacked than a table may be,
             has no rows or two columns of one name.
     """

@@ -64,7 +64,7 @@ class Dialect:
         delimiter: Between the cells of a row.
         quote: Around a cell that has a delimiter in it; doubled within such a cell.
         escape: Before a quote that is part of a cell, where it is not doubled.
-        encoding: Of the file's bytes, a codec of Python.
+        encoding: Encoding of the file's bytes, a codec of Python.
     """
 
     delimiter: str = ","

@@ -1,7 +1,7 @@
 """How a file of delimited columns is written, found out from the file itself.
 
-A guess is made from the beginning and held against the whole file: `read_any_csv` takes
-the first dialect by which every row has as many cells as the header.
+A guess is made from the beginning and compared with the whole file: `read_any_csv`
+takes the first dialect by which every row has as many cells as the header.
 """
 
 import csv
@@ -87,7 +87,7 @@ def find_dialect(content: bytes, encoding: str) -> list[Dialect]:
 
     Args:
         content: The file, or its beginning.
-        encoding: Of its bytes.
+        encoding: Encoding of its bytes.
 
     Raises:
         UnicodeError: They are not of this encoding.
@@ -159,7 +159,7 @@ def read_any_csv(file: Path, encoding: str | None = None) -> tuple[TextTable, Di
 
     Args:
         file: What to read.
-        encoding: Of its bytes; None: it is found out.
+        encoding: Encoding of its bytes; None: it is found out.
 
     Returns:
         The table, and how the file was written.

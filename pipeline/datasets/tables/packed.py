@@ -53,7 +53,7 @@ def table_limit() -> int:
     """How many bytes a label table may have, unpacked.
 
     Raises:
-        ConfigurationError: The environment variable is no positive number.
+        ConfigurationError: The environment variable is not a positive number.
     """
     given = os.environ.get(TABLE_LIMIT_VARIABLE)
     if given is None:
@@ -74,7 +74,7 @@ def read_file(file: Path, most_bytes: int | None = None) -> bytes:
         most_bytes: Give the beginning only; None for all of it.
 
     Raises:
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
         DatasetError: The file cannot be read or is no regular file, its gzip is damaged
             or cut off (the line up to which it could be read is named), or it is larger
             than `table_limit` or unpacks to more than a table would.
@@ -139,7 +139,7 @@ def check_table_size(file: Path, n_bytes: int, *, is_packed: bool) -> None:
         is_packed: Whether it is smaller on the disk.
 
     Raises:
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
         DatasetError: It is larger.
     """
     limit = table_limit()

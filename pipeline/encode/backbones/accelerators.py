@@ -27,7 +27,7 @@ def idle_accelerator(device: str, usable: int, installed: int) -> str:
     """What to tell a user whose accelerators are not used; empty if all are.
 
     Args:
-        device: Of the device in use: ``cpu``, ``cuda``.
+        device: Type of the device in use: ``cpu``, ``cuda``.
         usable: CUDA devices that torch can use.
         installed: NVIDIA devices that the driver knows.
 

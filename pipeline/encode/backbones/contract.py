@@ -50,7 +50,7 @@ class Backbone:
     Attributes:
         model: With `visual`, `encode_image` and perhaps `encode_text`, in evaluation
             mode, on `device`.
-        preprocess: Of the weights, not of a default.
+        preprocess: Preprocessing of the weights, not of a default.
         tokenizer: Callable: sentences -> token ids, shape (B, context); None: the
             backbone knows images only.
         spec: What makes its vectors comparable.

@@ -68,9 +68,10 @@ class BackboneSource:
 
     Attributes:
         name: As the user gave it.
-        kind: ``mini``, ``local``, ``hub``, ``tag``, ``hf``, ``timm`` or ``plugin``.
+        origin: ``mini``, ``local``, ``hub``, ``tag``, ``hf``, ``timm`` or ``plugin``.
         location: Folder, hub name, ``model:pretrained``, or a plug-in's name.
-        digest: Of content, library versions and precision; None if only loading tells.
+        digest: Digest of content, library versions and precision; None if only loading
+            tells.
         decode: ``full`` or ``scaled``.
         pixels: Version of the rules by which files become pixels.
         pooling: How places become one vector; ``auto``: as the model does it.
@@ -79,7 +80,7 @@ class BackboneSource:
     """
 
     name: str
-    kind: str
+    origin: str
     location: str
     digest: str | None
     decode: str = "full"
@@ -108,11 +109,11 @@ def source_of(
             ``timm:NAME:FILE``, ``NAME`` or ``NAME:ARGUMENT`` of an installed package's
             entry point in ``retune.backbones``, or open_clip's ``MODEL:PRETRAINED``
             where PRETRAINED is a tag or a file.
-        precision: Of the forward pass; part of the digest.
-        output_dtype: Of the stored vectors; part of the digest.
+        precision: Precision of the forward pass; part of the digest.
+        output_dtype: Type of the stored vectors; part of the digest.
         decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
             scale that is at least twice what they are resized to.
-        pixels: 1 for vectors that go on under the fingerprint of before
+        pixels: 1 for vectors that go on under the earlier fingerprint
             `retune.pipeline.encode.images.picture.PIXEL_RULES` was in it.
         pooling: ``cls``, ``mean`` or ``pooler`` of a model of transformers.
         layer: ``projected`` or ``pooled``.
@@ -140,17 +141,17 @@ def source_of(
     extra = f"{precision}|{output_dtype}|" + "|".join(
         f"{library}={importlib.metadata.version(library)}" for library in _LIBRARIES
     )
-    if decode != "full":  # sources of before keep their digest
+    if decode != "full":  # earlier sources keep their digest
         extra += f"|decode={decode}"
     if pixels != 1:
         extra += f"|pixels={pixels}"
     if (pooling, layer) != ("auto", "projected"):
         extra += f"|pooling={pooling}|layer={layer}"
 
-    def source(kind: str, location: str, digest: str | None) -> BackboneSource:
+    def source(origin: str, location: str, digest: str | None) -> BackboneSource:
         return BackboneSource(
             name,
-            kind,
+            origin,
             location,
             digest,
             decode,
@@ -257,7 +258,7 @@ def load_backbone(
     """
     import torch
 
-    if source.kind in ("hub", "tag", "hf", "timm"):
+    if source.origin in ("hub", "tag", "hf", "timm"):
         go_offline_without_network()  # before anything imports the hub's client
 
     from .compilation import compile_images
@@ -281,7 +282,7 @@ def load_backbone(
         model_config=parts.config,
         preprocess={
             **parts.preprocess_words,
-            # Named only where it differs: vectors of before keep their fingerprint.
+            # Named only where it differs: earlier vectors keep their fingerprint.
             **({} if source.decode == "full" else {"decode": source.decode}),
             **({} if source.pixels == 1 else {"pixels": source.pixels}),
         },
@@ -333,7 +334,7 @@ def resolve_device(name: str) -> "torch.device":
 
 def _load(source: BackboneSource) -> "Parts":
     """The model of a source, on the processor in float32."""
-    if source.kind == "hf":
+    if source.origin == "hf":
         from .families.transformers_model import load_transformers
 
         folder = Path(source.location)
@@ -345,12 +346,12 @@ def _load(source: BackboneSource) -> "Parts":
             layer=source.layer,
             allow_pickle=source.allow_pickle,
         )
-    if source.kind == "timm":
+    if source.origin == "timm":
         from .families.timm_model import load_timm
 
         name, _, file = source.location.partition(":")
         return load_timm(name, Path(file) if file else None)
-    if source.kind == "plugin":
+    if source.origin == "plugin":
         from .families.plugin import load_plugin
 
         return load_plugin(source.location)
@@ -373,11 +374,11 @@ def _fetched(source: BackboneSource) -> Path:
 
 
 def _load_open_clip(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
-    if source.kind == "mini":
+    if source.origin == "mini":
         from .mini import build_mini
 
         return build_mini(*mini_files())
-    if source.kind == "local":
+    if source.origin == "local":
         folder = Path(source.location)
         config = read_model_config(folder)
         with vetted_folder(folder, config, allow_pickle=source.allow_pickle) as vetted:
@@ -385,7 +386,7 @@ def _load_open_clip(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, An
             named = json.loads(tower.read_bytes()) if tower.is_file() else None
             full = _LOCAL_PREFIX + str(vetted)
             return _open(source, full, config["model_cfg"], tower=named)
-    if source.kind == "hub":
+    if source.origin == "hub":
         return _load_from_hub(source)
     return _load_tag(source)
 
@@ -450,7 +451,7 @@ def _open(
 
 def _unusable(source: BackboneSource, full: str, error: Exception) -> BackboneError:
     said = f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}"
-    if source.kind == "local":
+    if source.origin == "local":
         said = f"cannot load the backbone '{source.name}': {_first_line(error)}"
     return BackboneError(said, _OFFLINE_HINT)
 

@@ -131,7 +131,7 @@ def tower_overrides(
     """What keeps a text tower from being looked up on the hub, for open_clip.
 
     Args:
-        text_cfg: Of the model.
+        text_cfg: Configuration of the text tower of the model.
         tower: The text tower's checked configuration; None if there is none.
     """
     if tower is None:

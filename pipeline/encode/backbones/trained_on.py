@@ -21,10 +21,10 @@ def trained_on_of(source: BackboneSource) -> TrainedOn:
     Raises:
         BackboneError: The file cannot be read.
     """
-    if source.kind == "mini":
+    if source.origin == "mini":
         return trained_on_of_mini()
     path = Path(source.location) / LIST_FILE
-    if source.kind != "local" or not path.is_file():
+    if source.origin != "local" or not path.is_file():
         return TrainedOn()
     try:
         return parse_trained_on(path.read_text(encoding="utf-8"), str(path))

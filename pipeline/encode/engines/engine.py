@@ -50,7 +50,7 @@ class Engine(Protocol):
         """Encode images and commit what is new.
 
         Args:
-            writer: Of the store.
+            writer: Writer of the store.
             items: What to read, in this order.
             known_keys: Sorted digests of contents that have a vector, 32 bytes each.
             summary: Counts and times are added to it.

@@ -22,7 +22,7 @@ def load_to_embed(
     """Load a backbone as the options say, and make this process fit for it.
 
     Args:
-        source: Of the backbone.
+        source: Source of the backbone.
         options: Precision, device and how long texts are treated.
         known: Fingerprints of vectors that are there already.
 

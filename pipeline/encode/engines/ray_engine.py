@@ -150,7 +150,7 @@ class RayEngine:
 
     Args:
         root: The store's folder.
-        source: Of the backbone; each worker loads it.
+        source: Source of the backbone; each worker loads it.
         options: How to encode; `num_gpus`, `address` and `workers` shape the cluster's
             part.
         known: Fingerprints of vectors that are there already.
@@ -291,7 +291,8 @@ def _take(writer: StoreWriter, result: _UnitResult) -> None:
 
 def _add(summary: EmbedSummary, part: EmbedSummary, n_workers: int) -> None:
     """Counts add up; times are those of one worker among several."""
-    for name in ("images_encoded", "images_matched", "images_failed"):
+    counts = ("images_encoded", "images_matched", "images_failed", "images_with_text")
+    for name in counts:
         setattr(summary, name, getattr(summary, name) + getattr(part, name))
     for name in ("read_seconds", "forward_seconds", "write_seconds"):
         share = getattr(part, name) / n_workers

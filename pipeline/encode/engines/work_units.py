@@ -16,7 +16,7 @@ class WorkUnit:
     """Images that one worker reads and encodes into one shard.
 
     Attributes:
-        shard_id: Of the shard, 16 hex digits. A unit that is done again, because its
+        shard_id: Id of the shard, 16 hex digits. A unit that is done again, because its
             worker died, replaces its own shard and leaves no second one.
         items: What to read, in order.
     """

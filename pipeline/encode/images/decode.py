@@ -48,7 +48,7 @@ def decode_image(content: bytes, at_least: int = 0) -> "Image.Image":
     Raises:
         ImageError: It is empty, not an image, cut short, damaged, absurdly large, or
             all of one colour; or its decoder died or took too long.
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
     """
     return decode_picture(content, at_least).image
 
@@ -79,7 +79,7 @@ def pixel_limit() -> int:
     """The largest number of pixels that is decoded.
 
     Raises:
-        ConfigurationError: The environment variable is no number.
+        ConfigurationError: The environment variable is not a number.
     """
     given = os.environ.get(PIXEL_LIMIT_VARIABLE)
     if given is None:

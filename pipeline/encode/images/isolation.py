@@ -44,7 +44,7 @@ def time_limit() -> int:
     """Seconds that decoding one image may take.
 
     Raises:
-        ConfigurationError: The environment variable is no number.
+        ConfigurationError: The environment variable is not a number.
     """
     given = os.environ.get(TIME_LIMIT_VARIABLE, str(_SECONDS))
     if not given.isascii() or not given.isdigit() or int(given) == 0:
@@ -243,7 +243,7 @@ def decode_apart(content: bytes, max_pixels: int, at_least: int = 0) -> Picture:
         ImageError: There is no picture in it; or the process died or took longer than
             `time_limit` allows. The next image gets another process.
         BackboneError: No such process can be started.
-        ConfigurationError: The limit in the environment is no number.
+        ConfigurationError: The limit in the environment is not a number.
     """
     return _pool.decode(content, max_pixels, at_least)
 

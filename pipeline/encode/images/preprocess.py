@@ -108,8 +108,8 @@ def _applied(step: Any, image: Image.Image) -> Image.Image:
         size = target_size(step, image.width, image.height)
         if size is not None:
             return resized(image, size, loops)
-    found: Image.Image = step(image)
-    return found
+    shown: Image.Image = step(image)
+    return shown
 
 
 def _target_side(step: Any) -> int:

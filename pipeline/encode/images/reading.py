@@ -12,8 +12,10 @@ from PIL import Image
 
 from retune.store import FileState, ItemFailure, content_digest
 from retune.store.errors import ImageError
+from retune.store.hidden_paths import dataset_folder, real_path
 
 from .bounds import PIXEL_LIMIT_VARIABLE, most_file_bytes
+from .burned_in import has_burned_in_text
 from .decode import decode_picture, pixel_limit
 
 __all__ = ["ImageItem", "ReadImage", "read_bytes", "read_image"]
@@ -73,16 +75,18 @@ def read_image(
 
     Raises:
         BackboneError: No decoding process can be started.
-        ConfigurationError: A limit in the environment is no number.
+        ConfigurationError: A limit in the environment is not a number.
     """
-    path = Path(item.root, item.path)
+    shown = os.path.join(item.root, item.path)  # noqa: PTH118 - as stored
     try:
+        path = Path(real_path(item.root, item.path))
         if item.inside:
-            _refuse_outside(path, item.root)
+            _refuse_outside(path, dataset_folder(item.root))
         content, mtime_ns = read_bytes(path, most_file_bytes(pixel_limit()))
-    except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
+    # ValueError: a zero byte in a name, or a damaged file of hidden paths.
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        failure = ItemFailure(item.image_id, str(path), "read", reason, None)
+        failure = ItemFailure(item.image_id, shown, "read", reason, None)
         return ReadImage(item, None, None, failure)
     digest = content_digest(content)
     state = FileState(item.image_id, digest, len(content), mtime_ns)
@@ -92,13 +96,18 @@ def read_image(
         picture = decode_picture(content, at_least)
         pixels = to_pixels(picture.image)
     except ImageError as error:
-        failure = ItemFailure(item.image_id, str(path), "decode", error.message, digest)
+        failure = ItemFailure(item.image_id, shown, "decode", error.message, digest)
         return ReadImage(item, state, None, failure)
     except MemoryError:
         reason = "decoding it needs more memory than there is"
-        failure = ItemFailure(item.image_id, str(path), "decode", reason, digest)
+        failure = ItemFailure(item.image_id, shown, "decode", reason, digest)
         return ReadImage(item, state, None, failure)
-    return ReadImage(item, replace(state, display=picture.display), pixels, None)
+    state = replace(
+        state,
+        display=picture.display,
+        burned_in_text=has_burned_in_text(picture.image),
+    )
+    return ReadImage(item, state, pixels, None)
 
 
 def _refuse_outside(path: Path, root: str) -> None:

@@ -1,4 +1,4 @@
-"""Whether a file looks as it did by the rules of before; see `picture.PIXEL_RULES`.
+"""Whether a file looks as it did by the earlier rules; see `picture.PIXEL_RULES`.
 
 Version 2 brought: padding and bits that are not stored left out of the grey scale,
 windows that hide everything passed over, orientation and transparent colours of PNG and
@@ -17,7 +17,7 @@ from .reading import read_bytes
 
 __all__ = ["display_of_before"]
 
-#: Words of a display that the rules of before did not know.
+#: Words of a display that the earlier rules did not know.
 _NEW: Final = (
     "padding", "passed over", "stream of", "outlying", "orientation", "in colour",
     "transparent colour", "alpha; 16 bits", "white is zero", "YBR",
@@ -28,7 +28,7 @@ _PNG, _JPEG, _BMP = b"\x89PNG", b"\xff\xd8", b"BM"
 
 
 def display_of_before(path: Path) -> str | None:
-    """How a file is shown, if it was shown so by the rules of before, too.
+    """How a file is shown, if it was shown so by the earlier rules, too.
 
     Returns:
         None if the rules changed what is seen; empty if that cannot be told, because

@@ -84,7 +84,7 @@ def _send(target: FileIO, content: bytes) -> None:
 
 
 def _receive(source: FileIO, n_bytes: int) -> bytearray | None:
-    """So many bytes; None if the other side is gone."""
+    """The next `n_bytes` bytes; None if the other side is gone."""
     content = bytearray(n_bytes)
     view, filled = memoryview(content), 0
     while filled < n_bytes:

@@ -58,7 +58,7 @@ class Arrangement:
 
     Attributes:
         lanes: Batches that are worked on side by side.
-        threads: Of each forward pass.
+        threads: Threads of each forward pass.
         lookahead: Batches to read ahead of the lanes; 0: each lane reads its own.
         workers: Threads that read and decode, beside the lanes or in turn with one.
     """

@@ -55,7 +55,7 @@ class ShardSink:
     after Ctrl-C or a failure of the backbone: what is encoded is kept.
 
     Args:
-        writer: Of the store; nobody else may use it while the sink is open.
+        writer: Writer of the store; nobody else may use it while the sink is open.
         spec: The encoder.
         modality: ``image`` or ``text``.
         shard_rows: Publish when so many vectors have come together.

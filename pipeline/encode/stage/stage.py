@@ -147,6 +147,9 @@ def _hand_on(
     summary.images_encoded += len(taken)
     summary.images_failed += len(failures)
     summary.images_matched += len(batch.read) - len(taken) - len(failures)
+    summary.images_with_text += sum(
+        read.file is not None and read.file.burned_in_text for read in batch.read
+    )
     sink.note([read.file for read in batch.read if read.file is not None], failures)
 
 

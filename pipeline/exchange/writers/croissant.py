@@ -37,7 +37,7 @@ def describe(
     """The description of files that were written.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         schema: Columns of its rows, with the vectors.
         files: Files and folders that hold them; each file's SHA-256 is in the text.
         notes: What else is known: the encoder.

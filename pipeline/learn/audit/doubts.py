@@ -33,7 +33,8 @@ def doubt_labels(probability: Floats, positive: npt.NDArray[np.bool_]) -> Doubt:
     """Compare labels with probabilities that did not see them.
 
     Args:
-        probability: Of the finding, by images of other patients, shape (n,).
+        probability: Probability of the finding, by images of other patients, shape
+            (n,).
         positive: Labels, shape (n,), of both classes.
 
     >>> doubts = doubt_labels(np.array([0.9, 0.8, 0.1, 0.2, 0.9]),

@@ -25,7 +25,7 @@ class Pairs:
     Attributes:
         first: Row of one image, shape (n,).
         second: Row of the other, above `first`.
-        cosine: Of their whitened vectors, shape (n,), float32, falling.
+        cosine: Cosine of their whitened vectors, shape (n,), float32, falling.
         limit: What all of them reach.
     """
 
@@ -77,7 +77,7 @@ def expected_limit(white: npt.NDArray[np.float32], patient: Rows, seed: int) -> 
     Args:
         white: Shape (N, D), of length 1.
         patient: Number of each image's patient, shape (N,).
-        seed: Of the sample.
+        seed: Seed of the sample.
     """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(white))[:_SAMPLE]

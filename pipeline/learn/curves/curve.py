@@ -53,7 +53,7 @@ class CurveConfig:
     Attributes:
         shots: Numbers of training patients, None for all.
         seeds: How many draws of patients.
-        seed: Of the first draw; the others follow.
+        seed: Seed of the first draw; the others follow.
         methods: `ZERO_SHOT`, `LOGISTIC_REGRESSION`, or names of methods.
         findings: Only these; None for all with both classes among training images.
         uncertain: Policy for uncertain labels.
@@ -81,7 +81,7 @@ class CurveScore:
         method: Its name.
         n_patients: Training patients; 0 for zero-shot.
         n_images: Their images.
-        seed: Of the draw.
+        seed: Seed of the draw.
         finding: Its name.
         auroc: The figure.
     """

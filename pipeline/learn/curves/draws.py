@@ -36,7 +36,7 @@ def parse_shots(names: Sequence[str | int]) -> tuple[int | None, ...]:
     """Numbers of patients, each once, rising; None for all.
 
     Raises:
-        ConfigurationError: One is no whole number above 0 and not ``all``.
+        ConfigurationError: One is neither a whole number above 0 nor ``all``.
 
     >>> parse_shots(["16", "all", 8])
     (8, 16, None)
@@ -70,7 +70,7 @@ def draws(
         patient: Number of each image's patient, shape (N,).
         train: Training rows.
         shots: Numbers of patients, None for all.
-        seeds: Of the draws.
+        seeds: Seeds of the draws.
 
     Returns:
         The draws, seed by seed, with growing numbers of patients; and the numbers that

@@ -2,7 +2,7 @@
 
 Under the null hypothesis it does not matter which patients are in which group. All
 statistics of a pair of groups are computed on the same permutations of patients, so
-that the largest of several can be held against the largest by chance (Westfall and
+that the largest of several can be compared with the largest by chance (Westfall and
 Young 1993).
 """
 
@@ -71,8 +71,8 @@ class RateTest:
     Attributes:
         group: Mean over the group's images, shape (M,); NaN without any.
         reference: Mean over the others', shape (M,).
-        p_value: Of each by itself, two-sided, shape (M,); NaN where undefined.
-        p_family: Of each, corrected for there being M, shape (M,).
+        p_value: p of each by itself, two-sided, shape (M,); NaN where undefined.
+        p_family: p of each, corrected for there being M, shape (M,).
     """
 
     group: Floats
@@ -87,7 +87,7 @@ def permute_groups(in_group: Mask, n_permutations: int, seed: int) -> PermutedGr
     Args:
         in_group: Which of P patients, shape (P,).
         n_permutations: B.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     >>> permute_groups(np.array([True, False, False]), 2, 0).permuted.sum(axis=1)
     array([1, 1])
@@ -177,10 +177,10 @@ def _mmd(kernel: npt.NDArray[np.float32], chosen: Mask) -> Floats:
     to_all = a @ ones
     total = float(ones.sum())
     others = total - 2 * to_all + within
-    found: Floats = (
+    squared_distance: Floats = (
         within / m**2 + others / n**2 - 2 * (to_all - within) / (m * n)
     ).astype(np.float64)
-    return found
+    return squared_distance
 
 
 def rate_test(sums: Floats, counts: Floats, groups: PermutedGroups) -> RateTest:
@@ -219,18 +219,18 @@ def largest_p(observed: Floats, permuted: Floats) -> Floats:
 
     Args:
         observed: Absolute differences, shape (M,); NaN where undefined.
-        permuted: Of B permutations, shape (B, M).
+        permuted: The same in B permutations, shape (B, M).
     """
     finite = np.where(np.isfinite(permuted), permuted, np.nan)
     with np.errstate(invalid="ignore"):
         known = ~np.isnan(observed) & np.isfinite(finite).any(axis=0)
-    found = np.ones(len(observed))
+    p = np.ones(len(observed))
     if not known.any():
-        return found
+        return p
     scale = np.nanstd(finite[:, known], axis=0)
     scale = np.where(scale > 0, scale, np.inf)  # what never varies never alarms
     z = observed[known] / scale
     by_chance = np.nan_to_num(finite[:, known] / scale, nan=np.inf).max(axis=1)
     as_large = (by_chance[:, None] >= z[None, :] * (1 - 1e-12)).sum(axis=0)
-    found[known] = (1 + as_large) / (1 + len(permuted))
-    return found
+    p[known] = (1 + as_large) / (1 + len(permuted))
+    return p

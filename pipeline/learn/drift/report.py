@@ -56,14 +56,14 @@ class DriftRow:
         family: One of `FAMILIES`.
         name: Finding or column; empty for embeddings.
         metric: ``c2st_auroc``, ``mmd``, ``rate`` or ``auroc``.
-        value: Of the group.
-        reference: Of the reference; NaN where there is none.
+        value: Value of the group.
+        reference: Value of the reference; NaN where there is none.
         low: Lower end of the 95 % interval of `value`; NaN without one.
         high: Upper end.
-        p_value: Of the change by itself; NaN where there is no test.
+        p_value: p of the change by itself; NaN where there is no test.
         p_corrected: For all groups, families and names.
-        n_images: Of the group.
-        n_patients: Of the group.
+        n_images: Number of images of the group.
+        n_patients: Number of patients of the group.
     """
 
     group: str
@@ -101,7 +101,7 @@ def compare_groups(
         reference: Which are the reference, shape (N,).
         groups: Name -> which are the group, shape (N,).
         alpha: The chance of a false alarm; more groups need more permutations.
-        seed: Of permutations and folds.
+        seed: Seed of permutations and folds.
         min_patients: Groups with fewer patients are not looked at.
 
     Returns:
@@ -112,7 +112,7 @@ def compare_groups(
     families = [name for name in FAMILIES if name == "embedding" or _has(images, name)]
     n_tests = max(1, len(groups) * len(families))
     n_permutations = max(_FEWEST_PERMUTATIONS, math.ceil(4 * n_tests / alpha) - 1)
-    for place, (name, chosen) in enumerate(groups.items()):
+    for group_index, (name, chosen) in enumerate(groups.items()):
         both = _apart(images.patient_id, chosen, reference)
         if both.n_shared:
             notes.append(
@@ -125,7 +125,7 @@ def compare_groups(
                 f"{both.n_patients[1]:,} (at least {min_patients} are needed)"
             )
             continue
-        rows += _one_group(images, name, both, n_permutations, seed + place)
+        rows += _one_group(images, name, both, n_permutations, seed + group_index)
     return _corrected(rows, families), notes
 
 
@@ -193,12 +193,12 @@ def _one_group(
             continue
         values = np.stack([rates[one][sides.rows] for one in names], axis=1)
         sums, counts = _patient_sums(values, patient, n_patients)
-        found = rate_test(sums[kept], counts[kept], permuted)
+        tested = rate_test(sums[kept], counts[kept], permuted)
         rows += [
             DriftRow(
-                name, family, one, "rate", float(found.group[k]),
-                float(found.reference[k]), none, none, float(found.p_value[k]),
-                float(found.p_family[k]), *size,
+                name, family, one, "rate", float(tested.group[k]),
+                float(tested.reference[k]), none, none, float(tested.p_value[k]),
+                float(tested.p_family[k]), *size,
             )
             for k, one in enumerate(names)
         ]  # fmt: skip
@@ -238,7 +238,7 @@ def _auroc_rows(
 ) -> list[DriftRow]:
     """AUROC on both sides, and a test of its difference."""
     names = [one for one in images.score if one in images.target]
-    found = []
+    compared = []
     for finding in names:
         ends = []
         for side in (True, False):
@@ -259,27 +259,27 @@ def _auroc_rows(
         error = math.hypot(*((e.high[0] - e.low[0]) / (2 * Z95) for e in ends))
         change = abs(float(one.auroc[0] - other.auroc[0]))
         p = float(2 * norm.sf(change / error)) if error > 0 else float("nan")
-        found.append((finding, one, other, p))
+        compared.append((finding, one, other, p))
     # Holm among the findings: there are no permutations here.
-    family = holm(np.array([p for *_, p in found]))
+    family = holm(np.array([p for *_, p in compared]))
     return [
         DriftRow(
             name, "auroc", finding, "auroc", float(one.auroc[0]),
             float(other.auroc[0]), float(one.low[0]), float(one.high[0]), p,
             float(corrected), *size,
         )
-        for (finding, one, other, p), corrected in zip(found, family, strict=True)
+        for (finding, one, other, p), corrected in zip(compared, family, strict=True)
     ]  # fmt: skip
 
 
 def _corrected(rows: list[DriftRow], families: Sequence[str]) -> list[DriftRow]:
     """p-values for all groups (Holm) and all families (Bonferroni)."""
-    found = list(rows)
+    corrected = list(rows)
     for family in families:
-        mine = [place for place, row in enumerate(rows) if row.family == family]
+        mine = [index for index, row in enumerate(rows) if row.family == family]
         smallest: dict[str, float] = {}
-        for place in mine:
-            row = rows[place]
+        for index in mine:
+            row = rows[index]
             if not math.isnan(row.p_corrected):
                 known = smallest.get(row.group, 1.0)
                 smallest[row.group] = min(known, row.p_corrected)
@@ -291,8 +291,8 @@ def _corrected(rows: list[DriftRow], families: Sequence[str]) -> list[DriftRow]:
             name: float(p) / smallest[name] if smallest[name] > 0 else 1.0
             for name, p in zip(names, over_groups, strict=True)
         }
-        for place in mine:
-            row = rows[place]
+        for index in mine:
+            row = rows[index]
             p = row.p_corrected * factor.get(row.group, 1.0) * len(families)
-            found[place] = replace(row, p_corrected=min(1.0, p) if p == p else p)
-    return found
+            corrected[index] = replace(row, p_corrected=min(1.0, p) if p == p else p)
+    return corrected

@@ -28,7 +28,7 @@ def tell_apart(
         x: Embeddings, shape (N, D).
         in_group: Which images are of the group, shape (N,).
         patient: Number of each image's patient, shape (N,).
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         AUROC, lower and upper end; NaN if a side has fewer patients than folds.
@@ -46,9 +46,9 @@ def tell_apart(
     for number in range(_FOLDS):
         held = of_image == number
         direction, middle = _discriminant(x[~held], in_group[~held])
-        found = (x[held] - middle) @ direction
+        projected = (x[held] - middle) @ direction
         # Folds have directions of their own: their scores are made comparable.
-        scores[held] = found / max(float(found.std()), 1e-30)
+        scores[held] = projected / max(float(projected.std()), 1e-30)
     observed = np.ones((len(x), 1), dtype=bool)
     figures = patient_influence(
         scores[:, None], in_group[:, None].astype(np.float64), observed, patient

@@ -24,7 +24,7 @@ def refuse_erased(store: FeatureStore, run_id: str, *, allow_erased: bool) -> No
 
     Args:
         store: With the run.
-        run_id: Of the run.
+        run_id: Id of the run.
         allow_erased: Do not refuse it.
 
     Raises:

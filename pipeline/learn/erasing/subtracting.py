@@ -30,8 +30,8 @@ class PatientSums:
     """What some patients' images are of a run's sums.
 
     Attributes:
-        train: Of training.
-        validation: Of validation.
+        train: Sums of training.
+        validation: Sums of validation.
         counted: Number of the run's validation images, and the number without the
             patients.
         contributions: Digest of a contribution of the run -> what is left of it.
@@ -116,7 +116,7 @@ def subtract_patients(state: RunState, parts: Sequence[PatientSums]) -> RunState
     """A state as if it had never counted some patients.
 
     Args:
-        state: Of `analytic`.
+        state: State of `analytic`.
         parts: What they are of each run that the state goes back to.
 
     Raises:

@@ -30,7 +30,7 @@ class Standard:
 
     Attributes:
         turned: Standardised features times `vectors`, shape (n, R), float32.
-        mean: Of the embeddings, shape (D,).
+        mean: Mean of the embeddings, shape (D,).
         deviation: Shape (D,); 1 where all are equal.
         values: Their mean squares, the eigenvalues, shape (R,).
         vectors: Eigenvectors in columns, shape (D, R); directions in which nothing

@@ -33,12 +33,12 @@ def logistic_regression(
     out so that each has its part of the patients with a positive image.
 
     Args:
-        embedding: Of N images, shape (N, D).
+        embedding: Embedding of N images, shape (N, D).
         rows: Those to learn from, shape (n,).
         label: Shape (n, K).
         observed: Cells that count, shape (n, K).
         patient: Number of each image's patient, shape (n,).
-        seed: Of the folds.
+        seed: Seed of the folds.
 
     Returns:
         Weights, shape (D, K), intercepts, shape (K,), and whether a finding had images

@@ -89,7 +89,7 @@ class Finetune:
         """
         try:
             self._trainer.restore(state)
-            # States of before probabilities were calibrated have none.
+            # States from before probabilities were calibrated have none.
             shown = state.get("shown", torch.zeros(len(self._shown), dtype=torch.bool))
             self._shown = shown.cpu().numpy().copy()
             labels = state.get("labels", torch.zeros(self._labels.shape))

@@ -1,4 +1,4 @@
-"""What `linear` and `ranpac` have in common: a linear model, and what is kept of it."""
+"""What `linear`, `ranpac` and `l3a` have in common: a linear model, and its state."""
 
 from collections.abc import Mapping
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from retune.store.errors import TrainingError
 
 from ..problem.contract import Problem
-from ..stats.calibration import Line, platt
+from ..stats.calibration import Line, calibrate, smoothed_share
 from .analytic.model import AnalyticModel
 
 __all__ = ["Heads"]
@@ -42,14 +42,23 @@ class Heads:
         feature_rows: npt.NDArray[np.float32] = phi.cpu().numpy()
         return feature_rows
 
-    def put(self, k: int, weights: Floats, intercept: float, line: Line) -> None:
-        """Give a finding new weights, and calibrate it.
+    def put(
+        self,
+        k: int,
+        weights: Floats,
+        intercept: float,
+        line: Line,
+        labels: tuple[float, float],
+    ) -> None:
+        """Give a finding new weights, and calibrate it as all methods are.
 
         Args:
             k: Number of the finding.
             weights: Shape (F,).
             intercept: b.
             line: From score to logit, as expected without validation labels.
+            labels: Positive training labels, and training labels, from which the
+                weights come.
         """
         self.model.weight[k] = torch.from_numpy(weights)
         # The model takes weights that are all 0 for a finding without any answer; this
@@ -60,8 +69,11 @@ class Heads:
         rows, targets = self._validation, self._problem.targets
         seen = rows[targets.observed[rows, k]]
         scores = self.features(seen) @ weights + intercept
-        fitted = platt(
-            np.asarray(scores, dtype=np.float64), targets.value[seen, k] > 0, line
+        positive = targets.value[seen, k] > 0
+        n_positive, n = labels
+        share = smoothed_share(n_positive + positive.sum(), n + len(positive))
+        fitted = calibrate(
+            np.asarray(scores, dtype=np.float64), positive, float(share), line
         )
         self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset
 
@@ -72,7 +84,7 @@ class Heads:
         return kept | {"learned": torch.from_numpy(self.learned.copy())}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

@@ -80,16 +80,18 @@ class Linear:
             self._problem.features.patient[task.rows],
             self._problem.config.seed,
         )
+        counts = (observed & (value > SOFT_TARGET)).sum(axis=0), observed.sum(axis=0)
         for k in np.flatnonzero(usable):
             line = Line(1.0, 0.0)  # it is a logit already
-            self._heads.put(int(k), weights[:, k], float(intercepts[k]), line)
+            labels = float(counts[0][k]), float(counts[1][k])
+            self._heads.put(int(k), weights[:, k], float(intercepts[k]), line, labels)
 
     def state(self) -> dict[str, Tensor]:
         """The heads."""
         return self._heads.state()
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

@@ -26,7 +26,7 @@ class DistillationOptions:
     """Options of ``lwf``.
 
     Attributes:
-        weight: Of the distillation loss.
+        weight: Weight of the distillation loss.
         temperature: By which both logits are divided.
     """
 
@@ -55,7 +55,7 @@ class Distillation(Hook):
     def before_task(
         self, model: AdaptedModel, optimiser: FlatAdam, n_before: int
     ) -> None:
-        """Keep the model of before the task."""
+        """Keep the model from before the task."""
         self._old = copy.deepcopy(model) if n_before else None
 
     def extra_loss(

@@ -58,7 +58,7 @@ class UpdateMask(Hook):
         self._before = optimiser.weights.clone()
 
     def before_step(self, optimiser: FlatAdam) -> None:
-        """Remember the weights of before the batch."""
+        """Remember the weights from before the batch."""
         if self._active and self._options.per == "batch":
             self._before = optimiser.weights.clone()
 

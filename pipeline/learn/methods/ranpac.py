@@ -20,7 +20,7 @@ from .analytic.model import AnalyticModel, require_mean_pooling, zero_shot_direc
 from .analytic.sums import Sums, add_sums, sum_rows
 from .heads import Heads
 
-__all__ = ["PENALTIES", "RanPac", "RanPacOptions"]
+__all__ = ["PENALTIES", "RanPac", "RanPacOptions", "random_features"]
 
 Floats = npt.NDArray[np.float64]
 #: Candidates for λ, in units of the mean eigenvalue, so that they fit any scale.
@@ -79,16 +79,8 @@ class RanPac:
             ConfigurationError: Pooling is not ``mean``, or an option is wrong.
         """
         options = read_options(RanPacOptions, config, "ranpac")
-        if options.projection < 0:
-            raise ConfigurationError(
-                f"projection={options.projection} is below 0", "Use 0 or more."
-            )
         require_mean_pooling(config, "ranpac")
-        size = options.projection or min(8 * dim, _MOST_FEATURES)
-        drawn = np.random.default_rng(config.seed).standard_normal((dim, size))
-        projection = torch.from_numpy(drawn.astype(np.float32))
-        directions = zero_shot_directions(prompts, n_findings)
-        return AnalyticModel(directions, projection, config.scale)
+        return random_features(config, prompts, n_findings, dim, options.projection)
 
     @one_thread()
     def learn(self, task: Task) -> None:
@@ -96,30 +88,46 @@ class RanPac:
         values = self._problem.targets.value[task.rows]
         new = sum_rows(self._random, self._n_features, task.rows, values, task.mask)
         self._sums = add_sums(self._sums, new)
-        for k in np.flatnonzero(task.mask.any(axis=0)):
-            self._solve(int(k))
+        self._solve(np.flatnonzero(task.mask.any(axis=0)))
 
     def _random(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return self._heads.features(rows)[:, self._dim :]
 
-    def _solve(self, k: int) -> None:
-        gram, moment = self._sums.grams[self._sums.group[k]], self._sums.moments[k]
-        count, positives = gram[-1, -1], moment[-1]
-        spread = self._sums.squares[k] - positives**2 / max(count, 1)
-        if count < 2 or spread <= 1e-12 * count:
+    def _solve(self, findings: npt.NDArray[np.int64]) -> None:
+        """Give new weights to findings with labels of both classes."""
+        for group in np.unique(self._sums.group[findings]):
+            gram = self._sums.grams[group]
+            count = gram[-1, -1]
+            if count < 2:
+                continue
+            mean = gram[:-1, -1] / count
+            about = gram[:-1, :-1] - count * np.outer(mean, mean)
+            values, vectors = np.linalg.eigh(about)
+            for k in findings[self._sums.group[findings] == group]:
+                self._solve_one(int(k), count, mean, np.maximum(values, 0), vectors)
+
+    def _solve_one(
+        self, k: int, count: float, mean: Floats, values: Floats, vectors: Floats
+    ) -> None:
+        """From the eigenvalues and vectors of the finding's centred Gram matrix."""
+        moment = self._sums.moments[k]
+        positives = moment[-1]
+        if self._sums.squares[k] - positives**2 / count <= 1e-12 * count:
             return
-        mean, middle = gram[:-1, -1] / count, positives / count
-        about = gram[:-1, :-1] - count * np.outer(mean, mean)
-        values, vectors = np.linalg.eigh(about)
-        values = np.maximum(values, 0)
         data = vectors.T @ (moment[:-1] - mean * positives)
         penalty = PENALTIES * max(values.mean(), 1e-12)
         weights = vectors @ (data[:, None] / (values[:, None] + penalty))
+        middle = positives / count
         strength = self._best(k, weights, middle - mean @ weights)
         chosen = np.concatenate([np.zeros(self._dim), weights[:, strength]])
-        share = (positives + 1) / (count + 2)
         intercept = float(middle - mean @ weights[:, strength])
-        self._heads.put(k, chosen, intercept, Line.tangent(float(share)))
+        line = Line.tangent(float((positives + 1) / (count + 2)))
+        self._heads.put(k, chosen, intercept, line, self._shown_labels(k))
+
+    def _shown_labels(self, k: int) -> tuple[float, float]:
+        """Positive labels and labels that tasks have shown of a finding."""
+        gram = self._sums.grams[self._sums.group[k]]
+        return float(self._sums.moments[k, -1]), float(gram[-1, -1])
 
     def _best(self, k: int, weights: Floats, intercepts: Floats) -> int:
         """Which λ has the least squared error on validation labels."""
@@ -138,10 +146,37 @@ class RanPac:
         return self._heads.state() | self._sums.to_tensors("train")
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.
         """
         self._heads.restore(state)
         self._sums = Sums.from_tensors("train", state)
+
+
+def random_features(
+    config: TrainConfig, prompts: Prompts, n_findings: int, dim: int, projection: int
+) -> AnalyticModel:
+    """A model on random features that scores as zero-shot does.
+
+    Args:
+        config: Its seed draws the features.
+        prompts: Prompts of zero-shot.
+        n_findings: K.
+        dim: D.
+        projection: Random features; 0: eight times D, 4,096 at most.
+
+    Raises:
+        ConfigurationError: `projection` is below 0.
+    """
+    if projection < 0:
+        raise ConfigurationError(
+            f"projection={projection} is below 0", "Use 0 or more."
+        )
+    size = projection or min(8 * dim, _MOST_FEATURES)
+    drawn = np.random.default_rng(config.seed).standard_normal((dim, size))
+    directions = zero_shot_directions(prompts, n_findings)
+    return AnalyticModel(
+        directions, torch.from_numpy(drawn.astype(np.float32)), config.scale
+    )

@@ -5,6 +5,7 @@ from ..problem.contract import Method
 from .analytic.method import Analytic
 from .ewc import ElasticFinetune
 from .finetune import Finetune
+from .l3a import L3a
 from .linear import Linear
 from .lwf import Lwf
 from .mask import MaskedFinetune
@@ -24,6 +25,7 @@ METHODS: dict[str, type[Method]] = {
     "analytic": Analytic,
     "linear": Linear,
     "ranpac": RanPac,
+    "l3a": L3a,
 }
 
 

@@ -26,7 +26,7 @@ class ReplayOptions:
 
     Attributes:
         budget: Stored embeddings in all.
-        weight: Of the loss on them.
+        weight: Weight of the loss on them.
     """
 
     budget: int = 500
@@ -72,7 +72,7 @@ class Replay(Hook):
         rows: Tensor,
         mask: Tensor,
     ) -> None:
-        """Give the new task its share; the others give up an equal part of theirs."""
+        """Give the new task its share; the others lose an equal part of theirs."""
         useful = torch.nonzero(mask.any(dim=1))[:, 0]
         number = int(self._kept["task"].max()) + 1 if self._kept else 0
         share = max(1, self._options.budget // (number + 1))

@@ -38,8 +38,8 @@ class TrainConfig:
         scale: Initial factor on the logit.
         learn_scale: Whether that factor is learned.
         learn_bias: Whether each finding has a learned offset.
-        learning_rate: Of Adam.
-        weight_decay: Of Adam (decoupled).
+        learning_rate: Learning rate of Adam.
+        weight_decay: Weight decay of Adam (decoupled).
         batch_size: Images in a step.
         epochs: Passes over a task's rows, at most.
         epoch_steps: Steps in a pass, at most; a larger task's pass is a sample of it.
@@ -49,7 +49,7 @@ class TrainConfig:
             trained them, n of them n/(n + caution) of it; 0: all the way. They are
             counted by `training.trainer.telling_labels`. The first task of adaptors
             that start at random weights always goes all the way.
-        seed: Of weights and batches.
+        seed: Seed of weights and batches.
         precision: A name in `PRECISIONS`.
         shuffle: ``rows``, or ``blocks`` for vectors that stay in a file.
         options: What the method itself takes, by name.
@@ -148,7 +148,7 @@ def training_precision(
 
     Args:
         config: With the size of a batch.
-        shape: Of the embeddings, (N, D).
+        shape: Shape of the embeddings, (N, D).
         device: ``cpu`` or ``cuda``.
 
     >>> training_precision(TrainConfig(batch_size=256), (500, 128))

@@ -40,8 +40,8 @@ class Problem:
     Attributes:
         features: N images of D numbers with K findings.
         prompts: Descriptions of the K findings.
-        targets: Of the N images. Of training rows only cells that a task shows may be
-            looked at; of validation rows only findings that a task showed.
+        targets: Targets of the N images. Of training rows only cells that a task shows
+            may be looked at; of validation rows only findings that a task showed.
         config: How to learn.
         device: Where the arithmetic is done.
     """

@@ -20,7 +20,7 @@ __all__ = [
     "number_patients",
 ]
 
-#: Rows that are looked at at a time.
+#: Rows that are compared at a time.
 _BLOCK = 16_384
 SPLITS = ("train", "validation", "test")
 #: The split of images that must not count: the backbone was trained on their patients.

@@ -70,10 +70,11 @@ def patient_parts(
     """Divide rows into parts that share no patient.
 
     Args:
-        patient_id: Of all images, shape (N,); ids, or numbers in the order of ids.
+        patient_id: Patient ids of all images, shape (N,); ids, or numbers in the order
+            of ids.
         rows: The rows to divide.
         n_parts: How many parts.
-        seed: Of the shuffle of the patients.
+        seed: Seed of the shuffle of the patients.
 
     Returns:
         The rows of each part, ascending; the parts' numbers of patients differ by at
@@ -113,15 +114,15 @@ def plan_scenario(
 
     Args:
         name: One of `SCENARIOS`.
-        targets: Of all N images.
-        patient_id: Of all N images.
+        targets: Targets of all N images.
+        patient_id: Patient ids of all N images.
         rows: The training rows.
         findings: K names.
         order: The order in which findings come, a permutation of 0..K-1.
         n_tasks: Parts of the ``data`` scenario.
         visible: ``current``: a task shows only its own finding; ``cumulative``: also
             those of the tasks before it.
-        seed: Of the division into parts.
+        seed: Seed of the division into parts.
 
     Raises:
         ConfigurationError: The name, the order or `visible` does not exist.

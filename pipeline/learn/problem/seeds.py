@@ -35,7 +35,7 @@ def generator(seed: int, stream: Stream) -> np.random.Generator:
     """A generator whose numbers have nothing to do with those of other streams.
 
     Args:
-        seed: Of the run, at least 0.
+        seed: Seed of the run, at least 0.
         stream: What for.
 
     >>> one, other = generator(0, "parts"), generator(0, "batches")

@@ -15,7 +15,7 @@ def is_large(batch_size: int, shape: tuple[int, ...]) -> bool:
 
     Args:
         batch_size: Images in a step, at most; B is no more than N.
-        shape: Of the embeddings, (N, D).
+        shape: Shape of the embeddings, (N, D).
 
     >>> is_large(256, (20_000, 128)), is_large(6144, (20_000, 128))
     (False, True)

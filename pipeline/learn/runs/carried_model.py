@@ -21,7 +21,7 @@ class CarriedModel:
     """A model as text and tensors.
 
     Attributes:
-        run_id: Of the run.
+        run_id: Id of the run.
         encoder: JSON of the encoder's specification, which names the backbone.
         described: What `describe_model` gives.
         weights: What `model_weights` gives.
@@ -37,7 +37,7 @@ class CarriedModel:
         """A model as it is written.
 
         Args:
-            run_id: Of the run.
+            run_id: Id of the run.
             encoder: JSON of the encoder's specification.
             saved: The model.
         """
@@ -92,19 +92,19 @@ class CarriedModel:
             if name != _PROMPTS
         }
 
-    def restored(self, place: object) -> SavedModel:
+    def restored(self, source: object) -> SavedModel:
         """The model.
 
         Args:
-            place: What messages call the file.
+            source: What messages call the file.
 
         Raises:
             TrainingError: The parts do not fit each other.
         """
         try:
-            return restore_model(self.described, dict(self.weights), place)
+            return restore_model(self.described, dict(self.weights), source)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise TrainingError(
-                f"the model in {place} cannot be read: {error}",
+                f"the model in {source} cannot be read: {error}",
                 "Take the file from its run again.",
             ) from error

@@ -19,7 +19,8 @@ class Checkpoints:
     """A folder with one state for each task that was learned.
 
     Attributes:
-        folder: Of this run alone: its name stands for everything the run depends on.
+        folder: Folder of this run alone: its name stands for everything the run
+            depends on.
         blank: What the states have in common.
     """
 

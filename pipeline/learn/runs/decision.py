@@ -51,7 +51,7 @@ def rule_of_validation(
         reopened: The run.
         saved: Its model.
         operating_point: As `OperatingPoint.parse` reads it; None: the run's.
-        coverage: Of the answer sets, within (0, 1); None: no answer sets.
+        coverage: Coverage of the answer sets, within (0, 1); None: no answer sets.
 
     Raises:
         ConfigurationError: An argument cannot be used, or validation images are gone.

@@ -90,7 +90,8 @@ class Experiment:
         prevalence: Share of positives among training and validation labels, shape (K,);
             NaN where there are none.
         model: After the last task.
-        prediction: Of the final model; rows of training images are not scored and 0.
+        prediction: Prediction of the final model; rows of training images are not
+            scored and 0.
         prompts: The descriptions of the K findings.
         state: What the method needs to go on learning; empty for ``zero-shot``.
     """
@@ -146,7 +147,7 @@ def run_experiment(
         start: Go on from this run: its findings, descriptions and state.
         checkpoints: Where to keep the state after each task, and to find those that an
             interrupted run left.
-        groups: Of all images, to give figures of each group too.
+        groups: Groups of all images, to give figures of each group too.
 
     Raises:
         ConfigurationError: An option names something that does not exist.
@@ -185,7 +186,7 @@ def run_merge(
         prompts: Descriptions of all their findings.
         config: How the states were made; its scenario is ``merge``.
         merged: The sum of the states.
-        groups: Of all images, to give figures of each group too.
+        groups: Groups of all images, to give figures of each group too.
 
     Raises:
         TrainingError: The state does not fit these images.
@@ -354,7 +355,7 @@ class _Run:
         return prediction.ranking_by(self.config.score, self.config.method)
 
     def _learn(self, method: Method, task: Task, number: int) -> None:
-        """Learn a task, or take up the state that an interrupted run left after it."""
+        """Learn a task, or resume from the state that an interrupted run left."""
         if self.checkpoints is None:
             method.learn(task)
             return
@@ -381,7 +382,7 @@ class _Run:
         return share
 
     def bounds(self, scenario: Scenario) -> dict[str, PatientInfluence]:
-        """Test AUROC of what the scenario is held against."""
+        """Test AUROC of what the scenario is compared with."""
         from .bounds import logistic_regression_scores
 
         influences: dict[str, PatientInfluence] = {}

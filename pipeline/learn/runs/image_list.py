@@ -31,7 +31,7 @@ class ImageList:
         image_id: In the catalog.
         population: Whose patients they are.
         patient_id: In the population.
-        content_digest: Of the image file.
+        content_digest: Digest of the image file.
         split: The split that the run had them in.
     """
 

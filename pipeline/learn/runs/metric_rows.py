@@ -96,7 +96,7 @@ def run_values(
         run: The figures.
         images: The test rows.
         prediction: After the last task, for the groups.
-        groups: Of all N images; None: no figures of groups.
+        groups: Groups of all N images; None: no figures of groups.
     """
     for split, evaluations in (("validation", run.validation), ("test", run.test)):
         for task, evaluation in enumerate(evaluations):

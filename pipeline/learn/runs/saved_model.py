@@ -48,7 +48,7 @@ class SavedModel:
         findings: K names, in the order of the model's outputs.
         thresholds: Probability from which each finding is called positive, shape (K,),
             chosen on validation.
-        fingerprint: Of the encoder whose embeddings it takes.
+        fingerprint: Fingerprint of the encoder whose embeddings it takes.
         dim: D of these embeddings.
         prompts: The descriptions.
         method: Name of the method that learned it.
@@ -280,20 +280,20 @@ def load_model(folder: Path) -> SavedModel:
 
 
 def restore_model(
-    described: Mapping[str, Any], weights: dict[str, torch.Tensor], place: object
+    described: Mapping[str, Any], weights: dict[str, torch.Tensor], source: object
 ) -> SavedModel:
     """A model from what `describe_model` and `model_weights` gave.
 
     Args:
         described: Plain values.
         weights: Tensors by name.
-        place: What messages call the file.
+        source: What messages call the file.
 
     Raises:
         TrainingError: It is of a newer format.
         KeyError: Something is missing; as `RuntimeError`, `TypeError` and `ValueError`.
     """
-    _check_version(place, described["format_version"])
+    _check_version(source, described["format_version"])
     _check_parts(described, weights["prompts"])
     findings = tuple(described["findings"])
     config = TrainConfig(**described["config"])
@@ -303,8 +303,8 @@ def restore_model(
     )
     version = described["format_version"]
     method = described["method"] if version > 1 else "finetune"
-    kind = method_named(method)
-    model = kind.build_model(config, prompts, len(findings), described["dim"])
+    method_type = method_named(method)
+    model = method_type.build_model(config, prompts, len(findings), described["dim"])
     if config.placement == "shared":
         weights |= {
             k.replace("adaptors.image.", "adaptors.text."): v

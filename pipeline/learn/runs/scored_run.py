@@ -24,7 +24,7 @@ _FEW = 3
 
 @dataclass(frozen=True)
 class ScoredRun:
-    """Scores of n test images for K findings, with the labels they are held against.
+    """Scores of n test images for K findings, with the labels they are compared with.
 
     Attributes:
         run: The run.

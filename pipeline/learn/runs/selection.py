@@ -55,8 +55,8 @@ class Contribution:
     Attributes:
         dataset: Its name in the store where the run was made.
         n_images: How many images.
-        digest: Of the content of all of them, whatever split they are in; it stands
-            for the set and says nothing of a single image.
+        digest: Digest of the content of all of them, whatever split they are in; it
+            stands for the set and says nothing of a single image.
     """
 
     dataset: str
@@ -104,8 +104,8 @@ def contributions_of(
     """One contribution per dataset.
 
     Args:
-        dataset: Of N images.
-        content_digest: Of N images.
+        dataset: Datasets of N images.
+        content_digest: Digests of N images.
     """
     contributions = []
     for name in sorted(set(dataset.tolist())):

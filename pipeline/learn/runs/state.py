@@ -53,13 +53,13 @@ class RunState:
         method: Name of the method.
         config: How it learned.
         findings: K names, in the order of the tensors.
-        fingerprint: Of the encoder whose embeddings it saw.
+        fingerprint: Fingerprint of the encoder whose embeddings it saw.
         prompts: The descriptions of the findings.
         tensors: The method's own.
         contributions: What it has learned from, a digest for the images of a dataset;
             empty for files of version 1.
         model: What the run answers with, to predict from the file alone; None for
-            files of before it was kept, and for states that were never evaluated.
+            older files, and for states that were never evaluated.
     """
 
     method: str
@@ -76,7 +76,7 @@ def save_state(path: Path, state: RunState, *, local: bool = False) -> None:
     """Write a state.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         state: What to write.
         local: Also what is of use with the same images only.
 
@@ -117,7 +117,7 @@ def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any] = _EMPTY)
 
 
 def _check_bytes(tensors: Mapping[str, Tensor], described: Mapping[str, Any]) -> None:
-    """Compare with the checksum, which files of before it was kept have not."""
+    """Compare with the checksum, which older files do not have."""
     is_old = described["format_version"] < 2
     if is_old and "checksum" not in described:
         return

@@ -49,8 +49,9 @@ def draw_patients(
     """Draw patients with replacement.
 
     Args:
-        patient_id: Of N images; ids or numbers, which are taken in their order.
-        seed: Of the draws.
+        patient_id: Patient ids of N images; ids or numbers, which are taken in their
+            order.
+        seed: Seed of the draws.
         n_bootstrap: B; None: 1000 for up to 5,000 images, fewer for more, at least 200.
 
     >>> draws = draw_patients(np.array(["a", "b", "a"], dtype=object), seed=0)
@@ -79,10 +80,10 @@ def draw_with_classes(
     draws have both classes, they are those of `draw_patients`.
 
     Args:
-        patient_id: Of N images.
+        patient_id: Patient ids of N images.
         targets: Shape (N, K), 0 or 1; of findings with both classes.
         observed: Shape (N, K), bool.
-        seed: Of the draws.
+        seed: Seed of the draws.
         n_bootstrap: B; None: as for `draw_patients`.
     """
     number = number_patients(patient_id)
@@ -129,7 +130,7 @@ def bootstrap_auroc(
         scores: Shape (N, K).
         targets: Shape (N, K), 0 or 1.
         observed: Shape (N, K), bool.
-        draws: Of the same N images.
+        draws: Draws of the same N images.
 
     Returns:
         Shape (B, K); NaN where a draw has one class.
@@ -240,7 +241,7 @@ def bootstrap_macro_auroc(
         patient_id: Shape (N,).
         findings: Which findings the mean is over.
         n_bootstrap: Number of draws.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Returns:
         Lower and upper end; NaN if no draw has a figure.

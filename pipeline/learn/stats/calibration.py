@@ -20,6 +20,9 @@ _TRUSTED_SPREAD = 1.0
 _HEIGHT_SCALE = 0.1
 #: No line is flatter than this share of the expected slope.
 _LEAST_FACTOR = 0.05
+#: n·p(1 - p) from which labels decide on the height: forty times the prior's curvature,
+#: which is 1/(4·0.1²) at most.
+_MANY_LABELS = 1000
 _STEPS = 50
 _SHARES = tuple(0.5**power for power in range(20))
 
@@ -113,14 +116,14 @@ def calibrate(
     """The line from score to logit, near what is known without validation labels.
 
     The most probable line given the labels and a prior. The prior of its height, at the
-    mean of the scores, lies about the logit of the share of positives, which training
+    mean of the scores, lies near the logit of the share of positives, which training
     labels know better than few validation labels do; it has heavy tails, so that it
-    gives way where many of these contradict it. The slope's lies about the expected one
+    gives way where many of these contradict it. The slope's lies near the expected one
     if scores estimate probabilities; else about what a finding of middling difficulty
     has. docs/method.md says what else was tried.
 
     Args:
-        scores: Of validation images, shape (n,).
+        scores: Scores of validation images, shape (n,).
         positive: Shape (n,).
         prevalence: Share of positives among training and validation labels, within
             (0, 1).
@@ -158,11 +161,15 @@ def _heavy_tailed(
     """The most probable line, the prior of its height being a Cauchy distribution's.
 
     That prior is a normal one whose width is fitted along. From two starts, because
-    there may be two maxima: the expected height, and that of the labels alone.
+    there may be two maxima: the expected height, and that of the labels alone. Where
+    labels are many, their curvature is far above the prior's, and the second is enough.
     """
     own = smoothed_share(float(target.sum()), len(target))
+    starts = [float(np.log(own / (1 - own)))]
+    if len(target) * own * (1 - own) < _MANY_LABELS:
+        starts.insert(0, about[1])
     likeliest, least = about, np.inf
-    for height in (about[1], float(np.log(own / (1 - own)))):
+    for height in starts:
         line = np.array([about[0], height])
         for _ in range(_STEPS):
             off = line[1] - about[1]

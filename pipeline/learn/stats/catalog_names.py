@@ -68,7 +68,7 @@ class Metric(StrEnum):
 
 
 class Bound(StrEnum):
-    """What a scenario is held against; the value is what people read."""
+    """What a scenario is compared with; the value is what people read."""
 
     JOINT = "joint"
     JOINT_OBSERVED = "joint-observed"

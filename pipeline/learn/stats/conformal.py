@@ -102,7 +102,7 @@ def conformal_rule(
     answer is in every set. The same, turned round, for "negative".
 
     Args:
-        probability: Of the n validation images, shape (n, K).
+        probability: Probability of the n validation images, shape (n, K).
         targets: Shape (n, K), 0 or 1.
         observed: Shape (n, K), bool.
         coverage: Within (0, 1).

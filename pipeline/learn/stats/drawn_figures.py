@@ -55,7 +55,7 @@ class DrawnFigures:
         """Of the mean over some findings, in draws that have all of them.
 
         Args:
-            metric: Of `tables`.
+            metric: Metric of `tables`.
             value: The mean itself.
             findings: Shape (K,).
         """
@@ -104,13 +104,13 @@ def draw_figures(
     """Average precision, F1, Brier and calibration error in every draw of patients.
 
     Args:
-        probability: Of n images, shape (n, K).
+        probability: Probability of n images, shape (n, K).
         score: What average precision ranks by, shape (n, K).
         targets: Shape (n, K), 0 or 1.
         observed: Shape (n, K), bool.
-        thresholds: Of F1, shape (K,).
+        thresholds: Thresholds of F1, shape (K,).
         constant: The probability that the constant says, shape (K,); NaN: unknown.
-        draws: Of the same n images.
+        draws: Draws of the same n images.
     """
     columns: dict[Metric, list[Floats]] = {metric: [] for metric in _ALL}
     excess = np.zeros(targets.shape[1])
@@ -205,10 +205,18 @@ def _average_precision(
         return np.full(draws.times.shape[1], np.nan)
     order = np.argsort(-score, kind="stable")
     ordered = score[order]
-    ends = np.flatnonzero(np.r_[ordered[1:] != ordered[:-1], True])
-    weight = draws.times[patient[order]].astype(np.float64)
-    every = np.cumsum(weight, axis=0)[ends]
-    true = np.cumsum(weight * positive[order, None], axis=0)[ends]
-    new = np.diff(true, axis=0, prepend=np.zeros((1, weight.shape[1])))
-    precision = np.divide(true, every, out=np.zeros_like(true), where=every > 0)
+    # Only where a positive image is passed does anything add to the figure: there,
+    # at the end of the images with the same score, precision is needed.
+    rank = np.cumsum(np.r_[False, ordered[1:] != ordered[:-1]])
+    places = np.flatnonzero(positive[order])
+    first = np.r_[True, rank[places[1:]] != rank[places[:-1]]]
+    ends = np.searchsorted(rank, rank[places[first]], side="right")
+    weight = draws.times[patient[order[: ends[-1]]]]
+    starts = np.r_[0, ends[:-1]]
+    every = np.cumsum(np.add.reduceat(weight, starts, axis=0, dtype=np.float64), axis=0)
+    new = np.add.reduceat(
+        weight[places], np.flatnonzero(first), axis=0, dtype=np.float64
+    )
+    true = np.cumsum(new, axis=0)
+    precision = np.divide(true, every, out=np.zeros(true.shape), where=every > 0)
     return _ratio((precision * new).sum(axis=0), true[-1])

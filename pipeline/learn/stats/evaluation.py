@@ -113,7 +113,7 @@ class Evaluation:
         note: How many findings means leave out; empty if none.
         intervals: Ends of 95 % intervals of some of `others`, shape (2, K), by
             bootstrap over patients; empty if none was drawn.
-        means: Of some of `others` over the counted findings, with intervals.
+        means: Means of some of `others` over the counted findings, with intervals.
         thresholds: From which a finding is called positive, shape (K,).
     """
 
@@ -159,7 +159,7 @@ def evaluate_scores(
         images: The rows to evaluate on.
         prediction: For all N images.
         thresholds: Chosen on validation, shape (K,).
-        seed: Of the bootstrap; None: draw none.
+        seed: Seed of the bootstrap; None: draw none.
         constant: What a constant would answer, shape (K,): the share of positives among
             labels of training and validation; None: not known.
     """
@@ -340,7 +340,7 @@ def evaluate_predictions(
         test: The test images.
         validation: The validation images.
         predictions: For all N images.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
         point: How thresholds are chosen; None: by the best F1.
         constant: As for `evaluate_scores`.
 

@@ -64,7 +64,8 @@ def summarise(
         auroc: R, shape (T+1, K).
         introduced: τ, shape (K,), from 1.
         joint: AUROC of joint training on all labels, shape (K,).
-        joint_observed: Of joint training on the labels that the tasks show, shape (K,).
+        joint_observed: AUROC of joint training on the labels that the tasks show,
+            shape (K,).
 
     Returns:
         Name -> value; NaN where a mean has nothing to be over.
@@ -96,8 +97,8 @@ def summary_intervals(
     Args:
         tasks: Before the first task and after each, T+1 in all.
         introduced: τ, shape (K,), from 1.
-        joint: Of joint training on all labels.
-        joint_observed: Of joint training on the labels that the tasks show.
+        joint: AUROC of joint training on all labels.
+        joint_observed: AUROC of joint training on the labels that the tasks show.
     """
     bounds = (joint, joint_observed)
     cells = _with_bounds(

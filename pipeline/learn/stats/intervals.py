@@ -75,7 +75,7 @@ def influence_of(
     """The same of findings that are sorted already.
 
     Args:
-        rankings: Of K findings; None has no AUROC.
+        rankings: Rankings of K findings; None has no AUROC.
         observed: Shape (N, K), bool.
     """
     area = np.full(observed.shape[1], np.nan)
@@ -249,7 +249,7 @@ def mean_auroc_interval(
     up like Obuchowski's (1997).
 
     Args:
-        influence: Of K findings.
+        influence: Influence of K findings.
         findings: Which the mean is over, shape (K,); those without an AUROC are left
             out.
 

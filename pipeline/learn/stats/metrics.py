@@ -101,7 +101,7 @@ def of_rankings(
     """Average precision and sensitivity of findings that are sorted already.
 
     Args:
-        rankings: Of K findings; None gives NaN.
+        rankings: Rankings of K findings; None gives NaN.
         specificity: At least this.
     """
     values = np.full((2, len(rankings)), np.nan)

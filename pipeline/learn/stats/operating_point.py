@@ -34,7 +34,7 @@ class OperatingPoint:
 
     Attributes:
         rule: ``f1``, ``youden``, ``sensitivity`` or ``specificity``.
-        target: Of the last two, within (0, 1]; 0 for the others.
+        target: Target of the last two, within (0, 1]; 0 for the others.
     """
 
     rule: str = "f1"
@@ -68,7 +68,7 @@ class OperatingPoint:
         """The threshold for one finding; None if these labels cannot tell.
 
         Args:
-            score: Of n images, shape (n,).
+            score: Score of n images, shape (n,).
             positive: Shape (n,).
 
         >>> score, positive = np.array([0.1, 0.2, 0.6, 0.9]), np.array([0, 1, 0, 1]) > 0
@@ -109,9 +109,9 @@ class ThresholdOrigin:
         operating_point: The rule that chose it, as text; empty where nothing could,
             so that it is 0.5.
         n_positive: Positive validation images that it was chosen on; -1: not known,
-            for runs of before this was written down.
+            for runs that are older than this record.
         n_negative: Negative ones.
-        datasets: Of these images.
+        datasets: Datasets of these images.
         transferred: Whether it is used on images of another dataset.
     """
 
@@ -178,7 +178,7 @@ def choose_thresholds(
 
     Args:
         point: The rule.
-        probability: Of the n validation images, shape (n, K).
+        probability: Probability of the n validation images, shape (n, K).
         targets: Shape (n, K), 0 or 1.
         observed: Shape (n, K), bool.
         datasets: That the images are of.

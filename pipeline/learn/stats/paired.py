@@ -204,7 +204,7 @@ def macro_difference(
         observed: Shape (N, K), bool.
         patient_id: Shape (N,).
         findings: Which the mean is over, shape (K,); None for all that have an AUROC.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     areas = [influence(scores, targets, observed)[0] for scores in (first, second)]
     both = ~np.isnan(areas[0]) & ~np.isnan(areas[1])

@@ -18,10 +18,10 @@ class Ranking:
     """n images by rising score, in G groups of equal score.
 
     Attributes:
-        scores: Of each group, shape (G,), rising.
+        scores: Scores of each group, shape (G,), rising.
         positives: Positive images of each group, shape (G,).
         negatives: The same of negative ones.
-        group: Of each image, in the order that was given, shape (n,).
+        group: Group of each image, in the order that was given, shape (n,).
         positive: Whether each image is positive, shape (n,).
     """
 

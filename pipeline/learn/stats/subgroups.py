@@ -84,7 +84,7 @@ def subgroup_values(
 
     Args:
         images: The rows to evaluate on.
-        groups: Of all N images.
+        groups: Groups of all N images.
         findings: K names.
         prediction: For all N images.
         task: After which it was made.

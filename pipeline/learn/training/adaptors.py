@@ -133,7 +133,7 @@ def build_adaptors(adaptor: str, placement: str, dim: int, seed: int) -> Adaptor
         adaptor: A name in `ADAPTORS`.
         placement: A name in `PLACEMENTS`.
         dim: D.
-        seed: Of the initial weights; torch's own generator is left as it was.
+        seed: Seed of the initial weights; torch's own generator is left as it was.
 
     Raises:
         ConfigurationError: A name is unknown.

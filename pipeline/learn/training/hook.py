@@ -52,10 +52,10 @@ class Hook:
 
         Args:
             model: With its final weights.
-            optimiser: Of these weights.
+            optimiser: Optimiser of these weights.
             x: All embeddings, shape (N, D).
             targets: Shape (N, K).
-            rows: Of the task, shape (n,).
+            rows: Rows of the task, shape (n,).
             mask: Its observed cells, shape (n, K).
         """
 

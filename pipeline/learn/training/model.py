@@ -124,7 +124,7 @@ class AdaptedModel(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take what `state_dict` gave; models of before had no calibration."""
+        """Take what `state_dict` gave; older models had no calibration."""
         plain = {
             "slope": torch.ones_like(self.slope),
             "offset": torch.zeros_like(self.offset),

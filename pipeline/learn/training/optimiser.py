@@ -55,7 +55,7 @@ class FlatAdam:
         """Move the weights along their gradient, then forget the gradient.
 
         Raises:
-            TrainingError: The step is no number that a weight can hold.
+            TrainingError: No weight can hold the step.
         """
         self._steps += 1
         size = self.learning_rate / (1 - _BETA_MEAN**self._steps)

@@ -24,7 +24,7 @@ def shuffled(
     are read in pieces that a disk is good at; up to 65,536 rows both mix all rows.
 
     Args:
-        random: Of the order.
+        random: Generator of the order.
         n_rows: n.
         shuffle: ``rows`` or ``blocks``.
 

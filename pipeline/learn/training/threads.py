@@ -34,7 +34,7 @@ def few_threads(batch_size: int, shape: tuple[int, ...]) -> Iterator[None]:
 
     Args:
         batch_size: B.
-        shape: Of the embeddings, (N, D).
+        shape: Shape of the embeddings, (N, D).
     """
     if is_large(batch_size, shape):
         yield

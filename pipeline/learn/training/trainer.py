@@ -163,7 +163,7 @@ class Trainer:
         return epoch
 
     def _blend(self, start: Tensor, task: Task) -> None:
-        """Go back towards the weights of before the task if it had few labels."""
+        """Go back towards the weights from before the task if it had few labels."""
         if not self._config.caution:
             return
         # Half of the way back to random weights is no better than either end.

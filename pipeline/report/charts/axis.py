@@ -16,7 +16,7 @@ _MOST_STEPS = 5
 
 @dataclass(frozen=True)
 class Level:
-    """A value that a run is held against.
+    """A value that a run is compared with.
 
     Attributes:
         style: Its class in the style sheet: ``zero``, ``joint``, ``observed``,

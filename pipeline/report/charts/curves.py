@@ -1,4 +1,4 @@
-"""AUROC after each task as a line, with what it is held against as labelled lines."""
+"""AUROC after each task as a line, with what it is compared with as labelled lines."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,11 +50,11 @@ def curve_plot(
     The plot stretches to the width that it is given, its texts do not.
 
     Args:
-        axis: Of the values.
+        axis: Axis of the values.
         lines: Over the same tasks, or over fewer.
         levels: Drawn across the plot.
         n_tasks: T.
-        height: Of the plot, in pixels.
+        height: Height of the plot, in pixels.
         with_values: Say them in the labels.
     """
     plot = [f'<path class="grid" d="{_grid(axis)}"/>']
@@ -118,9 +118,9 @@ def efficiency_plot(
     """AUROC over the logarithm of the number of patients; labels to the right.
 
     Args:
-        axis: Of AUROC.
+        axis: Axis of AUROC.
         lines: At least one.
-        height: Of the plot, in pixels.
+        height: Height of the plot, in pixels.
     """
     counts = sorted({n for line in lines for n, *_ in line.points if n})
     spread = np.log(max(counts, default=1)) - np.log(min(counts, default=1))

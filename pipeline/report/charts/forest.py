@@ -15,10 +15,10 @@ _PLOT = 'viewBox="0 0 100 20" preserveAspectRatio="none"'
 
 
 def forest_row(axis: Axis, figure: Figure, levels: Sequence[Level] = ()) -> str:
-    """A dot with its 95 % interval; a bar for each value that it is held against.
+    """A dot with its 95 % interval; a bar for each value that it is compared with.
 
     Args:
-        axis: Of the whole column.
+        axis: Axis of the whole column.
         figure: NaN: no dot.
         levels: Those that are NaN are left out.
     """
@@ -49,7 +49,7 @@ def forest_head(axis: Axis, levels: Sequence[Level] = ()) -> str:
     """The axis above the rows; levels that all rows share are labelled here.
 
     Args:
-        axis: Of the whole column.
+        axis: Axis of the whole column.
         levels: Drawn as labelled lines.
     """
     shown = [level for level in levels if not np.isnan(level.value)]

@@ -36,7 +36,7 @@ class GridCell:
 
     Attributes:
         tasks: Which tasks see them, from 1; none: they are never seen.
-        share: Of these tasks' images of the group, how many have a label, 0 to 1.
+        share: Share of these tasks' images of the group, how many have a label, 0 to 1.
     """
 
     tasks: tuple[int, ...]
@@ -73,11 +73,11 @@ class ScenarioGrid:
     """What the tasks of a scenario observe of the training split.
 
     Attributes:
-        name: Of the scenario.
+        name: Name of the scenario.
         findings: K names.
-        groups: Of patients, those of the first task first.
-        n_groups: Of all groups, also those that are left out.
-        n_patients: Of all groups.
+        groups: Groups of patients, those of the first task first.
+        n_groups: Number of all groups, also those that are left out.
+        n_patients: Number of patients of all groups.
     """
 
     name: str
@@ -103,7 +103,7 @@ def scenario_grid(
     Args:
         scenario: Its tasks.
         findings: K names.
-        patient_id: Of all N images.
+        patient_id: Patient ids of all N images.
         rows: The training images.
 
     >>> task = Task("a", np.array([0]), np.array([[True, False]]))
@@ -167,7 +167,7 @@ def tasks_saw(scenario: Scenario, patient_id: PatientIds) -> str:
 
     Args:
         scenario: Its tasks.
-        patient_id: Of all N images.
+        patient_id: Patient ids of all N images.
     """
     tasks = scenario.tasks
     if not tasks:

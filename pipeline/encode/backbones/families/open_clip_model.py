@@ -28,12 +28,12 @@ def parts_of(
 
     Args:
         model: As open_clip gives it.
-        transform: Of its pictures.
-        tokenizer: Of its texts.
+        transform: Transform of its pictures.
+        tokenizer: Tokenizer of its texts.
         config: Its `model_cfg`.
         scaled: Whether large JPEG files are decoded at a smaller scale.
         layer: ``pooled`` takes images before their projection, and no texts.
-        name: Of the backbone, for messages.
+        name: Name of the backbone, for messages.
 
     Raises:
         BackboneError: `layer` is ``pooled`` and the model has no such layer.

@@ -18,10 +18,10 @@ class Parts:
 
     Attributes:
         model: With `visual`, `encode_image` and, if it reads, `encode_text`.
-        preprocess: Of its pictures.
+        preprocess: Preprocessing of its pictures.
         preprocess_words: The same, for the fingerprint.
         tokenizer: Callable: sentences -> token ids; None: it knows images only.
-        config: Of the architecture, for the fingerprint.
+        config: Configuration of the architecture, for the fingerprint.
         pooling: How places become one vector, for the fingerprint.
         dim: D.
     """

@@ -87,7 +87,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _fill(model: torch.nn.Module, weights: Path) -> None:
-    """Take a file's tensors; those of a classifier are of no use.
+    """Take a file's tensors; those of a classifier are not used.
 
     Raises:
         BackboneError: The file is pickled, cannot be read or does not fit.

@@ -85,12 +85,18 @@ def _paeth_row(filtered: Pixels, pixels: Pixels, y: int, step: int) -> None:
 
 
 @numba.njit(inline="always")  # type: ignore[untyped-decorator]
-def _other_row(filtered: Pixels, pixels: Pixels, y: int, step: int, kind: int) -> None:
+def _other_row(
+    filtered: Pixels, pixels: Pixels, y: int, step: int, filter_type: int
+) -> None:
     """A row of the filters None, Sub, Up and Average: 0 to 3."""
     for x in range(pixels.shape[1]):
-        left = np.int32(pixels[y, x - step]) if x >= step and kind & 1 else np.int32(0)
-        above = np.int32(pixels[y - 1, x]) if y > 0 and kind & 2 else np.int32(0)
-        guess = (left + above) >> 1 if kind == 3 else left + above
+        left = (
+            np.int32(pixels[y, x - step])
+            if x >= step and filter_type & 1
+            else np.int32(0)
+        )
+        above = np.int32(pixels[y - 1, x]) if y > 0 and filter_type & 2 else np.int32(0)
+        guess = (left + above) >> 1 if filter_type == 3 else left + above
         pixels[y, x] = np.uint8((np.int32(filtered[y, x + 1]) + guess) & 255)
 
 
@@ -109,11 +115,11 @@ def unfilter(filtered: Pixels, pixels: Pixels, step: int) -> bool:
     height = pixels.shape[0]
     y = 0
     while y < height:
-        kind = filtered[y, 0]
-        if kind > 4:
+        filter_type = filtered[y, 0]
+        if filter_type > 4:
             return False
-        if kind < 4 or y == 0:  # under nothing, Paeth is Sub
-            _other_row(filtered, pixels, y, step, kind if kind < 4 else 1)
+        if filter_type < 4 or y == 0:  # under nothing, Paeth is Sub
+            _other_row(filtered, pixels, y, step, filter_type if filter_type < 4 else 1)
         elif step == 1 and y + 1 < height and filtered[y + 1, 0] == 4:
             _two_paeth_rows(filtered, pixels, y)
             y += 1

@@ -45,10 +45,10 @@ def decode_plain_png(
         Mode ``L`` or ``RGB``; None if it is not plain, or anything is wrong with it.
     """
     try:
-        found = _shape(content)
-        if found is None:
+        shape = _shape(content)
+        if shape is None:
             return None
-        width, height, mode, step = found
+        width, height, mode, step = shape
         check_size(height, width, max_pixels)
         check_memory(9 * height * width + len(content), max_pixels)
         stream = _stream(content)
@@ -81,24 +81,24 @@ def _shape(content: bytes) -> tuple[int, int, str, int] | None:
 
 def _stream(content: bytes) -> bytes | None:
     """The compressed pixels; None if a chunk is damaged, or asks for anything."""
-    place, parts, ended = len(_START), [], False
+    offset, parts, ended = len(_START), [], False
     view = memoryview(content)
     while not ended:
-        (length,) = struct.unpack_from(">I", content, place)
-        kind, end = content[place + 4 : place + 8], place + 8 + length
+        (length,) = struct.unpack_from(">I", content, offset)
+        chunk_type, end = content[offset + 4 : offset + 8], offset + 8 + length
         (checksum,) = struct.unpack_from(">I", content, end)
-        if isal_zlib.crc32(view[place + 4 : end]) != checksum:
+        if isal_zlib.crc32(view[offset + 4 : end]) != checksum:
             return None
-        if kind == b"IDAT":
-            parts.append(view[place + 8 : end])
-        elif kind == b"IEND":
+        if chunk_type == b"IDAT":
+            parts.append(view[offset + 8 : end])
+        elif chunk_type == b"IEND":
             ended = True
-        elif kind == b"IHDR":
-            if place != len(_START):
+        elif chunk_type == b"IHDR":
+            if offset != len(_START):
                 return None
-        elif kind not in _PASSED_OVER or parts:  # Pillow minds their order
+        elif chunk_type not in _PASSED_OVER or parts:  # Pillow minds their order
             return None
-        place = end + 4
+        offset = end + 4
     return b"".join(parts)
 
 

@@ -99,8 +99,8 @@ def _weights(
     reach = _SUPPORT * scale
     weights = np.zeros((n_new, math.ceil(reach) * 2 + 1), np.int32)
     span = np.zeros((n_new, 2), np.int64)
-    for place in range(n_new):
-        centre = (place + 0.5) * scale
+    for index in range(n_new):
+        centre = (index + 0.5) * scale
         first = max(int(centre - reach + 0.5), 0)
         count = min(int(centre + reach + 0.5), n_old) - first
         shares = [
@@ -109,8 +109,8 @@ def _weights(
         total = sum(shares)
         for k, share in enumerate(shares):
             scaled = share / total * (1 << WEIGHT_BITS)
-            weights[place, k] = int(scaled - 0.5 if scaled < 0 else scaled + 0.5)
-        span[place] = first, count
+            weights[index, k] = int(scaled - 0.5 if scaled < 0 else scaled + 0.5)
+        span[index] = first, count
     return weights, span
 
 

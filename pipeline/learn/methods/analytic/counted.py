@@ -58,7 +58,7 @@ def check_apart(states: Sequence[Mapping[str, Tensor]]) -> None:
     """Refuse to add sums of the same images.
 
     Args:
-        states: Of the same findings.
+        states: States of the same findings.
 
     Raises:
         TrainingError: Two of them counted the same validation images.

@@ -19,7 +19,7 @@ class Seen(NamedTuple):
     """The images trained on, as a distance needs them.
 
     Attributes:
-        mean: Of φ, shape (F,).
+        mean: Mean of φ, shape (F,).
         whitening: W, shape (F, F): (x − mean)W has covariance about 1.
         typical: Cosine in the whitened space between a typical image and the mean; 0
             where the mean is too short to give a direction.
@@ -60,7 +60,7 @@ def alarm_limit(distances: Floats, rate: float) -> tuple[float, float]:
     """The distance that a share of new images like these exceeds.
 
     Args:
-        distances: Of n validation images, shape (n,).
+        distances: Distances of n validation images, shape (n,).
         rate: The share, between 0 and 1.
 
     Returns:

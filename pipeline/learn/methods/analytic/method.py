@@ -42,7 +42,7 @@ class AnalyticOptions:
     """Options of ``analytic``.
 
     Attributes:
-        projection: Random features beside the embedding itself; 0 for none.
+        projection: Random features in addition to the embedding; 0 for none.
         alarm_rate: Share of images like those of validation that may be called unlike
             what was trained on.
     """

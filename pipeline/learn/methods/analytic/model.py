@@ -130,8 +130,8 @@ class AnalyticModel(nn.Module):
         How far an image is turned away from their mean, in the space in which their
         covariance is 1: 1 − cosine, divided by that of a typical image. What
         radiographs have in common lies along the mean, and other pictures lack it.
-        Mahalanobis' distance is used where the mean gives no direction, and in models
-        of before; docs/uncertainty.md compares the two.
+        Mahalanobis' distance is used where the mean gives no direction, and in older
+        models; docs/uncertainty.md compares the two.
 
         Images beyond `distance_limit` are unlike those seen: of validation images a
         share of `alarm_rate` is expected there. NaN if nothing was trained on.
@@ -156,7 +156,7 @@ class AnalyticModel(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take what `state_dict` gave; models of before may lack the covariance."""
+        """Take what `state_dict` gave; older models may lack the covariance."""
         known = self.state_dict()
         for name, tensor in state_dict.items():
             # Sizes follow from what was learned, so that a new model cannot know them.

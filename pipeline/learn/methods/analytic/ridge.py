@@ -69,7 +69,7 @@ class Centred:
 
     Attributes:
         count: Weight of the observed images.
-        mean: Of φ, shape (F,).
+        mean: Mean of φ, shape (F,).
         values: Eigenvalues, shape (F,), rising.
         vectors: S⁻¹ times the eigenvectors, in columns, shape (F, F).
         scale: S, shape (F,).
@@ -83,8 +83,8 @@ class Centred:
 
     def along(self, weights: Floats) -> Floats:
         """Coordinates of weights, shape (F,): `vectors` times them are the weights."""
-        found: Floats = self.vectors.T @ (self.scale**2 * weights)
-        return found
+        product: Floats = self.vectors.T @ (self.scale**2 * weights)
+        return product
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ class Solution:
         intercepts: b, shape (K,).
         learned: Whether there were labels of both classes, shape (K,), bool; otherwise
             weights are w0.
-        mean: Of the images, shape (K, F).
-        variance: Of w along v within candidates, shape (K, F).
+        mean: Mean of the images, shape (K, F).
+        variance: Variance of w along v within candidates, shape (K, F).
         noise: Variance of the intercept, shape (K,).
         directions: Between candidates, w varies by a covariance BᵀB along v; B, shape
             (K, `_DIRECTIONS`, F).
@@ -141,7 +141,7 @@ def feature_scale(variance: Floats, count: float) -> Floats:
     """S: the spread of each feature, where few images say little of it.
 
     Args:
-        variance: Of each feature, at least 0, not all 0, shape (F,).
+        variance: Variance of each feature, at least 0, not all 0, shape (F,).
         count: Images.
 
     >>> feature_scale(np.array([1.0, 3.0]), 20).round(3).tolist()
@@ -158,12 +158,12 @@ def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution
     Args:
         train: Sums of training cells.
         prior: w0, shape (K, F); findings without both classes get it as it is.
-        centred: Of each matrix of `train`.
+        centred: The centred form of each matrix of `train`.
     """
     n_findings, n_features = prior.shape
     positives = train.moments[:, -1]
     counts = train.grams[train.group, -1, -1]
-    found = Solution(
+    solution = Solution(
         weights=prior.copy(),
         intercepts=np.zeros(n_findings),
         learned=np.zeros(n_findings, dtype=bool),
@@ -181,8 +181,8 @@ def solve(train: Sums, prior: Floats, centred: list[Centred | None]) -> Solution
         spread = train.squares[k] - positives[k] ** 2 / base.count
         if spread <= 1e-12 * base.count:
             continue  # one class says nothing about what sets the classes apart
-        _solve_one(found, k, base, train.moments[k], spread, prior[k])
-    return found
+        _solve_one(solution, k, base, train.moments[k], spread, prior[k])
+    return solution
 
 
 @dataclass(frozen=True)
@@ -196,8 +196,8 @@ class Posterior:
         kept: What α times w0 leaves of them, shape (H, F).
         ratio: τ²/σ² of each h, shape (H, 1).
         shrunk: By what data reduce the variance, shape (H, F).
-        squares: Of the residuals, with σ² integrated out, shape (H, R).
-        mean: Of the weights, shape (F,).
+        squares: Sum of squares of the residuals, with σ² integrated out, shape (H, R).
+        mean: Mean of the weights, shape (F,).
     """
 
     chance: Floats
@@ -238,7 +238,7 @@ def posterior(base: Centred, moment: Floats, spread: float, prior: Floats) -> Po
 
 
 def _solve_one(
-    found: Solution,
+    solution: Solution,
     k: int,
     base: Centred,
     moment: Floats,
@@ -247,18 +247,18 @@ def _solve_one(
 ) -> None:
     """Fill in finding k; `spread` is Σy² of the centred labels."""
     one = posterior(base, moment, spread, prior)
-    found.weights[k] = base.vectors @ one.mean
+    solution.weights[k] = base.vectors @ one.mean
     mean_label = moment[-1] / base.count
-    found.intercepts[k] = mean_label - found.weights[k] @ base.mean
-    found.learned[k] = True
-    found.mean[k] = base.mean
-    found.zero_shot[k] = one.chance[0].sum()
+    solution.intercepts[k] = mean_label - solution.weights[k] @ base.mean
+    solution.learned[k] = True
+    solution.mean[k] = base.mean
+    solution.zero_shot[k] = one.chance[0].sum()
     # σ² is integrated out: its mean is that of an inverse gamma distribution.
     noise = one.squares / max(base.count - 3, 1)
-    found.variance[k] = (one.chance * noise).sum(axis=1) @ (one.ratio * one.shrunk)
-    found.noise[k] = float((one.chance * noise).sum()) / base.count
+    solution.variance[k] = (one.chance * noise).sum(axis=1) @ (one.ratio * one.shrunk)
+    solution.noise[k] = float((one.chance * noise).sum()) / base.count
     rows = _directions(one.chance, one.shares, one.fitted, one.kept, one.mean)
-    found.directions[k, : len(rows)] = rows
+    solution.directions[k, : len(rows)] = rows
 
 
 def _squares(
@@ -274,12 +274,12 @@ def _squares(
     of_labels = spread - (data**2 * ratio * shrunk).sum(axis=1)
     of_both = (data * towards * shrunk).sum(axis=1)
     of_scores = (values * towards**2 * shrunk).sum(axis=1)
-    found: Floats = (
+    squared: Floats = (
         of_labels[:, None]
         - 2 * of_both[:, None] * shares
         + of_scores[:, None] * shares**2
     )
-    return np.maximum(found, 1e-9 * spread)
+    return np.maximum(squared, 1e-9 * spread)
 
 
 def _posterior(

@@ -76,8 +76,8 @@ class Sums:
     def from_tensors(prefix: str, tensors: Mapping[str, Tensor]) -> "Sums":
         """From `to_tensors`.
 
-        States of before Σy² was kept have labels of 0 and 1, of which it is the number
-        of positives. With the policy ``soft`` some of theirs were one half: they count
+        States from before Σy² was kept have labels of 0 and 1: it is the number of
+        positives. With the policy ``soft`` some of theirs were one half: they count
         a little more than they should, as if labels were noisier than they are.
 
         Raises:
@@ -159,8 +159,8 @@ def subtract_sums(one: Sums, other: Sums) -> Sums:
     """The sums of the images of one that are not in the other.
 
     Args:
-        one: Of some images.
-        other: Of a part of them.
+        one: Sums of some images.
+        other: Sums of a part of them.
 
     Raises:
         TrainingError: More is taken away than is there, or so much that what is left
@@ -242,7 +242,9 @@ def sum_rows(
             if often is None:
                 total += phi.T @ phi
             else:
-                total += (phi * often[start : start + block]).T @ phi
+                # As a square, which is symmetric to the last bit, as states keep it.
+                scaled = phi * np.sqrt(often[start : start + block])
+                total += scaled.T @ scaled
             moments[mine] += counted[start : start + block].T @ phi
         grams[members] += total
     return Sums(grams, group, moments, squares)

@@ -60,8 +60,8 @@ def test_forget_clears_them_and_verify_searches_them(store: FeatureStore) -> Non
     table = pq.read_table(folder / "predictions-r-3.parquet")["path"].to_pylist()
     rows = json.loads((folder / "predictions-r-2.json").read_text())
     lines = (folder / "predictions-r-1.csv").read_text().splitlines()[1:]
-    for found in (table, [row["path"] for row in rows], lines):
-        assert [one.split("/")[4] for one in found] == left
+    for text in (table, [row["path"] for row in rows], lines):
+        assert [one.split("/")[4] for one in text] == left
     assert (folder / "predicted-r.txt").read_text().split() == digests[2:]
     assert not (folder / "last-night.json").exists()
     assert (folder / "other.txt").read_text() == "nobody"
@@ -69,7 +69,7 @@ def test_forget_clears_them_and_verify_searches_them(store: FeatureStore) -> Non
     assert not verify_erased(store, summary.receipt)[1]
     (folder / "late.txt").write_text(f"call {patient_name(_GONE)} back")
     _, report = verify_erased(store, summary.receipt)
-    assert "nights/late.txt" in report.found
+    assert "nights/late.txt" in report.matches
 
 
 def test_an_interrupted_clearing_goes_on(store: FeatureStore) -> None:

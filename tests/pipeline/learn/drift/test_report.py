@@ -70,10 +70,10 @@ def test_p_values_of_random_splits_are_uniform() -> None:
     for repeat in range(_REPEATS):
         x = random.normal(size=(40, 4))
         groups = permute_groups(random.permutation(40) < 15, 199, repeat)
-        found = embedding_test(x, groups)
-        mmd.append(found.mmd_p)
-        apart.append(found.apart_p)
-        smallest.append(min(found.mmd_p_family, found.apart_p_family))
+        test = embedding_test(x, groups)
+        mmd.append(test.mmd_p)
+        apart.append(test.apart_p)
+        smallest.append(min(test.mmd_p_family, test.apart_p_family))
     for p in (mmd, apart, smallest):
         tenths = np.quantile(p, [0.1, 0.5, 0.9])
         assert tenths == pytest.approx([0.1, 0.5, 0.9], abs=0.09)

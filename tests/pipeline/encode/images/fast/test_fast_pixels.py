@@ -37,9 +37,9 @@ _LIMIT = 1_000_000
 
 @pytest.fixture(scope="module")
 def loops() -> Kernels:
-    found = load_kernels()
-    assert found is not None
-    return found
+    kernels = load_kernels()
+    assert kernels is not None
+    return kernels
 
 
 @pytest.fixture(autouse=True)
@@ -48,9 +48,9 @@ def _as_before() -> Iterator[None]:
     use_kernels(allowed=True)
 
 
-def chunk(kind: bytes, body: bytes) -> bytes:
-    checksum = struct.pack(">I", zlib.crc32(kind + body))
-    return struct.pack(">I", len(body)) + kind + body + checksum
+def chunk(chunk_type: bytes, body: bytes) -> bytes:
+    checksum = struct.pack(">I", zlib.crc32(chunk_type + body))
+    return struct.pack(">I", len(body)) + chunk_type + body + checksum
 
 
 def png(
@@ -99,12 +99,12 @@ def test_every_filter_is_undone(
     content = png(rows, width, height, colour)
     with Image.open(io.BytesIO(content)) as image:
         wanted = image.tobytes()
-    found = decode_plain_png(content, _LIMIT, loops)
-    if found is None:  # all of one value is for others to refuse
+    pixels = decode_plain_png(content, _LIMIT, loops)
+    if pixels is None:  # all of one value is for others to refuse
         channels = np.frombuffer(wanted, np.uint8).reshape(width * height, -1)
         assert (channels == channels[0]).all()
     else:
-        assert found.tobytes() == wanted
+        assert pixels.tobytes() == wanted
 
 
 @given(
@@ -139,10 +139,10 @@ def test_resizing_is_pillows(
 )
 def test_the_size_is_torchvisions(width: int, height: int, size: object) -> None:
     step = Resize(size, InterpolationMode.BICUBIC)
-    found = target_size(step, width, height)
+    target = target_size(step, width, height)
     wanted = step(Image.new("L", (width, height))).size
     lost = width - wanted[0], height - wanted[1]
-    assert found == (wanted if 0 < lost[1] <= 2 * lost[0] else None)
+    assert target == (wanted if 0 < lost[1] <= 2 * lost[0] else None)
 
 
 @pytest.mark.parametrize(
@@ -280,8 +280,8 @@ def test_code_is_loaded_once_many_images_have_come(
 ) -> None:
     made = Kernels(lambda *_: True, lambda *_: None, lambda *_: None)
     monkeypatch.setattr(module, "_compiled", lambda: made)
-    found = [kernels_for_many() for _ in range(40)]
-    assert found.index(made) == module._IMAGES_BEFORE
+    loaded = [kernels_for_many() for _ in range(40)]
+    assert loaded.index(made) == module._IMAGES_BEFORE
     assert kernels() is made
     use_kernels(allowed=False)
     assert kernels() is None
