@@ -31,8 +31,8 @@ class PathKeys:
     """What a file of hidden paths holds.
 
     Attributes:
-        key: Of the digests.
-        folder: Of the dataset.
+        key: Key of the digests.
+        folder: Folder of the dataset.
         paths: Digest -> path below the folder.
     """
 
@@ -100,7 +100,7 @@ def real_path(root: str, path: str) -> str:
     """Where an image's file lies.
 
     Args:
-        root: Of its dataset: a folder, or a file of hidden paths.
+        root: Root of its dataset: a folder, or a file of hidden paths.
         path: As the catalog has it.
 
     Raises:

@@ -166,16 +166,16 @@ def test_a_full_disk_is_named(workspace: Path) -> None:
     assert "cannot write full.csv: No space left" in done.stderr
 
 
-def test_a_state_file_alone_predicts_the_same(place: Path, tmp_path: Path) -> None:
-    (state,) = (place / "feature-store" / "runs").glob("*/state.safetensors")
+def test_a_state_file_alone_predicts_the_same(workspace: Path, tmp_path: Path) -> None:
+    (state,) = (workspace / "feature-store" / "runs").glob("*/state.safetensors")
     sent = tmp_path / "sent.safetensors"
     sent.write_bytes(state.read_bytes())
     out = tmp_path / "found.parquet"
-    done = run_in(tmp_path, "predict", sent, place / "data", "--out", out)
+    done = run_in(tmp_path, "predict", sent, workspace / "data", "--out", out)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "feature-store").exists()
     alone = parquet.read_table(out).to_pylist()
-    _predict(place, "data", "--out", tmp_path / "run.parquet")
+    _predict(workspace, "data", "--out", tmp_path / "run.parquet")
     known = parquet.read_table(tmp_path / "run.parquet").to_pylist()
     assert {row["model"] for row in alone} == {state.parent.name}
     assert {row["threshold_from"] for row in alone} == {"transferred"}
@@ -183,20 +183,20 @@ def test_a_state_file_alone_predicts_the_same(place: Path, tmp_path: Path) -> No
                  "out_of_distribution"):  # fmt: skip
         assert [row[name] for row in alone] == [row[name] for row in known], name
     moved = run_in(
-        tmp_path, "predict", sent, place / "data/001.png", "--json",
-        "--backbone", f"local-dir:{place / 'tiny'}",
+        tmp_path, "predict", sent, workspace / "data/001.png", "--json",
+        "--backbone", f"local-dir:{workspace / 'tiny'}",
     )  # fmt: skip
     assert json.loads(moved.stdout)[0]["model"] == state.parent.name
 
 
 def test_a_state_file_that_cannot_predict_is_a_named_error(
-    place: Path, tmp_path: Path
+    workspace: Path, tmp_path: Path
 ) -> None:
     from dataclasses import replace
 
     from retune.pipeline.learn.runs.state import load_state, save_state
 
-    (state,) = (place / "feature-store" / "runs").glob("*/state.safetensors")
+    (state,) = (workspace / "feature-store" / "runs").glob("*/state.safetensors")
     content = state.read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(content[:-9])
     old = tmp_path / "old.safetensors"
@@ -206,11 +206,11 @@ def test_a_state_file_that_cannot_predict_is_a_named_error(
         ("cut.safetensors", 4, "cannot be read"),
         ("old.safetensors", 4, "holds no model to predict with"),
     ):
-        done = run_in(tmp_path, "predict", name, place / "data/001.png")
+        done = run_in(tmp_path, "predict", name, workspace / "data/001.png")
         assert done.returncode == code, done.stderr
         assert words in done.stderr
     done = run_in(
-        tmp_path, "predict", state, place / "data/001.png", "--coverage", "0.9"
+        tmp_path, "predict", state, workspace / "data/001.png", "--coverage", "0.9"
     )
     assert done.returncode == 2
     assert "holds no validation images" in done.stderr

@@ -33,7 +33,7 @@ class _FromPixels(nn.Module):
 
     def __init__(self, saved: "SavedModel", backbone: "Backbone") -> None:
         super().__init__()
-        # The tower alone: its texts are of no use any more.
+        # A copy: the backbone may be in another precision.
         self.tower = copy.deepcopy(backbone.model).float()
         self.answer = _Probability(saved)
         self.register_buffer("mean", backbone.preprocess.mean.float())
@@ -52,7 +52,7 @@ def answering_module(saved: "SavedModel", backbone: "Backbone | None") -> nn.Mod
 
     Args:
         saved: A run's model.
-        backbone: Of the run, on a processor; None: embeddings go in.
+        backbone: Backbone of the run, on a processor; None: embeddings go in.
     """
     saved.model.eval()
     if backbone is None:

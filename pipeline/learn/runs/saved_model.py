@@ -280,20 +280,20 @@ def load_model(folder: Path) -> SavedModel:
 
 
 def restore_model(
-    described: Mapping[str, Any], weights: dict[str, torch.Tensor], place: object
+    described: Mapping[str, Any], weights: dict[str, torch.Tensor], source: object
 ) -> SavedModel:
     """A model from what `describe_model` and `model_weights` gave.
 
     Args:
         described: Plain values.
         weights: Tensors by name.
-        place: What messages call the file.
+        source: What messages call the file.
 
     Raises:
         TrainingError: It is of a newer format.
         KeyError: Something is missing; as `RuntimeError`, `TypeError` and `ValueError`.
     """
-    _check_version(place, described["format_version"])
+    _check_version(source, described["format_version"])
     _check_parts(described, weights["prompts"])
     findings = tuple(described["findings"])
     config = TrainConfig(**described["config"])
@@ -303,8 +303,8 @@ def restore_model(
     )
     version = described["format_version"]
     method = described["method"] if version > 1 else "finetune"
-    kind = method_named(method)
-    model = kind.build_model(config, prompts, len(findings), described["dim"])
+    method_class = method_named(method)
+    model = method_class.build_model(config, prompts, len(findings), described["dim"])
     if config.placement == "shared":
         weights |= {
             k.replace("adaptors.image.", "adaptors.text."): v

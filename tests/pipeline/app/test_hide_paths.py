@@ -15,14 +15,14 @@ pytestmark = pytest.mark.e2e
 _STORE = ("--store", "store")
 
 
-def _done(place: Path, *arguments: object, code: int = 0) -> Result:
-    done = run_in(place, *arguments, *_STORE)
+def _done(workspace: Path, *arguments: object, code: int = 0) -> Result:
+    done = run_in(workspace, *arguments, *_STORE)
     assert done.returncode == code, done.stderr + done.stdout
     return done
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path) -> Path:
     names = [f"PAT-{number:06d}-x.png" for number in range(8)]
     write_images(tmp_path / "data" / "Mueller", names)
     (tmp_path / "data" / "labels.csv").write_text(
@@ -34,44 +34,44 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _ingest(place: Path, *more: object, code: int = 0) -> Result:
-    return _done(place, "ingest", "data", "--pseudonymize", "key", *more, code=code)
+def _ingest(workspace: Path, *more: object, code: int = 0) -> Result:
+    return _done(workspace, "ingest", "data", "--pseudonymize", "key", *more, code=code)
 
 
-def test_the_store_alone_names_nobody(place: Path) -> None:
-    _ingest(place, "--hide-paths", "paths.txt")
-    assert (place / "paths.txt").stat().st_mode & 0o777 == 0o600
-    backbone = write_tiny_backbone(place / "tiny")
-    _done(place, "embed", "--backbone", backbone)
+def test_the_store_alone_names_nobody(workspace: Path) -> None:
+    _ingest(workspace, "--hide-paths", "paths.txt")
+    assert (workspace / "paths.txt").stat().st_mode & 0o777 == 0o600
+    backbone = write_tiny_backbone(workspace / "tiny")
+    _done(workspace, "embed", "--backbone", backbone)
     counts = "SELECT count(*) AS n FROM image_features"
-    assert result_in(place, "sql", counts, *_STORE) == [{"n": 8}]
-    _ingest(place)  # remembered: no option is needed
-    made = result_in(place, "embed", "--backbone", backbone, *_STORE)
+    assert result_in(workspace, "sql", counts, *_STORE) == [{"n": 8}]
+    _ingest(workspace)  # remembered: no option is needed
+    made = result_in(workspace, "embed", "--backbone", backbone, *_STORE)
     assert (made["images_skipped"], made["images_encoded"]) == (8, 0)
-    tables = result_in(place, "sql", "SELECT path, error FROM failures", *_STORE)
+    tables = result_in(workspace, "sql", "SELECT path, error FROM failures", *_STORE)
     told = json.dumps(
-        [tables, result_in(place, "sql", "FROM images", *_STORE),
-         result_in(place, "sql", "FROM datasets", *_STORE)],
+        [tables, result_in(workspace, "sql", "FROM images", *_STORE),
+         result_in(workspace, "sql", "FROM datasets", *_STORE)],
     )  # fmt: skip
     assert len(tables) >= 1
     for name in ("Mueller", "PAT-0000", "gone-17"):
         assert name not in told
-        for file, content in bytes_of(place / "store").items():
+        for file, content in bytes_of(workspace / "store").items():
             assert name.encode() not in content, (name, file)
 
 
-def test_who_is_erased_leaves_the_file_of_paths_too(place: Path) -> None:
-    _ingest(place, "--hide-paths", "paths.txt")
-    rows = result_in(place, "sql", "SELECT patient_id, path FROM images", *_STORE)
-    keys = read_path_keys(place / "paths.txt")
+def test_who_is_erased_leaves_the_file_of_paths_too(workspace: Path) -> None:
+    _ingest(workspace, "--hide-paths", "paths.txt")
+    rows = result_in(workspace, "sql", "SELECT patient_id, path FROM images", *_STORE)
+    keys = read_path_keys(workspace / "paths.txt")
     real = keys.paths[rows[0]["path"]]
-    made = result_in(place, "forget", rows[0]["patient_id"], "--yes", *_STORE)
-    assert real.encode() not in (place / "paths.txt").read_bytes()
-    assert len(read_path_keys(place / "paths.txt").paths) == 8
-    assert not list(place.glob("*.erased"))
-    _done(place, "verify", "--erased", made["receipt"])
-    (place / "store" / "note.txt").write_text(f"see {real}")
-    _done(place, "verify", "--erased", made["receipt"], code=3)
+    made = result_in(workspace, "forget", rows[0]["patient_id"], "--yes", *_STORE)
+    assert real.encode() not in (workspace / "paths.txt").read_bytes()
+    assert len(read_path_keys(workspace / "paths.txt").paths) == 8
+    assert not list(workspace.glob("*.erased"))
+    _done(workspace, "verify", "--erased", made["receipt"])
+    (workspace / "store" / "note.txt").write_text(f"see {real}")
+    _done(workspace, "verify", "--erased", made["receipt"], code=3)
 
 
 @pytest.mark.parametrize(
@@ -82,18 +82,20 @@ def test_who_is_erased_leaves_the_file_of_paths_too(place: Path) -> None:
         ("no/such/paths.txt", "lies in no folder"),
     ],
 )
-def test_a_wrong_file_is_a_named_error(place: Path, name: str, words: str) -> None:
-    before = (place / "data/labels.csv").read_bytes()
-    done = _ingest(place, "--hide-paths", name, code=2)
+def test_a_wrong_file_is_a_named_error(workspace: Path, name: str, words: str) -> None:
+    before = (workspace / "data/labels.csv").read_bytes()
+    done = _ingest(workspace, "--hide-paths", name, code=2)
     assert words in done.stderr
-    assert (place / "data/labels.csv").read_bytes() == before
+    assert (workspace / "data/labels.csv").read_bytes() == before
 
 
-def test_image_ids_have_digests_without_pseudonyms_too(place: Path) -> None:
-    _done(place, "ingest", "data", "--hide-paths", "paths.txt")
-    (row, *_) = result_in(place, "sql", "SELECT image_id, path FROM images", *_STORE)
+def test_image_ids_have_digests_without_pseudonyms_too(workspace: Path) -> None:
+    _done(workspace, "ingest", "data", "--hide-paths", "paths.txt")
+    (row, *_) = result_in(
+        workspace, "sql", "SELECT image_id, path FROM images", *_STORE
+    )
     assert row["image_id"] == f"table/{row['path']}"
-    (place / "other").mkdir()
-    (place / "other" / "t.csv").write_text("path,patient_id,Edema\na.png,1,1\n")
-    done = _done(place, "ingest", "other", "--hide-paths", "paths.txt", code=2)
+    (workspace / "other").mkdir()
+    (workspace / "other" / "t.csv").write_text("path,patient_id,Edema\na.png,1,1\n")
+    done = _done(workspace, "ingest", "other", "--hide-paths", "paths.txt", code=2)
     assert "holds the paths of" in done.stderr

@@ -40,7 +40,7 @@ def has_burned_in_text(picture: Image.Image) -> bool:
     overlooked; combs of wires may be taken for words.
 
     Args:
-        picture: Of any mode of 8 bits.
+        picture: Picture of any mode of 8 bits.
 
     >>> has_burned_in_text(Image.new("L", (320, 320)))
     False
