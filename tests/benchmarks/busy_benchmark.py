@@ -52,8 +52,8 @@ def busy_rows(repeats: int, n_images: int = 60_000) -> list[Row]:
             assert process.stdout is not None
             process.stdin.write(f"{repeats}\n")
             process.stdin.flush()
-            found: list[float] = json.loads(process.stdout.readline())
-            return found[len(found) // 2]
+            shares: list[float] = json.loads(process.stdout.readline())
+            return shares[len(shares) // 2]
 
         quiet = share()
         with _one_busy_core():

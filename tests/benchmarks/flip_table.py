@@ -113,11 +113,11 @@ def _in_child(root: Path, truth: list[object]) -> tuple[str, bool]:
     return _WORDS[os.WEXITSTATUS(status) // 2], bool(os.WEXITSTATUS(status) % 2)
 
 
-def _is_unused(root: Path, path: Path, place: int, truth: list[object]) -> bool:
+def _is_unused(root: Path, path: Path, offset: int, truth: list[object]) -> bool:
     """Whether nothing asks for the catalog's block that a byte lies in."""
-    if path.name != CATALOG_NAME or place < _HEADER_BYTES:
+    if path.name != CATALOG_NAME or offset < _HEADER_BYTES:
         return False
-    start = place - (place - _HEADER_BYTES) % _BLOCK_BYTES
+    start = offset - (offset - _HEADER_BYTES) % _BLOCK_BYTES
     with path.open("r+b") as file:
         file.seek(start)
         file.write(b"\xa5" * _BLOCK_BYTES)

@@ -158,14 +158,14 @@ def _rows(root: Path, *, timeless: bool) -> Rows:
     columns: dict[str, list[str]] = collections.defaultdict(list)
     rows: Rows = {}
     with contextlib.closing(store.connect()) as connection:
-        for table, column, kind in connection.execute(_COLUMNS).fetchall():
-            varies = kind.startswith("TIMESTAMP") or column in _VARYING
+        for table, column, sql_type in connection.execute(_COLUMNS).fetchall():
+            varies = sql_type.startswith("TIMESTAMP") or column in _VARYING
             if not (timeless and varies):
                 columns[table].append(f'"{column}"')
         for table, names in columns.items():
             query = f"SELECT {', '.join(names)} FROM {table}"
-            found = connection.execute(query).fetchall()
-            texts = (repr(row).replace(str(root), "") for row in found)
+            rows = connection.execute(query).fetchall()
+            texts = (repr(row).replace(str(root), "") for row in rows)
             rows[table] = collections.Counter(texts)
     if not timeless:
         runs = store.path / "runs"
@@ -381,15 +381,15 @@ def main() -> int:
                 given.kills
             ):
                 break
-            place, turn = number % len(jobs), number // len(jobs)
-            full = (place + turn) % 3 == 2
-            at_step = (place // 3 + turn) % 2 == 0
+            index, turn = number % len(jobs), number // len(jobs)
+            full = (index + turn) % 3 == 2
+            at_step = (index // 3 + turn) % 2 == 0
             part = drawn.random()
             if at_step:
                 part = (turn % n_turns + part) / n_turns
             root = (disk if full and disk else folder) / f"kill-{number}"
-            wrong = measured[place].one(root, at_step=at_step, part=part, full=full)
-            name = f"{jobs[place].name}, {'full disk' if full else 'room'}"
+            wrong = measured[index].one(root, at_step=at_step, part=part, full=full)
+            name = f"{jobs[index].name}, {'full disk' if full else 'room'}"
             word = wrong[0] if wrong in (["late"], ["refused"]) else "LOST"
             counts[name, word if wrong else "held"] += 1
             if wrong and word == "LOST":

@@ -167,15 +167,15 @@ def with_right_checksums(content: bytes) -> bytes:
 
     Else the reader stops at the first checksum, and nothing behind it is tried.
     """
-    mended, place = bytearray(content), 8
-    while place + 12 <= len(mended):
-        size = int.from_bytes(mended[place : place + 4], "big")
-        end = place + 8 + size
+    mended, offset = bytearray(content), 8
+    while offset + 12 <= len(mended):
+        size = int.from_bytes(mended[offset : offset + 4], "big")
+        end = offset + 8 + size
         if end + 4 > len(mended):
             break
-        checksum = zlib.crc32(mended[place + 4 : end])
+        checksum = zlib.crc32(mended[offset + 4 : end])
         mended[end : end + 4] = checksum.to_bytes(4, "big")
-        place = end + 4
+        offset = end + 4
     return bytes(mended)
 
 
