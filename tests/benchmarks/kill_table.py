@@ -164,8 +164,8 @@ def _rows(root: Path, *, timeless: bool) -> Rows:
                 columns[table].append(f'"{column}"')
         for table, names in columns.items():
             query = f"SELECT {', '.join(names)} FROM {table}"
-            rows = connection.execute(query).fetchall()
-            texts = (repr(row).replace(str(root), "") for row in rows)
+            stored = connection.execute(query).fetchall()
+            texts = (repr(row).replace(str(root), "") for row in stored)
             rows[table] = collections.Counter(texts)
     if not timeless:
         runs = store.path / "runs"
