@@ -48,7 +48,12 @@ def train_command(
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="An option of the method; repeatable."
+            "--set",
+            metavar="NAME=VALUE",
+            help="An option of the method, with its default; repeatable. replay: "
+            "budget=500, weight=1; lwf: weight=1, temperature=2; ewc: strength=100, "
+            "rows=256; mask: theta=0.01, per=batch; analytic: projection=0, "
+            "alarm_rate=0.01; ranpac: projection=0.",
         ),
     ] = None,
     continued: Annotated[
@@ -93,36 +98,41 @@ def train_command(
         str | None,
         typer.Option(
             "--preset",
-            help="Training configuration: default, or reference for RE-tune's own.",
+            help="Preset of the training options: default, or reference for RE-tune's "
+            "own. Values in brackets are those of the default preset [default].",
         ),
     ] = None,
     adaptor: Annotated[
         str | None,
         typer.Option(
-            "--adaptor", help="Architecture of the adaptor: linear, mlp or residual."
+            "--adaptor",
+            help="Architecture of the adaptor: linear, mlp or residual [residual].",
         ),
     ] = None,
     placement: Annotated[
         str | None,
         typer.Option(
-            "--placement", help="Where adaptors are: image, text, both or shared."
+            "--placement",
+            help="Where adaptors are: image, text, both or shared [both].",
         ),
     ] = None,
     pooling: Annotated[
         str | None,
-        typer.Option("--pooling", help="How to pool descriptions: mean or max."),
+        typer.Option("--pooling", help="How to pool descriptions: mean or max [mean]."),
     ] = None,
     epochs: Annotated[
         int | None,
-        typer.Option("--epochs", min=1, help="Maximum number of epochs per task."),
+        typer.Option(
+            "--epochs", min=1, help="Maximum number of epochs per task [200]."
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option("--learning-rate", min=0.0, help="Adam's learning rate."),
+        typer.Option("--learning-rate", min=0.0, help="Adam's learning rate [0.001]."),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", min=1, help="Images per training step."),
+        typer.Option("--batch-size", min=1, help="Images per training step [256]."),
     ] = None,
     patience: Annotated[
         int | None,
@@ -130,13 +140,14 @@ def train_command(
             "--patience",
             min=0,
             help="Early stopping: epochs without a better validation loss "
-            "before a task ends; 0 turns it off.",
+            "before a task ends; 0 turns it off [20].",
         ),
     ] = None,
     learn_scale: Annotated[
         bool | None,
         typer.Option(
-            "--learn-scale/--fixed-scale", help="Learn or fix the scale of the logit."
+            "--learn-scale/--fixed-scale",
+            help="Learn or fix the scale of the logit [learn].",
         ),
     ] = None,
     caution: Annotated[
@@ -169,7 +180,7 @@ def train_command(
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed", min=0, help="Random seed of weights, batches and parts."
+            "--seed", min=0, help="Random seed of weights, batches and parts [0]."
         ),
     ] = None,
     seeds: Annotated[

@@ -29,7 +29,7 @@ from ..terminal.printing import (
 )
 
 if TYPE_CHECKING:
-    from retune.pipeline.learn.runs.ablation import AblationRow
+    from retune.pipeline.learn.curves.ablation import AblationRow
     from retune.pipeline.learn.stats.paired import MacroDifference
 
 __all__ = ["ablate_command"]

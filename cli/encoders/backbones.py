@@ -1,7 +1,7 @@
 """`retune-cli backbones`: several encoders in one store."""
 
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -19,6 +19,9 @@ from ..terminal.options import (
     split_names,
 )
 from ..terminal.printing import print_json, print_line, print_table, progress_bar
+
+if TYPE_CHECKING:
+    from retune.pipeline.app.encoders.backbones import ComparedBackbones
 
 __all__ = ["backbones_app"]
 
@@ -91,7 +94,8 @@ def compare_command(
     """Score encoders on exactly the same images and patients.
 
     Zero-shot, joint and label-incremental training with the exact method, with paired
-    intervals against the first one named. No run is entered.
+    intervals against the first one named, and joint training on 8, 32, 128 and all
+    patients. No run is entered.
 
     Example: retune-cli backbones compare mini rad-dino mini+rad-dino
     """
@@ -149,7 +153,25 @@ def compare_command(
             for one in compared.scores
         ],
     )
+    _print_shots(compared)
     print_line(compared.advice)
+
+
+def _print_shots(compared: "ComparedBackbones") -> None:
+    """A row per encoder, a column per number of training patients."""
+    numbers = sorted({one.n_patients for one in compared.shots})
+    print_line("mean AUROC by training patients (exact method, three draws)")
+    figures = {(one.backbone, one.n_patients): one for one in compared.shots}
+    names = list(dict.fromkeys(one.backbone for one in compared.shots))
+    rows = []
+    for name in names:
+        points = [figures.get((name, number)) for number in numbers]
+        told = [
+            "" if one is None else f"{one.auroc:.3f} ({one.low:.3f} to {one.high:.3f})"
+            for one in points
+        ]
+        rows.append([name, *told])
+    print_table(["backbone", *map(str, numbers)], rows)
 
 
 @backbones_app.command("drop")

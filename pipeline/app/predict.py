@@ -136,4 +136,9 @@ def _open(store: FeatureStore | None, request: PredictRequest) -> RunModel:
             "`coverage` are computed",
             "Name a run of a store, or leave them out: thresholds of the run are used.",
         )
-    return RunModel.from_state(file, backbone=request.backbone, device=request.device)
+    return RunModel.from_state(
+        file,
+        backbone=request.backbone,
+        device=request.device,
+        allow_pickle=request.allow_pickle,
+    )

@@ -60,17 +60,26 @@ def main() -> int:
         for compiling, chosen, limit in (
             (False, backbone, rate), (True, compiled, faster),
         ):  # fmt: skip
-            for kind in ("PNG", "JPEG") if not compiling else ("PNG",):
+            for file_format in ("PNG", "JPEG") if not compiling else ("PNG",):
                 left = deadline - time.monotonic()
                 if left < 30 and on_card:
-                    print(f"... {kind}: no time is left")
+                    print(f"... {file_format}: no time is left")
                     continue
-                name = f"{kind}{', compiled' if compiling else ''}"
-                place = Path(folder) / name.replace(", ", "-")
-                n_images = arguments.images // (1 if kind == "PNG" else 2)
+                name = f"{file_format}{', compiled' if compiling else ''}"
+                target_folder = Path(folder) / name.replace(", ", "-")
+                n_images = arguments.images // (1 if file_format == "PNG" else 2)
                 small = not on_card
                 seconds = left / 3
-                embed_row(chosen, place, kind, n_images, limit, best, small, seconds)
+                embed_row(
+                    chosen,
+                    target_folder,
+                    file_format,
+                    n_images,
+                    limit,
+                    best,
+                    small,
+                    seconds,
+                )
     return 0
 
 
@@ -124,26 +133,32 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def contents(kind: str, small: bool) -> list[bytes]:
+def contents(file_format: str, small: bool) -> list[bytes]:
     """A few files; others are made of them by what follows a picture's end."""
-    found = []
+    files_made = []
     for seed in range(8):
         random = np.random.default_rng(seed)
-        size = (96, 96) if small else (1024, 1024) if kind == "PNG" else (2300, 2800)
+        size = (
+            (96, 96)
+            if small
+            else (1024, 1024)
+            if file_format == "PNG"
+            else (2300, 2800)
+        )
         grey = Image.fromarray(shades(1, 128, seed)[0, :, :, 0]).resize(size)
         noise = random.normal(0, 3, (size[1], size[0]))
         picture = (np.asarray(grey) + noise).clip(0, 255).astype(np.uint8)
         file = io.BytesIO()
-        options = {} if kind == "PNG" else {"quality": 90}
-        Image.fromarray(picture).save(file, kind, **options)
-        found.append(file.getvalue())
-    return found
+        options = {} if file_format == "PNG" else {"quality": 90}
+        Image.fromarray(picture).save(file, file_format, **options)
+        files_made.append(file.getvalue())
+    return files_made
 
 
-def write_files(folder: Path, kind: str, n_images: int, small: bool) -> None:
+def write_files(folder: Path, file_format: str, n_images: int, small: bool) -> None:
     """Files of different content, and a label table."""
     folder.mkdir(parents=True)
-    originals, ending = contents(kind, small), kind.lower()
+    originals, ending = contents(file_format, small), file_format.lower()
 
     def write(n: int) -> None:
         content = originals[n % len(originals)] + n.to_bytes(4, "big")
@@ -171,7 +186,7 @@ def decode_rate(backbone: Backbone, files: list[Path], seconds: float) -> float:
     workers = usable_cores()
     started = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        parts = [iter(files[place::workers]) for place in range(workers)]
+        parts = [iter(files[start::workers]) for start in range(workers)]
         done = sum(pool.map(decode, parts))
     return done / (time.perf_counter() - started)
 
@@ -179,7 +194,7 @@ def decode_rate(backbone: Backbone, files: list[Path], seconds: float) -> float:
 def embed_row(
     backbone: Backbone,
     folder: Path,
-    kind: str,
+    file_format: str,
     n_images: int,
     forward: float,
     batch_size: int,
@@ -187,13 +202,13 @@ def embed_row(
     seconds: float,
 ) -> None:
     """`embed` of many files against the lower of its two limits."""
-    write_files(folder / "data", kind, min(n_images, 64), small)
-    some = sorted((folder / "data").glob(f"*.{kind.lower()}"))
+    write_files(folder / "data", file_format, min(n_images, 64), small)
+    some = sorted((folder / "data").glob(f"*.{file_format.lower()}"))
     decode = decode_rate(backbone, some * 50, 0.2 if small else 5.0)
     limit = min(decode, forward)
     # As many as the time allows: files have to be written, too.
     n_images = max(64, min(n_images, int(limit * seconds / 2)))
-    write_files(folder / "all", kind, n_images, small)
+    write_files(folder / "all", file_format, n_images, small)
     store = FeatureStore.create(folder / "store")
     plan = read_dataset(folder / "all", "table", dataset="generated")
     with store.writer("benchmark") as writer:

@@ -78,8 +78,8 @@ def cosines(
     """Of each row with the same row of the other, shape (n,)."""
     a, b = one.astype(np.float64), other.astype(np.float64)
     norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    found: npt.NDArray[np.float64] = (a * b).sum(axis=1) / norms
-    return found
+    similarities: npt.NDArray[np.float64] = (a * b).sum(axis=1) / norms
+    return similarities
 
 
 def vectors_in(store: FeatureStore) -> npt.NDArray[np.float32]:

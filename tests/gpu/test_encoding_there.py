@@ -46,8 +46,8 @@ def name(request: pytest.FixtureRequest, vit: str) -> str:
 def test_float32_vectors_are_those_of_the_processor(name: str, device: str) -> None:
     there, here = load(name, device), load(name, "cpu")
     pixels = pixels_for(there, device)[:32]
-    found = cosines(there.encode_images(pixels), here.encode_images(pixels))
-    assert found.min() >= 0.9999
+    similarity = cosines(there.encode_images(pixels), here.encode_images(pixels))
+    assert similarity.min() >= 0.9999
     texts = ["Edema is present.", "No pneumothorax."]
     assert cosines(there.encode_texts(texts), here.encode_texts(texts)).min() >= 0.9999
 
@@ -56,18 +56,18 @@ def test_float32_vectors_are_those_of_the_processor(name: str, device: str) -> N
 def test_half_precision_agrees(vit: str, device: str, precision: str) -> None:
     exact, half = load(vit, "cpu"), load(vit, device, precision)
     pixels = pixels_for(half, device)[:32]
-    found = cosines(half.encode_images(pixels), exact.encode_images(pixels))
-    print(f"{precision}: mean {found.mean():.6f}, worst {found.min():.6f}")
-    assert found.mean() >= 0.999
-    assert found.min() >= 0.999
+    similarity = cosines(half.encode_images(pixels), exact.encode_images(pixels))
+    print(f"{precision}: mean {similarity.mean():.6f}, worst {similarity.min():.6f}")
+    assert similarity.mean() >= 0.999
+    assert similarity.min() >= 0.999
 
 
 def test_precision_by_itself_agrees(name: str, device: str) -> None:
     chosen, exact = choose_precision(load(name, device)), load(name, "cpu")
     pixels = pixels_for(chosen, device)[:32]
-    found = cosines(chosen.encode_images(pixels), exact.encode_images(pixels))
-    print(f"{name[:4]}, {chosen.spec.precision}: worst {found.min():.6f}")
-    assert found.mean() >= 0.999
+    similarity = cosines(chosen.encode_images(pixels), exact.encode_images(pixels))
+    print(f"{name[:4]}, {chosen.spec.precision}: worst {similarity.min():.6f}")
+    assert similarity.mean() >= 0.999
 
 
 def test_the_size_of_a_batch_does_not_matter(name: str, device: str) -> None:
@@ -165,16 +165,16 @@ def ingested(folder: Path, data: Path) -> FeatureStore:
 def test_threads_and_batches_fill_the_same_store(
     tmp_path: Path, data: Path, vit: str, device: str
 ) -> None:
-    backbone, found = load(vit, device), []
-    for place, (size, workers) in enumerate(((7, 1), (16, 4), (None, 2))):
-        store = ingested(tmp_path / f"{place}", data)
+    backbone, stored = load(vit, device), []
+    for index, (size, workers) in enumerate(((7, 1), (16, 4), (None, 2))):
+        store = ingested(tmp_path / f"{index}", data)
         options = EmbedOptions(
             description_sets=(), batch_size=size, workers=workers, device=device
         )
         assert embed_with(store, backbone, options).images_encoded == 60
-        found.append(vectors_in(store))
-    for other in found[1:]:
-        assert cosines(other, found[0]).min() >= 0.9999
+        stored.append(vectors_in(store))
+    for other in stored[1:]:
+        assert cosines(other, stored[0]).min() >= 0.9999
 
 
 class _Throws(Backbone):

@@ -22,24 +22,24 @@ def name_of(text: str) -> str:
 
 def needed_by(names: set[str]) -> set[str]:
     """Packages, and what they depend on, as far as they are installed here."""
-    found: set[str] = set()
+    needed: set[str] = set()
     waiting = list(names)
     while waiting:
         name = name_of(waiting.pop())
-        if name in found:
+        if name in needed:
             continue
         try:
             requires = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
             continue
-        found.add(name)
+        needed.add(name)
         parsed = [Requirement(line) for line in requires]
         waiting += [
             one.name
             for one in parsed
             if one.marker is None or one.marker.evaluate({"extra": ""})
         ]
-    return found
+    return needed
 
 
 def test_nothing_is_missing_from_the_list() -> None:

@@ -44,9 +44,9 @@ def test_sums_are_those_of_the_processor(device: str) -> None:
     values = np.random.default_rng(0).integers(0, 2, (len(rows), 3)).astype(np.float32)
     seen = np.ones_like(values, dtype=bool)
 
-    def phi(place: str):
+    def phi(target: str):
         def of(chosen: np.ndarray) -> np.ndarray:
-            x = torch.from_numpy(features.embedding[chosen]).to(place).float()
+            x = torch.from_numpy(features.embedding[chosen]).to(target).float()
             return torch.nn.functional.normalize(x, dim=1).cpu().numpy()
 
         return of

@@ -21,12 +21,14 @@ from .side_by_side import (
     Scored,
     common_images,
     concatenated,
+    few_patients,
     score_all,
 )
 
 __all__ = [
     "BackboneRow",
     "BackboneScore",
+    "BackboneShots",
     "CompareBackbones",
     "ComparedBackbones",
     "compare_backbones",
@@ -171,6 +173,25 @@ class BackboneScore:
 
 
 @dataclass(frozen=True)
+class BackboneShots:
+    """Mean test AUROC of an encoder after learning from few patients.
+
+    Attributes:
+        backbone: Its name.
+        n_patients: Training patients.
+        auroc: Mean over findings and over three draws of patients.
+        low: Lower end of its 95 % interval over test patients.
+        high: Upper end.
+    """
+
+    backbone: str
+    n_patients: int
+    auroc: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class ComparedBackbones:
     """Encoders on exactly the same images.
 
@@ -181,6 +202,7 @@ class ComparedBackbones:
         n_test: Test images.
         n_patients: Their patients.
         advice: Which one to take, and how sure that is.
+        shots: The data-efficiency curve of each encoder, by the exact method.
     """
 
     scores: tuple[BackboneScore, ...]
@@ -189,10 +211,14 @@ class ComparedBackbones:
     n_test: int
     n_patients: int
     advice: str
+    shots: tuple[BackboneShots, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The figures as plain values."""
-        return vars(self) | {"scores": [vars(one) for one in self.scores]}
+        return vars(self) | {
+            "scores": [vars(one) for one in self.scores],
+            "shots": [vars(one) for one in self.shots],
+        }
 
 
 def compare_backbones(
@@ -242,6 +268,26 @@ def compare_backbones(
         len(test),
         len(set(features.patient_id[test].tolist())),
         _advice(scored),
+        _shots(scored, config),
+    )
+
+
+def _shots(
+    scored: Sequence[Scored], config: ExperimentConfig
+) -> tuple[BackboneShots, ...]:
+    """The curve of each encoder over the findings of the mean in joint training."""
+    joint = scored[0].experiments["joint"]
+    findings = [
+        name
+        for name, counts in zip(joint.findings, joint.final.counted, strict=True)
+        if counts
+    ]
+    return tuple(
+        BackboneShots(
+            one.candidate.name, point.n_patients, point.auroc, point.low, point.high
+        )
+        for one in scored
+        for point in few_patients(one.candidate, findings, config)
     )
 
 
@@ -315,8 +361,17 @@ def draw_comparison(compared: ComparedBackbones, file: Path) -> None:
             "a picture needs matplotlib", "pip install 'retune-cli[report]'"
         ) from error
     names = list(dict.fromkeys(one.backbone for one in compared.scores))
-    figure = Figure(figsize=(7, 1.2 + 0.6 * len(names)), layout="constrained")
-    axes = figure.add_subplot()
+    height = max(3.2, 1.2 + 0.6 * len(names))
+    figure = Figure(figsize=(11, height), layout="constrained")
+    axes, curves = figure.subplots(1, 2)
+    for name in names:
+        points = [one for one in compared.shots if one.backbone == name]
+        patients = [one.n_patients for one in points]
+        curves.plot(patients, [one.auroc for one in points], marker="o", label=name)
+    curves.set_xscale("log")
+    curves.set_xlabel("training patients")
+    curves.set_ylabel("mean test AUROC")
+    curves.legend(loc="best", frameon=False)
     colours = {"zero-shot": "#0072B2", "joint": "#D55E00", "label": "#009E73"}
     for index, (scenario, colour) in enumerate(colours.items()):
         rows = [one for one in compared.scores if one.scenario == scenario]

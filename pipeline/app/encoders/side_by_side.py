@@ -8,13 +8,24 @@ import numpy.typing as npt
 
 from retune.store.errors import ConfigurationError
 
+from ...learn.curves.curve import CurveConfig, CurvePoint, measure_curve
 from ...learn.problem.features import SET_ASIDE, Features, Prompts
 from ...learn.runs.experiment import Experiment, ExperimentConfig, run_experiment
 from ...learn.runs.learning_set import LearningSet
 from ...learn.stats.paired import MacroDifference, macro_difference
 from ...progress import Progress, ProgressCallback, silent
 
-__all__ = ["Candidate", "Scored", "common_images", "concatenated", "score_all"]
+__all__ = [
+    "Candidate",
+    "Scored",
+    "common_images",
+    "concatenated",
+    "few_patients",
+    "score_all",
+]
+
+#: Training patients of the points of a data-efficiency curve, and draws of them.
+_SHOTS, _DRAWS = (8, 32, 128, None), 3
 
 
 @dataclass(frozen=True)
@@ -174,6 +185,37 @@ def score_all(
         scored.append(Scored(candidate, experiments, less))
         progress(Progress("backbones", number + 1, len(candidates), candidate.name))
     return scored
+
+
+def few_patients(
+    candidate: Candidate, findings: Sequence[str], config: ExperimentConfig
+) -> tuple[CurvePoint, ...]:
+    """Test AUROC of the exact method by the number of training patients.
+
+    All candidates learn from the same patients, because the draws depend on images and
+    seed alone.
+
+    Args:
+        candidate: An encoder.
+        findings: Those whose mean it is.
+        config: Its policies and seed.
+    """
+    curve = measure_curve(
+        candidate.features,
+        candidate.prompts,
+        CurveConfig(
+            shots=_SHOTS,
+            seeds=_DRAWS,
+            seed=config.train.seed,
+            methods=("analytic",),
+            findings=tuple(findings),
+            uncertain=config.uncertain,
+            blank=config.blank,
+            min_positives=1,
+            train=config.train,
+        ),
+    )
+    return curve.points
 
 
 def _difference(

@@ -22,10 +22,10 @@ def with_real_paths(store: FeatureStore, erased: Erased) -> Erased:
         store: With the images.
         erased: Who goes.
     """
-    paths = set(erased.paths)
+    real_paths = set(erased.paths)
     for _, keys in _path_files(store):
-        paths |= {keys.paths[name] for name in erased.paths if name in keys.paths}
-    return replace(erased, paths=tuple(sorted(paths)))
+        real_paths |= {keys.paths[name] for name in erased.paths if name in keys.paths}
+    return replace(erased, paths=tuple(sorted(real_paths)))
 
 
 def clear_path_files(store: FeatureStore, erased: Erased) -> None:

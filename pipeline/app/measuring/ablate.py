@@ -11,10 +11,10 @@ from retune.store import EncoderRow, FeatureStore
 from ...descriptions.conditions import Sentence, prompt_conditions
 from ...descriptions.named_sets import load_set
 from ...encode.sentences import encode_sentences
+from ...learn.curves.ablation import AblationRow, ablate_prompts
 from ...learn.problem.chosen_findings import with_findings
 from ...learn.problem.config import preset
 from ...learn.problem.features import Features, Prompts
-from ...learn.runs.ablation import AblationRow, ablate_prompts
 from ...learn.runs.learning_set import load_images, named_findings
 from ...learn.runs.record import ExperimentConfig
 from ...learn.runs.selection import Provenance, Selection

@@ -14,7 +14,7 @@ from PIL import Image
 
 from retune.store import ItemFailure
 
-from ...encode.images.dicom import is_dicom
+from ...encode.images.dicom.decoding import is_dicom
 from ...encode.images.preprocess import Preprocess
 from ...encode.images.reading import ImageItem, ReadImage, read_image
 from .pictures import Picture, read_picture

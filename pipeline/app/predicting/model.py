@@ -165,7 +165,12 @@ class RunModel:
 
     @classmethod
     def from_state(
-        cls, file: Path, *, backbone: str | None = None, device: str = "auto"
+        cls,
+        file: Path,
+        *,
+        backbone: str | None = None,
+        device: str = "auto",
+        allow_pickle: bool = False,
     ) -> Self:
         """Load a model and its backbone from a state file alone; no store is needed.
 
@@ -176,11 +181,12 @@ class RunModel:
             file: ``state.safetensors`` of a run.
             backbone: Where its backbone lies; None: what the file names.
             device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+            allow_pickle: Take .bin and .pt weights if there are no safetensors.
 
         Raises:
             BackboneError: The backbone cannot be loaded.
             FingerprintMismatchError: It is not the one that the run was trained on.
-            TrainingError: The file is damaged, or from before states held models.
+            TrainingError: The file is damaged, or older than states that hold models.
         """
         carried = load_state(file).model
         if carried is None:
@@ -202,7 +208,9 @@ class RunModel:
             saved.findings, saved.thresholds, saved.threshold_origins
         )
         rule = _with_limit(replace(rule, model=carried.run_id), saved)
-        loaded = load_encoder(spec, backbone=backbone, device=device)
+        loaded = load_encoder(
+            spec, backbone=backbone, device=device, allow_pickle=allow_pickle
+        )
         # Nobody can tell whether images are of the dataset of its validation images.
         return cls(None, saved, loaded, rule.transferred())
 

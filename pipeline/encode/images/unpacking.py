@@ -4,7 +4,7 @@ from PIL import Image
 
 from retune.store.errors import ImageError
 
-from .dicom import decode_dicom_picture, is_dicom
+from .dicom.decoding import decode_dicom_picture, is_dicom
 from .picture import Picture
 from .raster import decode_raster
 

@@ -1,1 +1,1 @@
-"""Data-efficiency curves: what methods reach with how many patients."""
+"""Several trainings next to each other: more patients, or other sentences."""

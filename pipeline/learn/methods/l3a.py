@@ -97,9 +97,9 @@ class L3a(RanPac):
             sum_rows(self._random, self._n_features, task.rows, value, every, weights),
         )
         self._shown |= task.mask.any(axis=0)
-        for k in np.flatnonzero(self._shown):
-            if 0 < self._labels[0, k] < self._labels[1, k]:
-                self._solve(int(k))
+        positive, every_label = self._labels
+        both = (positive > 0) & (positive < every_label)
+        self._solve(np.flatnonzero(self._shown & both))
 
     def _shown_labels(self, k: int) -> tuple[float, float]:
         return float(self._labels[0, k]), float(self._labels[1, k])
@@ -113,7 +113,7 @@ class L3a(RanPac):
         }
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Take up a state.
+        """Resume from a state.
 
         Raises:
             TrainingError: It does not fit.

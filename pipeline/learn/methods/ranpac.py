@@ -88,25 +88,36 @@ class RanPac:
         values = self._problem.targets.value[task.rows]
         new = sum_rows(self._random, self._n_features, task.rows, values, task.mask)
         self._sums = add_sums(self._sums, new)
-        for k in np.flatnonzero(task.mask.any(axis=0)):
-            self._solve(int(k))
+        self._solve(np.flatnonzero(task.mask.any(axis=0)))
 
     def _random(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         return self._heads.features(rows)[:, self._dim :]
 
-    def _solve(self, k: int) -> None:
-        gram, moment = self._sums.grams[self._sums.group[k]], self._sums.moments[k]
-        count, positives = gram[-1, -1], moment[-1]
-        spread = self._sums.squares[k] - positives**2 / max(count, 1)
-        if count < 2 or spread <= 1e-12 * count:
+    def _solve(self, findings: npt.NDArray[np.int64]) -> None:
+        """Give new weights to findings with labels of both classes."""
+        for group in np.unique(self._sums.group[findings]):
+            gram = self._sums.grams[group]
+            count = gram[-1, -1]
+            if count < 2:
+                continue
+            mean = gram[:-1, -1] / count
+            about = gram[:-1, :-1] - count * np.outer(mean, mean)
+            values, vectors = np.linalg.eigh(about)
+            for k in findings[self._sums.group[findings] == group]:
+                self._solve_one(int(k), count, mean, np.maximum(values, 0), vectors)
+
+    def _solve_one(
+        self, k: int, count: float, mean: Floats, values: Floats, vectors: Floats
+    ) -> None:
+        """From the eigenvalues and vectors of the finding's centred Gram matrix."""
+        moment = self._sums.moments[k]
+        positives = moment[-1]
+        if self._sums.squares[k] - positives**2 / count <= 1e-12 * count:
             return
-        mean, middle = gram[:-1, -1] / count, positives / count
-        about = gram[:-1, :-1] - count * np.outer(mean, mean)
-        values, vectors = np.linalg.eigh(about)
-        values = np.maximum(values, 0)
         data = vectors.T @ (moment[:-1] - mean * positives)
         penalty = PENALTIES * max(values.mean(), 1e-12)
         weights = vectors @ (data[:, None] / (values[:, None] + penalty))
+        middle = positives / count
         strength = self._best(k, weights, middle - mean @ weights)
         chosen = np.concatenate([np.zeros(self._dim), weights[:, strength]])
         intercept = float(middle - mean @ weights[:, strength])
@@ -151,7 +162,7 @@ def random_features(
 
     Args:
         config: Its seed draws the features.
-        prompts: Of zero-shot.
+        prompts: Prompts of zero-shot.
         n_findings: K.
         dim: D.
         projection: Random features; 0: eight times D, 4,096 at most.

@@ -61,14 +61,14 @@ def test_sql_sees_them(store: retune.Store) -> None:
 
 
 def test_search_by_image_needs_no_backbone(store: retune.Store) -> None:
-    found = store.similar(f"table/{IDS[0]}", k=3)
+    result = store.similar(f"table/{IDS[0]}", k=3)
     vectors = np.stack(store.frame(vectors=True)["embedding"].to_list())
     ids = store.frame()["image_id"].tolist()
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     own = ids.index(f"table/{IDS[0]}")
     order = [ids[at] for at in np.argsort(-(unit @ unit[own])) if at != own]
-    assert [hit.image_id for hit in found] == order[:3]
-    assert found.n_compared >= N - 1
+    assert [hit.image_id for hit in result] == order[:3]
+    assert result.n_compared >= N - 1
 
 
 def test_train_and_evaluate(store: retune.Store) -> None:
@@ -83,8 +83,8 @@ def test_train_and_evaluate(store: retune.Store) -> None:
 
 
 def test_curve(store: retune.Store) -> None:
-    found = store.curve(["4", "all"], methods=["analytic"], seeds=2, min_positives=1)
-    assert set(found.frame()["method"]) == {"analytic"}
+    measured = store.curve(["4", "all"], methods=["analytic"], seeds=2, min_positives=1)
+    assert set(measured.frame()["method"]) == {"analytic"}
     usual = store.curve(["all"], seeds=1, min_positives=1).frame()
     assert set(usual["method"]) == {"analytic", "logistic-regression"}
     with pytest.raises(TrainingError, match="method finetune needs vectors of texts"):
@@ -110,8 +110,8 @@ def test_merge_equals_training_on_both(store: retune.Store) -> None:
 
 
 def test_drift(store: retune.Store) -> None:
-    found = store.drift("split", "split = 'train'")
-    assert {row.family for row in found.rows} >= {"embedding", "labels"}
+    summary = store.drift("split", "split = 'train'")
+    assert {row.family for row in summary.rows} >= {"embedding", "labels"}
 
 
 def test_forget(store: retune.Store) -> None:
@@ -234,7 +234,7 @@ def test_a_matrix_and_a_table_become_a_store_in_three_commands(tmp_path: Path) -
     mine.mkdir()
     np.save(mine / "vectors.npy", vectors)
     table.to_csv(mine / "labels.csv", index=False)
-    place = {"RETUNE_STORE": str(tmp_path / "mine-store")}
+    environment = {"RETUNE_STORE": str(tmp_path / "mine-store")}
     for command in (
         ("ingest", mine, "--layout", "table", "--path-column", "image",
          "--patient-column", "patient"),
@@ -242,8 +242,8 @@ def test_a_matrix_and_a_table_become_a_store_in_three_commands(tmp_path: Path) -
          "--backbone-name", "theirs", "--ids", "image"),
         ("train", "--scenario", "joint"),
     ):  # fmt: skip
-        done = run_command(*command, **place)
+        done = run_command(*command, **environment)
         assert done.returncode == 0, done.stderr
     count = run_command("sql", "SELECT count(*) AS n FROM image_features", "--json",
-                        **place)  # fmt: skip
+                        **environment)  # fmt: skip
     assert '"n": 1000' in count.stdout.replace('"n":1000', '"n": 1000')

@@ -66,6 +66,12 @@ def test_all_are_scored_on_the_same_images(store: retune.Store, tmp_path: Path) 
     assert less.difference_low < less.difference < less.difference_high
     assert scores["poor", "joint"].difference is None
     assert comparison.advice.startswith("take good")
+    points = [(one.backbone, one.n_patients) for one in comparison.shots]
+    assert len(points) == 3 * len({number for _, number in points})
+    last = comparison.shots[-1]
+    assert last.backbone == "good+poor"
+    assert last.auroc == pytest.approx(scores["good+poor", "joint"].auroc, abs=0.02)
+    assert comparison.as_json()["shots"][0]["backbone"] == "poor"
     draw_comparison(comparison, tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert len(store.runs) == 0

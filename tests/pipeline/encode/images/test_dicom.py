@@ -30,7 +30,7 @@ from pydicom.uid import (
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode.embed import EmbedOptions, embed
 from retune.pipeline.encode.images.decode import PIXEL_LIMIT_VARIABLE, decode_image
-from retune.pipeline.encode.images.dicom import (
+from retune.pipeline.encode.images.dicom.decoding import (
     decode_dicom,
     encoded_size,
     spread_over_8_bit,

@@ -132,8 +132,8 @@ def test_l3a_is_a_weighted_ridge_on_labels_and_pseudo_labels() -> None:
 
 def test_images_without_any_finding_have_a_weight() -> None:
     present = np.zeros((3, 2), dtype=bool)
-    found = image_weights(present, np.array([0.0, 0.0, 3.0]))
-    assert found.tolist() == [1, 1, 1]
+    weights = image_weights(present, np.array([0.0, 0.0, 3.0]))
+    assert weights.tolist() == [1, 1, 1]
 
 
 def test_l3a_goes_on_as_if_it_had_not_stopped() -> None:

@@ -22,12 +22,12 @@ from PIL import Image
 
 from retune.store.errors import ImageError
 
-from .bounds import check_memory, check_size, most_bytes
-from .dicom_display import grey_table, spread_over_8_bit
-from .dicom_pixels import check_form, colour_samples, grey_cells
-from .picture import Picture, told
-from .streams import encoded_size
-from .value_tables import occurring_values, through_table
+from ..bounds import check_memory, check_size, most_bytes
+from ..picture import Picture, told
+from ..streams import encoded_size
+from ..value_tables import occurring_values, through_table
+from .display import grey_table, spread_over_8_bit
+from .pixels import check_form, colour_samples, grey_cells
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from learning_samples import problem
 
+from retune.pipeline.learn.curves.ablation import ablate_prompts
 from retune.pipeline.learn.problem.config import preset
-from retune.pipeline.learn.runs.ablation import ablate_prompts
 from retune.pipeline.learn.runs.experiment import ExperimentConfig, run_experiment
 from retune.pipeline.progress import Progress
 

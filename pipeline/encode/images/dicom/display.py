@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from retune.store.errors import ImageError
 
-from .value_tables import count_codes
+from ..value_tables import count_codes
 
 if TYPE_CHECKING:
     from pydicom import Dataset

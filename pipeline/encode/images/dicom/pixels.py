@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from retune.store.errors import ImageError
 
-from .bounds import check_size
-from .streams import Stream, read_stream
+from ..bounds import check_size
+from ..streams import Stream, read_stream
 
 if TYPE_CHECKING:
     from pydicom import Dataset

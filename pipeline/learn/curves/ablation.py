@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from ...progress import Progress, ProgressCallback, silent
 from ..problem.features import Features, Prompts
 from ..problem.targets import make_targets
+from ..runs.experiment import Experiment, ExperimentConfig, run_experiment
 from ..stats.evaluation import EvaluatedRows
 from ..stats.paired import MacroDifference, macro_difference
-from .experiment import Experiment, ExperimentConfig, run_experiment
 
 __all__ = ["AblationRow", "ablate_prompts"]
 
