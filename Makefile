@@ -12,7 +12,7 @@ DEMO     ?= demo-radiographs
 SCENARIO ?= label
 
 .DEFAULT_GOAL := help
-.PHONY: help setup embed train report mini mini-benchmark results test lint types completeness docs bench fuzz bench-peers gpu-kit gpu-check clean
+.PHONY: help setup embed train report mini mini-benchmark results test lint types completeness docs bench fuzz kills flips bench-peers gpu-kit gpu-check clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -98,6 +98,14 @@ fuzz: $(VENV)/.developing ## Mutated images and tables, seeded: IMAGES, TABLES, 
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/image_fuzz.py --images '$(IMAGES)' --seed '$(SEED)'
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/tables.py '$(TABLES)' '$(SEED)'
 	PYTHONPATH=tests $(BIN)/python tests/fuzz/mangled.py '$(TABLES)' '$(SEED)'
+
+KILLS ?= 60
+kills: $(VENV)/.developing ## Commands killed at any moment, also beside a full disk: KILLS, SEED
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/kill_table.py --kills '$(KILLS)' --seed '$(SEED)'
+
+FLIPS ?= 2000
+flips: $(VENV)/.developing ## Single bits of a store flipped, and what notices: FLIPS, SEED
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/flip_table.py --flips '$(FLIPS)' --seed '$(SEED)'
 
 bench-peers: ## An environment for clip-retrieval, which `make bench` then runs against
 	$(PYTHON) -m venv build/clip-retrieval

@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 import typer.core
 
+from retune.pipeline.platform.processor import let_threads_sleep
+
 from .care import repair_command, verify_command
 from .demo import demo_command
 from .describing.describe import describe_app
@@ -141,6 +143,7 @@ for _name, _command in _COMMANDS.items():
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
+    let_threads_sleep()  # before any verb loads torch
     arguments, file, form = take_log_options(sys.argv[1:])
     if not known_format(form):
         sys.stderr.write(f"Error: --log-format {form}: use text or json\n")

@@ -103,10 +103,8 @@ def predict_command(
     Example: find scans -name "*.dcm" | retune-cli predict latest - --out found.parquet
     """
     from retune.pipeline.platform.memory import keep_freed_memory
-    from retune.pipeline.platform.processor import let_threads_sleep
 
     keep_freed_memory()  # before the imports below start threads
-    let_threads_sleep()
 
     from retune.pipeline.app.predict import PredictRequest, predict_images, state_file
     from retune.store import FeatureStore
@@ -128,8 +126,8 @@ def predict_command(
         allow_pickle,
     )
     with progress_bar(quiet=quiet) as show:
-        opened = None if state_file(run) else FeatureStore(store)
-        summary = predict_images(opened, request, output, show)
+        chosen_store = None if state_file(run) else FeatureStore(store)
+        summary = predict_images(chosen_store, request, output, show)
     if out is not None:
         rate = summary.n_images / summary.image_seconds
         print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")

@@ -75,10 +75,8 @@ def search_command(
     Example: retune-cli search xray.dcm --where "split = 'train'" -k 20 --out found.png
     """
     from retune.pipeline.platform.memory import keep_freed_memory
-    from retune.pipeline.platform.processor import let_threads_sleep
 
     keep_freed_memory()  # before the imports below start threads
-    let_threads_sleep()
 
     from retune.pipeline.app.searching.search import (
         SearchHit,

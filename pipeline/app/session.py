@@ -14,6 +14,7 @@ from retune.store import FeatureStore, choose_encoder
 from retune.store.errors import StoreNotFoundError
 
 from ..datasets.contract import TableOptions
+from ..platform.processor import let_threads_sleep
 from ..report.text_table import cell_text
 from .ingest import IngestRequest, IngestSummary, ingest
 from .progress_bar import notebook_bar
@@ -103,6 +104,7 @@ class Store:
     """
 
     def __init__(self, feature_store: FeatureStore) -> None:
+        let_threads_sleep()  # if torch is not loaded yet
         self.feature_store = feature_store
         self._encoders: dict[tuple[str, str | None, bool], QueryEncoder] = {}
 

@@ -42,7 +42,7 @@ def hide_paths(plan: IngestPlan, file: Path) -> HiddenPlan:
 
     Args:
         plan: With paths.
-        file: File of hidden paths; made anew if there is none.
+        file: File of hidden paths; made if there is none.
 
     Raises:
         ConfigurationError: The file is another kind of file, or lies in the dataset's
@@ -76,8 +76,8 @@ def hide_paths(plan: IngestPlan, file: Path) -> HiddenPlan:
 
 
 def _with(images: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    column_index = images.column_names.index(name)
-    return images.set_column(column_index, images.schema.field(name), values)
+    position = images.column_names.index(name)
+    return images.set_column(position, images.schema.field(name), values)
 
 
 def _without_paths(text: str, digest_of: Mapping[str, str]) -> str:
@@ -86,4 +86,4 @@ def _without_paths(text: str, digest_of: Mapping[str, str]) -> str:
     >>> _without_paths("no file: 'a/b.png', c.png", {"a/b.png": "17", "c.png": "18"})
     "no file: '17', 18"
     """
-    return _WORD.sub(lambda match: digest_of.get(match[0], match[0]), text)
+    return _WORD.sub(lambda word: digest_of.get(word[0], word[0]), text)

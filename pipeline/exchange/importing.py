@@ -30,7 +30,9 @@ from .matching import Match
 __all__ = ["Counts", "agreed_shape", "all_ids", "identify", "import_images"]
 
 _NAMED: Final = 5
-_READ_TOGETHER: Final = 1_024
+#: Images that threads read before the next are looked up, and those of one thread.
+_READ_TOGETHER: Final = 8_192
+_READ_AT_ONCE: Final = 128
 #: What the content digest of an image is made of whose file nobody has.
 _STAND_IN: Final = "image without a file: "
 
@@ -122,7 +124,13 @@ def identify(
         for start in range(0, len(new), _READ_TOGETHER):
             some = new[start : start + _READ_TOGETHER]
             chosen = images.take(pa.array(some)).to_pylist()
-            states = list(readers.map(_file_state, chosen))
+            parts = [
+                chosen[at : at + _READ_AT_ONCE]
+                for at in range(0, len(chosen), _READ_AT_ONCE)
+            ]
+            states = [
+                state for part in readers.map(_file_states, parts) for state in part
+            ]
             for row, image, state in zip(some.tolist(), chosen, states, strict=True):
                 if state is None:
                     digest = content_digest((_STAND_IN + image["image_id"]).encode())
@@ -140,6 +148,11 @@ def identify(
             )
         )
     return keys_found
+
+
+def _file_states(images: Sequence[dict[str, str]]) -> list[FileState | None]:
+    """Of several at once: to hand one to a thread takes longer than to open it."""
+    return [_file_state(image) for image in images]
 
 
 def _file_state(image: dict[str, str]) -> FileState | None:
@@ -182,6 +195,7 @@ def import_images(
         DatasetError: A file cannot be read further; what came before is kept.
         StoreWriteError: The disk refused.
     """
+    wanted = _Wanted.of(keys, known)
     counts = Counts()
     at, total = 0, len(match.image_row)
     with ShardSink(writer, spec, "image") as sink:
@@ -190,7 +204,7 @@ def import_images(
             at += len(block.lengths)
             rows = np.flatnonzero(image_rows >= 0)
             failures = _take(
-                sink, spec, counts, block, rows, image_rows, images, keys, known, path
+                sink, spec, counts, block, rows, image_rows, images, wanted, path
             )
             sink.note([], failures)
             progress(Progress("vectors", at, total))
@@ -211,8 +225,7 @@ def _take(
     rows: npt.NDArray[np.int64],
     image_rows: npt.NDArray[np.int64],
     images: pa.Table,
-    keys: npt.NDArray[np.bytes_],
-    known: npt.NDArray[np.bytes_],
+    wanted: "_Wanted",
     path: Path,
 ) -> list[ItemFailure]:
     """Give the sink the good vectors of a block that are new; the bad ones fail."""
@@ -220,30 +233,61 @@ def _take(
     good &= block.lengths == spec.dim
     whole = len(rows) == len(good) and bool(good.all())
     fine = rows if whole else rows[good[rows]]
-    digests = keys[image_rows[fine]]
-    new = ~_are_in(digests, known)
-    names = [key.decode() for key in digests.tolist()]
-    # Two images of one content share a vector: that of the first row.
-    seen: set[str] = set()
-    for at, name in enumerate(names):
-        if not new[at] or name in seen or sink.has(name):
-            new[at] = False
-        else:
-            seen.add(name)
-    if new.all() and whole:
-        sink.add(names, stored)
-    elif new.any():
-        sink.add([names[at] for at in np.flatnonzero(new)], stored[fine[new]])
+    new = wanted.take(image_rows[fine])
+    names = [key.decode() for key in wanted.keys[image_rows[fine[new]]].tolist()]
+    if names:
+        sink.add(names, stored if whole and len(names) == len(stored) else
+                 stored[fine[new]])  # fmt: skip
     counts.imported += int(new.sum())
     counts.known += int((~new).sum())
     bad = rows[~good[rows]]
     counts.failed += len(bad)
     return [
         _failure(
-            counts, block, int(row), images, int(image_rows[row]), spec, path, keys
+            counts,
+            block,
+            int(row),
+            images,
+            int(image_rows[row]),
+            spec,
+            path,
+            wanted.keys,
         )
         for row in bad
     ]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which contents have a vector already, and which get one now.
+
+    Attributes:
+        keys: Content digests of images, shape (N,).
+        content: Number of each image's content, shape (N,); equal where keys are.
+        taken: Whether a content has a vector, by its number.
+    """
+
+    keys: npt.NDArray[np.bytes_]
+    content: npt.NDArray[np.int64]
+    taken: npt.NDArray[np.bool_]
+
+    @staticmethod
+    def of(keys: npt.NDArray[np.bytes_], known: npt.NDArray[np.bytes_]) -> "_Wanted":
+        """With sorted keys that have a vector from before."""
+        distinct, content = np.unique(keys, return_inverse=True)
+        return _Wanted(keys, content.astype(np.int64), _are_in(distinct, known))
+
+    def take(self, image_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which of these images get a vector now; they have one from then on.
+
+        Two images of one content share a vector: that of the first.
+        """
+        content = self.content[image_rows]
+        new = np.zeros(len(content), dtype=bool)
+        new[np.unique(content, return_index=True)[1]] = True
+        new &= ~self.taken[content]
+        self.taken[content[new]] = True
+        return new
 
 
 def _are_in(

@@ -29,13 +29,13 @@ class Needle:
     """One thing that must not be found.
 
     Attributes:
-        form: ``patient``, ``image``, ``path``, ``study``, ``digest`` or ``vector``.
+        kind: ``patient``, ``image``, ``path``, ``study``, ``digest`` or ``vector``.
         n_bytes: Its length.
         mark: 32 bits of its first eight bytes, under the key.
         digest: Digest of all of it, under the key, in hex.
     """
 
-    form: str
+    kind: str
     n_bytes: int
     mark: int
     digest: str
@@ -114,7 +114,7 @@ class Searcher:
             for position, mark in self._candidates(part):
                 for needle in self._by_mark[mark]:
                     if self._is(needle, buffer, start + position):
-                        counts[needle.form] = counts.get(needle.form, 0) + 1
+                        counts[needle.kind] = counts.get(needle.kind, 0) + 1
         return counts
 
     def _candidates(self, part: Bytes) -> Iterable[tuple[int, int]]:
@@ -137,7 +137,7 @@ class Searcher:
         digest = _digest(self._key, content.tobytes())
         if not hmac.compare_digest(digest, needle.digest):
             return False
-        return needle.form == "vector" or not _goes_on(buffer, start, needle.n_bytes)
+        return needle.kind == "vector" or not _goes_on(buffer, start, needle.n_bytes)
 
 
 def _goes_on(buffer: Bytes, start: int, n_bytes: int) -> bool:

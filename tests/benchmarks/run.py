@@ -17,8 +17,10 @@ share_one_heap()  # as `embed` does, before the imports below start threads
 
 # ruff: noqa: E402
 from avalanche_benchmark import avalanche_rows
+from busy_benchmark import busy_rows
 from decode_benchmark import decode_rows
 from encode_benchmark import encode_rows
+from exchange_benchmark import exchange_rows
 from forget_benchmark import forget_rows
 from gallery_benchmark import gallery_rows
 from ingest_benchmark import ingest_rows
@@ -40,9 +42,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--images", type=int, default=1_000_000, help="of --only scale")
     kinds = [
-        "ingest", "read", "query", "search", "gallery", "encode", "decode",
+        "ingest", "read", "query", "search", "gallery", "encode", "decode", "exchange",
         "sink", "peer",
-        "predict", "learn", "curve", "forget", "scale",
+        "predict", "learn", "busy", "curve", "forget", "scale",
     ]  # fmt: skip
     parser.add_argument("--only", choices=kinds)
     arguments = parser.parse_args()
@@ -56,6 +58,8 @@ def main() -> None:
             rows += query_rows(root, arguments.repeats)
         if arguments.only in (None, "forget"):
             rows += forget_rows(root)
+        if arguments.only in (None, "exchange"):
+            rows += exchange_rows(root)
         if arguments.only in (None, "search"):
             rows += search_rows(root, arguments.repeats)
         if arguments.only in (None, "gallery"):
@@ -74,6 +78,8 @@ def main() -> None:
         if arguments.only in (None, "learn"):
             rows += learn_rows(root, arguments.repeats)
             rows += avalanche_rows()
+        if arguments.only in (None, "learn", "busy"):
+            rows += busy_rows(arguments.repeats)
         if arguments.only in (None, "scale"):
             rows += scale_rows(root, arguments.images)
         if arguments.only in (None, "curve"):

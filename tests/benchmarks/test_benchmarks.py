@@ -3,9 +3,11 @@
 import importlib.util
 from pathlib import Path
 
+import busy_benchmark
 import decode_benchmark
 import drift_power
 import encode_benchmark
+import exchange_benchmark
 import forget_benchmark
 import gallery_benchmark
 import ingest_benchmark
@@ -39,6 +41,8 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         (learn_benchmark, "N_IMAGES", 1_500),
         (learn_benchmark, "_BATCH", 256),
         (learn_benchmark, "_LOADED", 600),
+        (exchange_benchmark, "N_ROWS", 900),
+        (exchange_benchmark, "DIM", 16),
         (forget_benchmark, "N_IMAGES", 800),
         (encode_benchmark, "_TIMES", 1),
         (encode_benchmark, "_TIMES_VIT", 2),
@@ -60,6 +64,10 @@ def test_reading_and_queries(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _check([*read_rows(tmp_path, 2_000, 1), *query_rows(tmp_path, 1)], capsys)
+
+
+def test_importing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _check(exchange_benchmark.exchange_rows(tmp_path), capsys)
 
 
 def test_erasing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,6 +176,10 @@ def test_learning(
 ) -> None:
     monkeypatch.setattr(learn_benchmark, "keep_freed_memory", lambda: None)
     _check(learn_benchmark.learn_rows(tmp_path, 1), capsys)
+
+
+def test_learning_beside_a_busy_core(capsys: pytest.CaptureFixture[str]) -> None:
+    _check(busy_benchmark.busy_rows(1, 20_000), capsys)
 
 
 def test_curves(

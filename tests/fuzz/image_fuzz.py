@@ -16,6 +16,7 @@ import resource
 import sys
 import tempfile
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -161,6 +162,23 @@ def mutated(content: bytes, random: np.random.Generator) -> bytes:
     return bytes(damaged)
 
 
+def with_right_checksums(content: bytes) -> bytes:
+    """A PNG whose chunks have the checksums of what they hold now, as far as it goes.
+
+    Else the reader stops at the first checksum, and nothing behind it is tried.
+    """
+    mended, offset = bytearray(content), 8
+    while offset + 12 <= len(mended):
+        size = int.from_bytes(mended[offset : offset + 4], "big")
+        end = offset + 8 + size
+        if end + 4 > len(mended):
+            break
+        checksum = zlib.crc32(mended[offset + 4 : end])
+        mended[end : end + 4] = checksum.to_bytes(4, "big")
+        offset = end + 4
+    return bytes(mended)
+
+
 def _jobs(folder: Path, n_images: int, seed: int) -> Iterator[tuple[str, Path]]:
     """Kinds and files, made as they are asked for."""
     random = np.random.default_rng(seed)
@@ -176,7 +194,10 @@ def _jobs(folder: Path, n_images: int, seed: int) -> Iterator[tuple[str, Path]]:
     for number in range(n_images):
         case, content = wholes[number % len(wholes)]
         path = folder / f"{number}"
-        path.write_bytes(mutated(content, random))
+        changed = mutated(content, random)
+        if case.startswith("PNG") and random.random() < 0.7:
+            changed = with_right_checksums(changed)
+        path.write_bytes(changed)
         yield case, path
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from image_fuzz import mutated, whole_files
+from image_fuzz import mutated, whole_files, with_right_checksums
 
 pytestmark = pytest.mark.e2e
 
@@ -42,3 +42,14 @@ def test_a_seed_gives_the_same_files() -> None:
     assert one["PNG"] == other["PNG"]
     damaged = [mutated(one["PNG"], np.random.default_rng(2)) for _ in range(2)]
     assert damaged[0] == damaged[1]
+
+
+def test_most_changed_pngs_are_read_beyond_their_checksums() -> None:
+    content = whole_files(np.random.default_rng(5))["PNG"]
+    assert with_right_checksums(content) == content
+    changed = bytearray(content)
+    changed[20] ^= 1  # of the width
+    mended = with_right_checksums(bytes(changed))
+    assert mended[:29] == changed[:29]
+    assert mended[29:33] != changed[29:33]
+    assert mended[33:] == content[33:]

@@ -22,10 +22,10 @@ def with_real_paths(store: FeatureStore, erased: Erased) -> Erased:
         store: With the images.
         erased: Who goes.
     """
-    real_paths = set(erased.paths)
+    paths = set(erased.paths)
     for _, keys in _path_files(store):
-        real_paths |= {keys.paths[name] for name in erased.paths if name in keys.paths}
-    return replace(erased, paths=tuple(sorted(real_paths)))
+        paths |= {keys.paths[name] for name in erased.paths if name in keys.paths}
+    return replace(erased, paths=tuple(sorted(paths)))
 
 
 def clear_path_files(store: FeatureStore, erased: Erased) -> None:

@@ -33,7 +33,7 @@ class _FromPixels(nn.Module):
 
     def __init__(self, saved: "SavedModel", backbone: "Backbone") -> None:
         super().__init__()
-        # The tower alone: its texts are not used any more.
+        # A copy: the backbone may be in another precision.
         self.tower = copy.deepcopy(backbone.model).float()
         self.answer = _Probability(saved)
         self.register_buffer("mean", backbone.preprocess.mean.float())

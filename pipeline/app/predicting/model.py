@@ -186,7 +186,7 @@ class RunModel:
         Raises:
             BackboneError: The backbone cannot be loaded.
             FingerprintMismatchError: It is not the one that the run was trained on.
-            TrainingError: The file is damaged, or older than states that hold models.
+            TrainingError: The file is damaged, or from before states held models.
         """
         carried = load_state(file).model
         if carried is None:

@@ -54,6 +54,8 @@ _UNIT_WORDS: Final[Mapping[str, float]] = MappingProxyType(
     }
 )
 _AGE: Final = re.compile(r"(\d{1,5}(?:[.,]\d*)?)\s*([^\W\d]*\.?)")
+#: As some systems write DICOM's ``048Y``. Other letters may mean a sex: M48, W48.
+_UNIT_FIRST: Final = re.compile(r"([Yy])\s?(\d{1,3})")
 _MAX_AGE_YEARS: Final = 120.0
 
 
@@ -116,14 +118,14 @@ def parse_ages(
     """Read a column as ages in years.
 
     Args:
-        cells: N cells: ``48``, ``48,0``, ``048Y``, ``6M``, ``6 Monate``.
+        cells: N cells: ``48``, ``48,0``, ``048Y``, ``Y48``, ``6M``, ``6 Monate``.
         per_year: How many of the unit of plain numbers are a year.
 
     Returns:
         Years, float32, null where blank or not understood; where the latter, (N,). An
         age above 120 is not understood, nor is DICOM's ``000Y``.
 
-    >>> parse_ages(pa.array(["48,0", "048Y", "6M", "", "alt"]))[0].to_pylist()
+    >>> parse_ages(pa.array(["48,0", "Y48", "6M", "", "W48"]))[0].to_pylist()
     [48.0, 48.0, 0.5, None, None]
     """
     encoded = pc.dictionary_encode(pc.utf8_trim_whitespace(cells))
@@ -141,7 +143,8 @@ def parse_ages(
 
 
 def _age(word: str, per_year: float) -> float | None:
-    parts = _AGE.fullmatch(word)
+    turned = _UNIT_FIRST.fullmatch(word)
+    parts = _AGE.fullmatch(word if turned is None else f"{turned[2]}{turned[1]}")
     if parts is None:
         return None
     unit = parts[2].casefold()

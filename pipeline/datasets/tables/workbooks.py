@@ -125,7 +125,7 @@ def _cells(book: Any, file: Path, sheet: str | None) -> Iterator[tuple[int, list
         raise DatasetError(
             f"{file} has no sheet {sheet!r}; it has {names}", "Name one of these."
         )
-    chosen = [book[sheet]] if sheet is not None else book.worksheets
+    chosen = [book[sheet]] if sheet is not None else _filled(book.worksheets)
     for page in chosen:
         is_empty = True
         rows = page.iter_rows(values_only=True, max_col=_MOST_COLUMNS)
@@ -139,6 +139,22 @@ def _cells(book: Any, file: Path, sheet: str | None) -> Iterator[tuple[int, list
             is_empty = False
         if not is_empty:
             return
+
+
+def _filled(pages: Sequence[Any]) -> Sequence[Any]:
+    """The sheets, without cover sheets: those of a single column are no tables.
+
+    If none has two columns, nothing is left out, so that errors say what is there.
+    """
+    tables = [page for page in pages if _n_columns(page) > 1]
+    return tables or pages
+
+
+def _n_columns(page: Any) -> int:
+    """How many cells the first filled row of a sheet has."""
+    rows = page.iter_rows(values_only=True, max_col=_MOST_COLUMNS)
+    counts = (sum(cell is not None for cell in row) for row in rows)
+    return next(filter(None, counts), 0)
 
 
 def _as_text(cell: object) -> str:

@@ -23,6 +23,7 @@ from .sixteen_bit import (
     png_grey_alpha,
 )
 from .streams import jpeg_scans, png_chunks, read_stream
+from .tiff import ORIENTATION, PHOTOMETRIC, check_tiff, tiff_tag
 
 __all__ = ["decode_raster", "is_harmless"]
 
@@ -31,7 +32,6 @@ Image.MAX_IMAGE_PIXELS = None
 # What it finds odd is shown by what comes out, or is an error.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL(\..*)?")
 _FORMATS: Final = ("PNG", "JPEG", "TIFF", "BMP")
-_ORIENTATION: Final = 0x0112
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,7 +47,6 @@ _WITH_ORIENTATION: Final = (
 )  # fmt: skip
 _ALPHA: Final = ("LA", "PA", "RGBA", "La", "RGBa")
 _COLOUR: Final = ("P", "CMYK", "YCbCr", "RGBX")
-_TIFF_PHOTOMETRIC: Final = 262
 #: Memory of a pixel, in bytes, while Pillow's modes are turned into 8 bits.
 _BYTES: Final = {"1": 3, "L": 3, "P": 9, "RGB": 9, "CMYK": 9, "YCbCr": 9}
 _BYTES_OF_OTHERS, _BYTES_OF_16_BIT_COLOUR = 9, 20
@@ -159,7 +158,9 @@ def _decoded(
     check_memory(bytes_each * n_pixels + len(content), max_pixels)
     if at_least:
         image.draft(None, (at_least, at_least))  # does nothing but for JPEG
-    turned = _tiff_tag(image, _ORIENTATION)  # Pillow applies it as it loads
+    if image.format == "TIFF":
+        check_tiff(image)
+    turned = tiff_tag(image, ORIENTATION)  # Pillow applies it as it loads
     picture = _wide(content, image, max_pixels)
     if picture is None:
         image.load()
@@ -168,10 +169,6 @@ def _decoded(
         notes = [] if picture.display == AS_STORED else [picture.display]
         return Picture(picture.image, told([*notes, f"orientation {turned}"]))
     return _upright(image, picture)
-
-
-def _tiff_tag(image: Image.Image, tag: int) -> object:
-    return getattr(image, "tag_v2", {}).get(tag) if image.format == "TIFF" else None
 
 
 def _wide(
@@ -244,7 +241,7 @@ def _of_wide_grey(image: Image.Image, key: object) -> Picture:
         pixels = np.where(pixels == key, 0, pixels)
         notes.append("transparent colour")
     # Pillow inverts 8 bits and fewer itself.
-    white_is_zero = _tiff_tag(image, _TIFF_PHOTOMETRIC) == 0
+    white_is_zero = tiff_tag(image, PHOTOMETRIC) == 0
     return _of_samples(pixels, notes, white_is_zero)
 
 
@@ -266,7 +263,7 @@ def _upright(image: Image.Image, picture: Picture) -> Picture:
     if not any(name in image.info for name in _WITH_ORIENTATION):
         return picture
     try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
+        orientation = image.getexif().get(ORIENTATION, 1)
     # It stands in a file within the file, of which anything may be broken.
     except Exception:  # noqa: BLE001
         return picture

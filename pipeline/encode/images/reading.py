@@ -14,8 +14,8 @@ from retune.store import FileState, ItemFailure, content_digest
 from retune.store.errors import ImageError
 from retune.store.hidden_paths import dataset_folder, real_path
 
+from ..burned_in import has_burned_in_text
 from .bounds import PIXEL_LIMIT_VARIABLE, most_file_bytes
-from .burned_in import has_burned_in_text
 from .decode import decode_picture, pixel_limit
 
 __all__ = ["ImageItem", "ReadImage", "read_bytes", "read_image"]

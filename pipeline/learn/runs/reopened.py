@@ -130,12 +130,12 @@ def _sound_model(folder: Path, run: Run) -> SavedModel:
     return saved
 
 
-def check_sound(saved: SavedModel, path: Path) -> None:
+def check_sound(saved: SavedModel, file: Path) -> None:
     """Refuse weights that are no finite numbers.
 
     Args:
         saved: The model.
-        path: What messages call its file.
+        file: What messages call its file.
 
     Raises:
         TrainingError: Names the tensor.
@@ -145,7 +145,7 @@ def check_sound(saved: SavedModel, path: Path) -> None:
         sound = ~torch.isnan(tensor) if name == "distance_limit" else tensor.isfinite()
         if not sound.all():
             raise TrainingError(
-                f"{path} cannot be used: {name} holds values that are no finite "
+                f"{file} cannot be used: {name} holds values that are no finite "
                 "numbers",
                 "Train again: the file is damaged or was exchanged.",
             )

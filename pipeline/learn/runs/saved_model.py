@@ -303,8 +303,8 @@ def restore_model(
     )
     version = described["format_version"]
     method = described["method"] if version > 1 else "finetune"
-    method_type = method_named(method)
-    model = method_type.build_model(config, prompts, len(findings), described["dim"])
+    method_class = method_named(method)
+    model = method_class.build_model(config, prompts, len(findings), described["dim"])
     if config.placement == "shared":
         weights |= {
             k.replace("adaptors.image.", "adaptors.text."): v

@@ -18,7 +18,6 @@ from retune.store.errors import ErasedDataError
 
 from ..problem.config import untrained
 from ..problem.features import Features
-from .carried_model import CarriedModel
 from .checkpoints import Checkpoints
 from .experiment import Experiment
 from .image_list import write_image_list
@@ -26,7 +25,7 @@ from .learning_set import LearningSet
 from .record import ExperimentConfig, Lineage, RunRecord
 from .saved_model import SavedModel, predict, save_model
 from .selection import Contribution
-from .state import STATE_FILE, RunState, save_state
+from .state import STATE_FILE, CarriedModel, RunState, save_state
 
 __all__ = [
     "checkpoints_of",

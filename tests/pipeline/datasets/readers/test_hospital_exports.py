@@ -158,6 +158,19 @@ def test_excel_is_read(tmp_path):
     assert plan.states.tolist() == [[POSITIVE], [NEGATIVE]]
 
 
+def test_a_cover_sheet_before_the_table_is_passed_over(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active["A1"] = "Export of the radiology department"
+    page = book.create_sheet("Daten")
+    page.append(["path", "patient_id", "Edema"])
+    page.append(["a.png", "007", "ja"])
+    book.save(tmp_path / "t.xlsx")
+    plan = read_dataset(tmp_path)
+    assert plan.images["patient_id"].to_pylist() == ["007"]
+    assert plan.states.tolist() == [[POSITIVE]]
+
+
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 100])
 def test_a_damaged_workbook_is_a_named_error(tmp_path, content):
     (tmp_path / "t.xlsx").write_bytes(content)

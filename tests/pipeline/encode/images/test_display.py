@@ -349,9 +349,31 @@ def test_white_is_zero_in_tiff_of_8_bits_and_1() -> None:
     assert near(shown(bytes(content)), _RAMP, 0)
 
 
+def _short(tag: int, value: int) -> bytes:
+    """An entry of a TIFF's directory."""
+    return struct.pack("<HHIHH", tag, 3, 1, value, 0)
+
+
+_IN_PIXELS, _IN_PLANES = _short(284, 1), _short(284, 2)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
+        (tiff(np.dstack([_TWELVE] * 3), t284=2), "3 planes of more than 8 bits"),
+        (tiff(np.dstack([_TWELVE] * 2), t284=2), "without predictor"),
+        (
+            file_of(Image.fromarray(_RAMP).convert("LA"), "TIFF").replace(
+                _IN_PIXELS, _IN_PLANES
+            ),
+            "alpha in its own plane",
+        ),
+        (
+            file_of(Image.fromarray(_RAMP), "TIFF", compression="packbits").replace(
+                _IN_PIXELS, _short(317, 2)
+            ),
+            "PackBits with predictor 2",
+        ),
         (tiff(np.dstack([_TWELVE] * 2), t317=2), "without predictor"),
         (tiff(np.dstack([_TWELVE] * 2), t262=6), "photometric interpretation 6"),
         (

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from retune.pipeline.app.embed import embed
 from retune.pipeline.app.ingest import IngestRequest, ingest
-from retune.pipeline.encode.images.burned_in import has_burned_in_text
+from retune.pipeline.encode.burned_in import has_burned_in_text
 from retune.pipeline.encode.options import EmbedOptions
 from retune.store import FeatureStore
 

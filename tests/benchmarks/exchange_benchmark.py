@@ -1,0 +1,93 @@
+"""`import-vectors` of a large file against copying that file."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+from measuring import Row
+
+from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+from retune.pipeline.datasets.ingest import read_dataset
+from retune.pipeline.progress import Progress
+from retune.store import FeatureStore
+
+#: As many as MIMIC, CheXpert and PadChest have together, with MedSigLIP's vectors.
+N_ROWS, DIM = 1_000_000, 1152
+_PART = 8192
+
+
+def exchange_rows(root: Path) -> list[Row]:
+    """Rates in MB/s of the source file, and memory at a quarter and at the end."""
+    source = root / "vectors.npy"
+    _write_source(source)
+    ids = root / "ids.txt"
+    ids.write_text("".join(f"{row:07d}.png\n" for row in range(N_ROWS)))
+    store = _store(root)
+    resident: list[float] = []
+
+    def watch(progress: Progress) -> None:
+        if progress.stage == "vectors":
+            resident.append(_resident_mb())
+
+    started = time.perf_counter()
+    # A named source: else the file is also digested, which a copy does not do.
+    request = ImportRequest(
+        (source, ids), "medsiglip-448", join="path", source="benchmark@1"
+    )
+    done = import_vectors(store, request, watch)
+    seconds = time.perf_counter() - started
+    assert done.imported == N_ROWS
+    copying = _copy_seconds(source, root / "copy.npy")
+    megabytes = source.stat().st_size / 1e6
+    quarter, end = resident[len(resident) // 4], resident[-1]
+    name = f"import-vectors {N_ROWS:,} x {DIM} float32"
+    return [
+        Row(
+            f"{name}: copying the file", megabytes / seconds, megabytes / copying,
+            "MB/s", copying / seconds, 0.5,
+        ),
+        Row(
+            "... memory at the end: at a quarter", end, quarter, "MB", quarter / end,
+            0.8,
+        ),
+    ]  # fmt: skip
+
+
+def _write_source(path: Path) -> None:
+    part = np.random.default_rng(0).standard_normal((_PART, DIM), dtype=np.float32)
+    matrix = np.lib.format.open_memmap(path, "w+", np.float32, (N_ROWS, DIM))
+    for start in range(0, N_ROWS, _PART):
+        matrix[start : start + _PART] = part[: N_ROWS - start]
+    matrix.flush()
+
+
+def _store(root: Path) -> FeatureStore:
+    folder = root / "table"
+    folder.mkdir()
+    with (folder / "labels.csv").open("w", encoding="utf-8") as file:
+        file.write("path,patient_id,Edema\n")
+        file.writelines(f"{row:07d}.png,{row // 3},1\n" for row in range(N_ROWS))
+    plan = read_dataset(folder, "table", dataset="large")
+    store = FeatureStore.create(root / "imported")
+    with store.writer("benchmark") as writer:
+        writer.replace_dataset(
+            plan.images, plan.findings, plan.states, dataset="large",
+            layout=plan.layout, root=plan.root, split_seed=0,
+        )  # fmt: skip
+    return store
+
+
+def _copy_seconds(source: Path, target: Path) -> float:
+    """Until the copy is on the disk, as shards are."""
+    started = time.perf_counter()
+    shutil.copyfile(source, target)
+    with target.open("rb+") as file:
+        os.fsync(file.fileno())
+    return time.perf_counter() - started
+
+
+def _resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
