@@ -77,9 +77,10 @@ types: $(VENV)/.developing ## Types of the code
 	@for file in __init__.py py.typed; do ln -sfn ../../../retune/$$file build/types/retune/$$file; done
 	$(BIN)/mypy -p retune
 
+# It takes the packages of the `python` that it meets first.
 completeness: types ## Every name that a user can import has a known type
-	@PYTHONPATH=build/types $(BIN)/basedpyright --verifytypes retune --ignoreexternal \
-		--pythonpath $(BIN)/python > build/types/completeness.txt \
+	@PATH="$(abspath $(BIN)):$$PATH" PYTHONPATH=build/types basedpyright \
+		--verifytypes retune --ignoreexternal > build/types/completeness.txt \
 		|| { grep -A1 'error:' build/types/completeness.txt; false; }
 	@grep 'completeness score' build/types/completeness.txt
 
