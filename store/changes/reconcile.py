@@ -16,7 +16,8 @@ import duckdb
 from ..atomic_files import find_leftovers
 from ..catalog import has_table
 from ..errors import StoreCorruptError, StoreNotFoundError
-from ..vectors.shards import ShardHeader, verify_shard
+from ..vectors.shard_verification import verify_shard
+from ..vectors.shards import ShardHeader
 from .rows import drop_shard, insert_shards
 
 __all__ = [

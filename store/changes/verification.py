@@ -10,7 +10,7 @@ from ..catalog import Catalog, scalar
 from ..commits import check_commits, entered_commits, read_commits, set_commits
 from ..errors import ConfigurationError, StoreCorruptError
 from ..schema import quoted
-from ..vectors.shards import verify_shard
+from ..vectors.shard_verification import verify_shard
 from .catalog_copies import check_copies, copied_commits, rebuild_catalog
 from .manifests import check_manifest
 from .pending_runs import find_pending, read_pending

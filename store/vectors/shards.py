@@ -27,7 +27,9 @@ from .block_checks import BlockSums
 __all__ = [
     "FORMAT_VERSION",
     "KEY_DTYPE",
+    "REPAIR_HINT",
     "ShardHeader",
+    "check_contents",
     "check_vectors",
     "file_checksum",
     "map_embedding",
@@ -36,7 +38,6 @@ __all__ = [
     "read_keys",
     "refuse_for_rights",
     "to_stored",
-    "verify_shard",
     "write_atomically",
 ]
 
@@ -50,7 +51,7 @@ _DTYPES: dict[str, np.dtype[np.floating]] = {
 }
 
 _NOT_DAMAGE = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
-_REPAIR_HINT = "Run `retune-cli repair`; the next `embed` encodes its rows again."
+REPAIR_HINT = "Run `retune-cli repair`; the next `embed` encodes its rows again."
 
 Vectors = npt.NDArray[np.floating]
 
@@ -233,7 +234,7 @@ def _opened(path: Path) -> Iterator[h5py.File]:
     ) as error:  # fmt: skip
         refuse_for_rights(path, error)
         raise StoreCorruptError(
-            f"shard {path} cannot be read: {error}", _REPAIR_HINT
+            f"shard {path} cannot be read: {error}", REPAIR_HINT
         ) from error
 
 
@@ -317,7 +318,7 @@ def _check_header(
         if present:
             raise StoreCorruptError(
                 f"shard {header.path} is damaged: {problem}",
-                _REPAIR_HINT,
+                REPAIR_HINT,
             )
 
 
@@ -332,18 +333,13 @@ def read_keys(path: Path) -> npt.NDArray[np.bytes_]:
         expected = int(file.attrs["key_crc32"])
     if crc32(keys.data) != expected:
         raise StoreCorruptError(
-            f"keys of {path} do not match their checksum", _REPAIR_HINT
+            f"keys of {path} do not match their checksum", REPAIR_HINT
         )
     return keys
 
 
-def verify_shard(path: Path, known_crc32: int | None = None) -> ShardHeader:
-    """Read a whole shard and compare every checksum.
-
-    Args:
-        path: The shard.
-        known_crc32: CRC-32 of the whole file, if the catalog knows it: that covers the
-            bytes around vectors and keys, too.
+def check_contents(path: Path) -> ShardHeader:
+    """Compare the checksums of keys and vectors that a shard carries.
 
     Raises:
         StoreCorruptError: Something does not match; the message names the rows.
@@ -351,11 +347,6 @@ def verify_shard(path: Path, known_crc32: int | None = None) -> ShardHeader:
     header = read_header(path)
     read_keys(path)
     _check_blocks(header)
-    if known_crc32 is not None and file_checksum(path) != known_crc32:
-        raise StoreCorruptError(
-            f"shard {path}: what it says about itself does not match its checksum",
-            _REPAIR_HINT,
-        )
     return header
 
 
@@ -373,7 +364,7 @@ def file_checksum(path: Path) -> int:
     except OSError as error:
         refuse_for_rights(path, error)
         raise StoreCorruptError(
-            f"shard {path} cannot be read: {error}", _REPAIR_HINT
+            f"shard {path} cannot be read: {error}", REPAIR_HINT
         ) from error
     return total
 
@@ -402,5 +393,5 @@ def map_embedding(header: ShardHeader) -> Vectors:
     except (OSError, ValueError) as error:
         raise StoreCorruptError(
             f"vectors of {header.path} cannot be mapped: {error}",
-            _REPAIR_HINT,
+            REPAIR_HINT,
         ) from error

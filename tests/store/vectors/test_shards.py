@@ -41,7 +41,7 @@ def test_what_is_written_is_read(
     root = tmp_path_factory.mktemp("shards")
     spec = encoder(data.shape[1], output_dtype=dtype)
     header = shards.publish_shard(root, spec, "text", _keys(len(data)), data)
-    assert shards.verify_shard(header.path) == header
+    assert shards.check_contents(header.path) == header
     np.testing.assert_array_equal(shards.map_embedding(header), data.astype(dtype))
     np.testing.assert_array_equal(shards.read_keys(header.path), _keys(len(data)))
     assert header.encoder == spec
@@ -111,7 +111,7 @@ def test_a_flipped_bit_is_found(tmp_path: Path, dataset: str) -> None:
     content[offset + 64] ^= 4
     header.path.write_bytes(content)
     with pytest.raises(StoreCorruptError, match="do not match"):
-        shards.verify_shard(header.path)
+        shards.check_contents(header.path)
 
 
 @pytest.mark.parametrize("kept", [0, 100, 2000, 0.5, 0.999])
@@ -121,7 +121,7 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, kept: float) -> None:
     length = int(kept * len(content)) if isinstance(kept, float) else int(kept)
     header.path.write_bytes(content[:length])
     with pytest.raises(StoreCorruptError) as caught:
-        shards.verify_shard(header.path)
+        shards.check_contents(header.path)
     assert str(header.path) in caught.value.message
 
 
