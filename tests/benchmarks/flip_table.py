@@ -22,6 +22,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
 from damage_samples import answers
 from erasure_samples import learnable_store
 
@@ -130,6 +131,7 @@ def main() -> int:
     parser.add_argument("--flips", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # torch crashes in a fork that lacks its other threads
     drawn = random.Random(arguments.seed)
     counts: collections.Counter[tuple[str, str, bool]] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
