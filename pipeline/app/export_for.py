@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retune.store import FeatureStore
+from retune.store.atomic_files import write_atomically
 from retune.store.errors import ConfigurationError, StoreWriteError
-from retune.store.vectors.shards import write_atomically
+from retune.store.hidden_paths import real_path
 
 from ..progress import Progress, ProgressCallback, silent
 from .example_images import small_jpeg
@@ -238,7 +239,7 @@ def _paths(store: FeatureStore, table: pa.Table) -> list[Path]:
     rows = store.sql("SELECT dataset, root FROM datasets").fetchall()
     roots = dict(rows)
     return [
-        Path(roots[dataset], path)
+        Path(real_path(roots[dataset], path))
         for dataset, path in zip(
             table["dataset"].to_pylist(), table["path"].to_pylist(), strict=True
         )

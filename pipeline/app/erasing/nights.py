@@ -14,7 +14,7 @@ from pyarrow import parquet
 from retune.store.atomic_files import write_atomically
 from retune.store.erasure.journal import shred
 from retune.store.erasure.people import Erased
-from retune.store.errors import StoreWriteError
+from retune.store.errors import StoreCorruptError, StoreWriteError
 
 __all__ = [
     "NIGHT_FILE",
@@ -53,14 +53,24 @@ def predictions_name(run_id: str, stamp: str, suffix: str) -> str:
 def night_folders(root: Path) -> tuple[Path, ...]:
     """The folders into which `nightly` has written for a store.
 
+    Raises:
+        StoreCorruptError: The list of them cannot be read, so that `forget` would leave
+            predictions behind.
+
     >>> night_folders(Path("no-such-store"))
     ()
     """
+    file = root / _FOLDERS
     try:
-        known = json.loads((root / _FOLDERS).read_text(encoding="utf-8"))
+        known = json.loads(file.read_text(encoding="utf-8"))
         return tuple(Path(one) for one in known["folders"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except FileNotFoundError:
         return ()
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreCorruptError(
+            f"{file}, which names the folders of nights, cannot be read: {error}",
+            "Remove that file, and run `retune-cli nightly` once for each folder.",
+        ) from error
 
 
 def remember_night_folder(root: Path, folder: Path) -> None:

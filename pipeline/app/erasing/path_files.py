@@ -7,7 +7,7 @@ from pathlib import Path
 from retune.store import FeatureStore
 from retune.store.erasure.journal import shred
 from retune.store.erasure.people import Erased
-from retune.store.errors import ConfigurationError, StoreWriteError
+from retune.store.errors import StoreWriteError
 from retune.store.hidden_paths import PathKeys, read_path_keys
 
 __all__ = ["clear_path_files", "with_real_paths"]
@@ -21,6 +21,9 @@ def with_real_paths(store: FeatureStore, erased: Erased) -> Erased:
     Args:
         store: With the images.
         erased: Who goes.
+
+    Raises:
+        ConfigurationError: A file of hidden paths is damaged.
     """
     paths = set(erased.paths)
     for _, keys in _path_files(store):
@@ -36,16 +39,17 @@ def clear_path_files(store: FeatureStore, erased: Erased) -> None:
         erased: Who goes.
 
     Raises:
+        ConfigurationError: A file of hidden paths is damaged.
         StoreWriteError: The disk refused.
     """
     gone = set(erased.paths)
     for file, keys in _path_files(store):
         left = keys.without(gone)
-        if len(left.paths) == len(keys.paths):
-            continue
         old = file.with_name(file.name + _OLD)
         try:
-            old.unlink(missing_ok=True)
+            _finish_interrupted(file, old)
+            if len(left.paths) == len(keys.paths):
+                continue
             old.hardlink_to(file)  # the file is there at any time, the old one is kept
             left.write(file)
             shred(old)
@@ -56,11 +60,17 @@ def clear_path_files(store: FeatureStore, erased: Erased) -> None:
             ) from error
 
 
+def _finish_interrupted(file: Path, old: Path) -> None:
+    """Destroy what a process left that died before its last step."""
+    if old.exists():
+        if old.samefile(file):  # it died before the new file was written
+            old.unlink()
+        else:
+            shred(old)
+
+
 def _path_files(store: FeatureStore) -> Iterator[tuple[Path, PathKeys]]:
     """Files of hidden paths that the datasets of a store have, where they are there."""
     for (root,) in store.sql("SELECT DISTINCT root FROM datasets").fetchall():
         if Path(root).is_file():
-            try:
-                yield Path(root), read_path_keys(Path(root))
-            except ConfigurationError:
-                continue
+            yield Path(root), read_path_keys(Path(root))

@@ -74,6 +74,40 @@ def test_who_is_erased_leaves_the_file_of_paths_too(workspace: Path) -> None:
     _done(workspace, "verify", "--erased", made["receipt"], code=3)
 
 
+def test_what_an_interrupted_erasure_left_of_the_paths_is_destroyed(
+    workspace: Path,
+) -> None:
+    _ingest(workspace, "--hide-paths", "paths.txt")
+    rows = result_in(workspace, "sql", "SELECT patient_id FROM images", *_STORE)
+    old = workspace / "paths.txt.erased"
+    old.write_bytes((workspace / "paths.txt").read_bytes())  # died before the last step
+    result_in(workspace, "forget", rows[0]["patient_id"], "--yes", *_STORE)
+    assert not old.exists()
+    old.hardlink_to(workspace / "paths.txt")  # died before the new file was written
+    result_in(workspace, "forget", rows[1]["patient_id"], "--yes", *_STORE)
+    assert not old.exists()
+    assert len(read_path_keys(workspace / "paths.txt").paths) == 7
+
+
+def test_a_damaged_file_of_paths_stops_an_erasure(workspace: Path) -> None:
+    _ingest(workspace, "--hide-paths", "paths.txt")
+    rows = result_in(workspace, "sql", "SELECT patient_id FROM images", *_STORE)
+    (workspace / "paths.txt").write_text("nothing of this kind")
+    done = _done(workspace, "forget", rows[0]["patient_id"], "--yes", code=2)
+    assert "the hidden paths in" in done.stderr
+    left = result_in(workspace, "sql", "SELECT patient_id FROM images", *_STORE)
+    assert left == rows
+
+
+def test_exported_files_have_their_real_paths(workspace: Path) -> None:
+    _ingest(workspace, "--hide-paths", "paths.txt")
+    _done(workspace, "export", "--for", "fiftyone", "--out", "shown")
+    content = json.loads((workspace / "shown" / "labels.json").read_text())
+    assert content["labels"]
+    images = workspace / "data" / "Mueller"
+    assert all(Path(path).parent == images for path in content["labels"])
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -16,6 +16,7 @@ from retune.pipeline.app.erasing.nights import (
 )
 from retune.store import FeatureStore
 from retune.store.erasure.people import Erased
+from retune.store.errors import StoreCorruptError
 
 _GONE, _STAYS = 2, 3
 
@@ -93,3 +94,11 @@ def test_a_folder_that_is_gone_is_noted(store: FeatureStore, tmp_path: Path) -> 
     assert "unmounted is gone" in note
     summary = forget(store, ForgetRequest([patient_name(_GONE)]))
     assert any("unmounted is gone" in one for one in summary.notes)
+
+
+def test_a_damaged_list_of_folders_stops_an_erasure(store: FeatureStore) -> None:
+    (store.path / "nights.json").write_text('{"folders": 7}')
+    with pytest.raises(StoreCorruptError, match=r"nights\.json"):
+        forget(store, ForgetRequest([patient_name(_GONE)]))
+    query = "SELECT count(*) FROM images WHERE patient_id = ?"
+    assert store.sql(query, [patient_name(_GONE)]).fetchall() != [(0,)]
