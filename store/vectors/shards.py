@@ -38,7 +38,6 @@ __all__ = [
     "read_keys",
     "refuse_for_rights",
     "to_stored",
-    "write_atomically",
 ]
 
 FORMAT_VERSION = 1

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retune.store import FeatureStore, Run, find_run
+from retune.store.atomic_files import write_atomically
 from retune.store.errors import ConfigurationError, TrainingError
-from retune.store.vectors.shards import write_atomically
 
 from ...report.model_card import CardFigures, card_text
 

@@ -69,7 +69,7 @@ class L3a(RanPac):
         options = read_options(L3aOptions, config, "l3a")
         if not 0 < options.pseudo <= 1:
             raise ConfigurationError(
-                f"pseudo={options.pseudo:g} is no probability above 0",
+                f"pseudo={options.pseudo:g} is not a probability above 0",
                 "Use pseudo=0.7; 1 for no pseudo-labels.",
             )
         require_mean_pooling(config, "l3a")

@@ -13,8 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from retune.store.atomic_files import write_atomically
 from retune.store.errors import TrainingError
-from retune.store.vectors.shards import write_atomically
 
 __all__ = ["IMAGES_FILE", "ImageList", "read_image_list", "write_image_list"]
 

@@ -12,9 +12,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from retune.store.atomic_files import write_atomically
 from retune.store.errors import RetuneError, TrainingError
 from retune.store.queries.bulk import release_pages
-from retune.store.vectors.shards import write_atomically
 
 from ..methods.registry import method_named
 from ..problem.config import TrainConfig

@@ -20,8 +20,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from retune.store.atomic_files import write_atomically
 from retune.store.errors import FingerprintMismatchError, TrainingError
-from retune.store.vectors.shards import write_atomically
 
 from ..methods.analytic.counted import check_apart
 from ..methods.analytic.method import merge_states
