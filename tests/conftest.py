@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 # A property is about what is true, not about how fast a busy machine shows it.
-settings.register_profile("retune", deadline=None)
+settings.register_profile(
+    "retune", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("retune")
 
 # The hub's client asks the network six times, for half a minute, unless told so before

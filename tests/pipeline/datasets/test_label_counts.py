@@ -51,7 +51,10 @@ def slow_counts(dataset: str, states: np.ndarray) -> list[LabelCount]:
     ]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=10)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=10,
+)
 @given(st.lists(st.tuples(*[st.sampled_from(STATES)] * 3), min_size=1, max_size=20))
 def test_counts_are_those_of_a_slow_count(tmp_path_factory, rows) -> None:
     store = FeatureStore.create(tmp_path_factory.mktemp("s") / "store")

@@ -11,7 +11,10 @@ from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.datasets.missing_files import missing_files
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=30,
+)
 @given(
     st.dictionaries(
         st.builds(

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from number_samples import finite_floats
 
 from retune.store.vectors import cosine
 from retune.store.vectors.cosine import cosines
@@ -15,14 +15,7 @@ def _plain(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
     return wide @ direction / np.linalg.norm(wide, axis=1)
 
 
-_HALVES = st.integers(0, 0xFFFF).map(
-    lambda bits: np.array(bits, dtype=np.uint16).view(np.float16)[()]
-)
-
-
-@given(
-    arrays(np.float16, (5, 3), elements=_HALVES.filter(lambda x: bool(np.isfinite(x))))
-)
+@given(arrays(np.float16, (5, 3), elements=finite_floats("float16")))
 def test_every_finite_half_is_the_number_it_is(vectors: np.ndarray) -> None:
     wide = np.empty(vectors.shape, dtype=np.float32)
     cosine._widen(vectors, wide)

@@ -138,7 +138,10 @@ _CELL = st.text(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(
     rows=st.lists(st.tuples(_CELL, _CELL), min_size=1, max_size=12),
     line_end=st.sampled_from(["\n", "\r\n"]),
@@ -154,7 +157,10 @@ def test_any_table_that_csv_writes_is_read_back(tmp_path, rows, line_end, bom):
     assert not any(pc.any(pc.is_null(c)).as_py() for c in table.cells.columns)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=60,
+)
 @given(content=st.binary(max_size=200))
 def test_no_bytes_raise_anything_but_a_named_error(tmp_path, content):
     file = write(tmp_path, content)
