@@ -128,6 +128,16 @@ def test_an_absolute_path_is_answered_with_the_option(tmp_path):
     assert "`path_prefix` '//srv/x='" in caught.value.hint
 
 
+def test_without_files_the_option_is_what_all_absolute_paths_begin_with(
+    tmp_path, write_table
+):
+    rows = ["D:\\b\\p1\\a.png,1,1", "D:\\b\\p2\\c.png,2,0", "own/d.png,3,0"]
+    write_table("t.csv", "path,patient_id,Edema", rows)
+    with pytest.raises(DatasetError, match="2 such paths") as caught:
+        read(tmp_path)
+    assert "`path_prefix` 'D:/b='" in caught.value.hint
+
+
 def test_files_are_found_in_another_case(tmp_path, write_table):
     (tmp_path / "Bilder").mkdir()
     (tmp_path / "Bilder" / "IMG.DCM").touch()
