@@ -135,9 +135,9 @@ def predict_command(
         )
     if summary.n_out_of_distribution:
         remark(
+            "out of distribution, unlike all that the run was trained on: "
             f"{summary.n_out_of_distribution:,} of "
-            f"{counted(summary.n_images, 'image')} are out "
-            "of distribution: unlike all that the run was trained on",
+            f"{counted(summary.n_images, 'image')}",
             quiet=quiet,
         )
     if unreported:

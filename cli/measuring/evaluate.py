@@ -181,9 +181,8 @@ def _print_text(result: "ExternalEvaluation", rows: "Sequence[FindingFigures]") 
         )
     if result.n_out_of_distribution is not None:
         print_line(
-            f"{result.n_out_of_distribution:,} of "
-            f"{counted(result.n_images, 'image')} are out "
-            "of distribution: unlike all that the run was trained on"
+            "out of distribution, unlike all that the run was trained on: "
+            f"{result.n_out_of_distribution:,} of {counted(result.n_images, 'image')}"
         )
     if result.n_trained:
         print_line(
