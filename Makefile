@@ -62,7 +62,7 @@ results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (aft
 # One more than two cores: tests that start processes wait half of their time.
 TEST_PROCESSES ?= 3
 test: lint types completeness $(VENV)/.developing ## Lint, types and tests
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder --cov --cov-report=term --cov-fail-under=90
 
 lint: $(VENV)/.developing ## Style of the code
 	$(BIN)/ruff check .
