@@ -205,17 +205,17 @@ def fitted(few: Few, k: int, validation: Floats, held: Floats) -> tuple[Floats, 
 
 
 def cases(
-    pool: Pool, learn: Rows, held: Rows, kind: str, seed: int
+    pool: Pool, learn: Rows, held: Rows, source: str, seed: int
 ) -> list[tuple[int, Case]]:
     """Of the findings that have labels of both classes."""
     learn, validation = division_of(pool, learn, seed)
-    rows_of = parts(pool, learn, "label" if kind.endswith("label") else "all", seed)
-    found = []
+    rows_of = parts(pool, learn, "label" if source.endswith("label") else "all", seed)
+    figures = []
     for k, rows in enumerate(rows_of):
         label = pool.label[rows, k]
         phi_v, phi_h = pool.phi[validation], pool.phi[held]
         nothing = np.zeros(0)
-        if kind == "zero-shot":
+        if source == "zero-shot":
             start = pool.start[k]
             scores = phi_v @ start, phi_h @ start, nothing
             label = nothing
@@ -230,10 +230,10 @@ def cases(
             continue
         known = Case(
             scores[0], pool.label[validation, k], scores[1], scores[2], label,
-            kind != "zero-shot",
+            source != "zero-shot",
         )  # fmt: skip
-        found.append((k, known))
-    return found
+        figures.append((k, known))
+    return figures
 
 
 def division_of(pool: Pool, rows: Rows, seed: int) -> tuple[Rows, Rows]:
@@ -252,8 +252,8 @@ def measure(pools: Mapping[str, Pool], n_splits: int) -> npt.NDArray[np.float64]
         for seed, rest, _ in outer(name, pool, n_splits):
             learn, held = division(pool, rest, seed)
             _, patient = np.unique(pool.patient[held].astype(str), return_inverse=True)
-            for s, kind in enumerate(_SCORES):
-                for k, case in cases(pool, learn, held, kind, seed):
+            for s, source in enumerate(_SCORES):
+                for k, case in cases(pool, learn, held, source, seed):
                     label = pool.label[held, k]
                     count[d, s] += 1
                     for r, rule in enumerate(RULES.values()):
@@ -283,8 +283,8 @@ def main() -> None:
     table = measure(pools, given.splits)
     out = sys.stdout.write
     for d, name in enumerate(pools):
-        for s, kind in enumerate(_SCORES):
-            out(f"{f'{name}, {kind}':<36}    ECE  debiased  Brier\n")
+        for s, source in enumerate(_SCORES):
+            out(f"{f'{name}, {source}':<36}    ECE  debiased  Brier\n")
             for r, rule in enumerate(RULES):
                 plain, square, brier = table[r, d, s]
                 root = np.sqrt(max(0.0, square))

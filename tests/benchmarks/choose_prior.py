@@ -563,8 +563,8 @@ def measure(pools: Mapping[str, Pool], n_splits: int) -> Table:
         for seed, rows, _ in outer(name, pool, n_splits):
             learn, held = division(pool, rows, seed)
             for point in POINTS:
-                found = quality(pool, learn, held, point, seed, RULES)
-                for rule, value in found.items():
+                reached = quality(pool, learn, held, point, seed, RULES)
+                for rule, value in reached.items():
                     cells = table.setdefault(rule, {})
                     cells.setdefault((name, point), []).append(value)
         sys.stderr.write(f"{name}\n")
@@ -642,11 +642,11 @@ def nested(table: Table, pool: Pool, n_splits: int) -> None:
         rows = []
         for seed, rest, test in outer("unknown", pool, n_splits):
             rules = {name: RULES[name] for name in {picked[seed], _IN_USE}}
-            found = quality(pool, rest, test, point, seed, rules)
-            if found:
+            reached = quality(pool, rest, test, point, seed, rules)
+            if reached:
                 rows.append(
                     [
-                        found[one]
+                        reached[one]
                         for one in (picked[seed], _IN_USE, "zero-shot", "logistic")
                     ]
                 )
@@ -661,11 +661,11 @@ def read(
 ) -> Pool:
     """A pool from a store, without the patients of a list."""
     selection = Selection(datasets, allow_contaminated=True)
-    found = load_learning_set(FeatureStore(store), selection, backbone=backbone)
-    features = found.features
+    read_set = load_learning_set(FeatureStore(store), selection, backbone=backbone)
+    features = read_set.features
     if seen is not None:
         features = leave_out(features, seen)
-    return Pool.of(features, found.prompts)
+    return Pool.of(features, read_set.prompts)
 
 
 def read_pools(clean: Path, shipped: Path, backbone: str) -> dict[str, Pool]:

@@ -65,9 +65,9 @@ def squared_error(chance: Floats, label: Floats, patient: Numbers) -> Moved:
     """
     first = np.arange(1, N_BINS) * len(chance) // N_BINS
     # Equal probabilities are in one bin: in the order of images they might be by label.
-    place = np.searchsorted(np.sort(chance)[first], chance, side="right")
+    in_bin = np.searchsorted(np.sort(chance)[first], chance, side="right")
     parts = chance - label, label, np.ones(len(chance))
-    gap, positive, n = (_sums(part, place, patient) for part in parts)
+    gap, positive, n = (_sums(part, in_bin, patient) for part in parts)
     whole = _debiased(*(part.sum(axis=0)[None] for part in (gap, positive, n)))[0]
     left = _debiased(*(_left(part) for part in (gap, positive, n)))
     return Moved(float(whole), whole - left)
@@ -82,10 +82,10 @@ def brier(chance: Floats, label: Floats, patient: Numbers) -> Moved:
     return Moved(float(whole), whole - _left(squares) / _left(n))
 
 
-def _sums(values: Floats, place: Numbers, patient: Numbers) -> Floats:
+def _sums(values: Floats, in_bin: Numbers, patient: Numbers) -> Floats:
     """Of each patient's images in each bin, shape (P, 15)."""
     sums = np.zeros((int(patient.max(initial=-1)) + 1, N_BINS))
-    np.add.at(sums, (patient, place), values)
+    np.add.at(sums, (patient, in_bin), values)
     return sums
 
 

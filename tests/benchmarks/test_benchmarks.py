@@ -298,9 +298,9 @@ def test_the_rule_in_use_is_the_one_of_the_method() -> None:
         np.testing.assert_allclose(
             scores - scores.mean(axis=0), wanted - wanted.mean(axis=0), atol=1e-9
         )
-        found = choose_calibration.fitted(few, 0, pool.phi[n:], pool.phi[:0])[0]
+        scored = choose_calibration.fitted(few, 0, pool.phi[n:], pool.phi[:0])[0]
         np.testing.assert_allclose(
-            found - found.mean(), (wanted - wanted.mean(axis=0))[:, 0], atol=1e-9
+            scored - scored.mean(), (wanted - wanted.mean(axis=0))[:, 0], atol=1e-9
         )
 
 
