@@ -51,13 +51,13 @@ report: setup ## The runs of STORE as one page, report.html
 
 RADIOGRAPHS ?= ../shared/data
 mini: setup ## Train the embedded backbone anew on RADIOGRAPHS (nih-320, nih-64)
-	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode/backbones
+	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode/backbones
 
 mini-benchmark: setup ## Train a mini that saw no patient of nih-320, for make results
-	OMP_WAIT_POLICY=passive $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini-benchmark build/mini-benchmark --without nih-320
+	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini-benchmark build/mini-benchmark --without nih-320
 
 results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (after make mini-benchmark)
-	$(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
+	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
 
 # One more than two cores: tests that start processes wait half of their time.
 TEST_PROCESSES ?= 3
@@ -87,7 +87,7 @@ completeness: types ## Every name that a user can import has a known type
 ONLY ?=
 bench: $(VENV)/.developing ## Benchmarks against peers and limits; ONLY=search for one kind
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
-	$(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
+	OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python tests/benchmarks/run.py $(if $(ONLY),--only $(ONLY))
 
 docs: types $(VENV)/.developing ## The documentation as a site, build/site
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet

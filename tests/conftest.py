@@ -21,8 +21,9 @@ settings.load_profile("retune")
 # The hub's client asks the network six times, for half a minute, unless told so before
 # its first import.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Threads of torch that wait leave the processor to the other test processes.
+# Threads of torch and NumPy that wait leave the processor to the other test processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 _SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

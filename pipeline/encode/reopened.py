@@ -29,9 +29,7 @@ def encoder_spec(store: FeatureStore, fingerprint: str) -> EncoderSpec:
         ConfigurationError: The store has no such encoder.
         StoreCorruptError: Its record cannot be read.
     """
-    rows = store.sql(
-        "SELECT spec FROM encoders WHERE fingerprint = ?", [fingerprint]
-    ).fetchall()
+    rows = store.rows("SELECT spec FROM encoders WHERE fingerprint = ?", [fingerprint])
     if not rows:
         raise ConfigurationError(
             f"the store {store.path} has no encoder {fingerprint}",

@@ -1,6 +1,7 @@
 """Each benchmark runs, on little data: what `make bench` prints is worth having."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import busy_benchmark
@@ -15,6 +16,7 @@ import learn_benchmark
 import numpy as np
 import predict_benchmark
 import pytest
+import reliability
 import results
 import scale_benchmark
 import search_benchmark
@@ -213,14 +215,16 @@ def test_results_measure_every_method_and_say_so_with_intervals(
     monkeypatch.setattr(results, "SHOTS", (16,))
     monkeypatch.setattr(results, "SCENARIOS", ("joint", "label"))
     features, prompts = problem(n_images=120)
-    metrics = results.measure(features, prompts, n_splits=1, n_trained=0, n_draws=2)
-    assert set(metrics) == {
-        "zero-shot on the splits of analytic", "analytic, joint", "analytic, label",
-        "logistic regression on the splits of analytic", " 16 patients, zero-shot",
-        " 16 patients, logistic regression", " 16 patients, analytic",
+    metrics = results.measure(features, prompts, 1, ("analytic",), n_draws=2)
+    few = {f" 16 patients, {name}" for name in ("logistic regression", "analytic")}
+    assert set(metrics) == few | {
+        "zero-shot", "analytic, joint", "analytic, label", "logistic regression",
+        " 16 patients, zero-shot",
     }  # fmt: skip
-    assert metrics["analytic, label"].others["forgetting"] == [0.0]
-    assert "ECE of all splits" in str(metrics["analytic, label"])
+    assert metrics["analytic, label"].others["forgetting"].values == [0.0]
+    titles = [title for title, _ in results.table(metrics)]
+    assert "analytic, label: ECE of all splits" in titles
+    assert "analytic, label: Brier less constant" in titles
     assert len(metrics[" 16 patients, analytic"].values) == 2
     for figure in metrics.values():
         assert 0.5 < figure.values[0] <= 1
@@ -233,7 +237,7 @@ def test_results_measure_every_method_and_say_so_with_intervals(
 
 def test_a_figure_differs_from_itself_by_nothing() -> None:
     figure = results.Figure([0.7, 0.8], {"a": 0.1, "b": -0.2})
-    assert figure.less(figure).startswith("0.000 (0.000 to 0.000)")
+    assert str(figure.less(figure)) == "0.000 (0.000 to 0.000)"
 
 
 def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> None:
@@ -242,3 +246,33 @@ def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> Non
     kept = results.leave_out(features, tmp_path / "seen.txt")
     assert len(kept.image_id) == 16
     assert not {"3", "4"} & set(kept.patient_id)
+
+
+def test_what_chance_adds_to_a_calibration_error_is_taken_off() -> None:
+    random = np.random.default_rng(0)
+    chance, patient = random.uniform(0.05, 0.6, 150), np.arange(150) // 2
+    labels = (random.random((400, 150)) < chance).astype(float)
+    plain = [reliability.calibration_error(chance, one, patient) for one in labels]
+    square = [reliability.squared_error(chance, one, patient) for one in labels]
+    assert np.mean([one.value for one in plain]) > 0.06
+    assert abs(np.mean([one.value for one in square])) < 0.0005
+    wrong = [reliability.squared_error(chance + 0.1, one, patient) for one in labels]
+    assert abs(np.sqrt(np.mean([one.value for one in wrong])) - 0.1) < 0.005
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [reliability.calibration_error, reliability.squared_error, reliability.brier],
+)
+def test_what_patients_move_a_figure_by_says_how_it_scatters(
+    figure: Callable[..., reliability.Moved],
+) -> None:
+    random, patient = np.random.default_rng(1), np.arange(300) // 2
+    said = random.uniform(0.05, 0.6, 300)
+    drawn = [
+        figure(said + 0.1, (random.random(300) < said).astype(float), patient)
+        for _ in range(400)
+    ]
+    scatter = float(np.std([one.value for one in drawn]))
+    believed = float(np.sqrt(np.mean([(one.moved**2).sum() for one in drawn])))
+    assert 0.8 * scatter < believed < 1.5 * scatter

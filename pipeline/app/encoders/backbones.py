@@ -91,7 +91,7 @@ def list_backbones(store: FeatureStore) -> list[BackboneRow]:
         if "encodings" in tables
         else "NULL"
     )
-    rows = store.sql(
+    rows = store.rows(
         f"""SELECT fingerprint, backbone, dim, precision, dtype,
             (SELECT count(*) FROM features WHERE modality = 'image'
                 AND features.fingerprint = encoders.fingerprint),
@@ -104,7 +104,7 @@ def list_backbones(store: FeatureStore) -> list[BackboneRow]:
             (SELECT count(*) FROM runs
                 WHERE runs.fingerprint = encoders.fingerprint)
         FROM encoders ORDER BY added_at"""
-    ).fetchall()
+    )
     return [BackboneRow(*row) for row in rows]
 
 

@@ -218,9 +218,9 @@ def _spec(
         FingerprintMismatchError: The store has another encoder of this name.
     """
     dim, dtype = agreed_shape([*tables, *texts])
-    rows = store.sql(
+    rows = store.rows(
         "SELECT spec FROM encoders WHERE backbone = ?", [request.backbone_name]
-    ).fetchall()
+    )
     have = [EncoderSpec.from_json(row[0]) for row in rows]
     if request.add:
         return _added_to(have, request, dim)
@@ -295,12 +295,12 @@ def _summary(
     n_texts: int,
     has_texts: bool,
 ) -> ImportSummary:
-    without = store.sql(
+    without = store.rows(
         """SELECT count(*) FROM images WHERE NOT coalesce(content_digest IN
             (SELECT item_id FROM features
             WHERE fingerprint = ? AND modality = 'image'), false)""",
         [spec.fingerprint],
-    ).fetchall()[0][0]
+    )[0][0]
     return ImportSummary(
         fingerprint=spec.fingerprint,
         backbone=spec.backbone,
@@ -405,9 +405,9 @@ def export(store: FeatureStore, request: ExportRequest) -> ExportSummary:
     )
     kept = ["image_id", *(request.columns or IMAGE_COLUMNS[1:])]
     findings = source.images.column_names[len(IMAGE_COLUMNS) :]
-    stored = store.sql(
+    stored = store.rows(
         "SELECT dtype FROM encoders WHERE fingerprint = ?", [encoder.fingerprint]
-    ).fetchall()[0][0]
+    )[0][0]
     table = OutgoingTable(
         source.images.select([*dict.fromkeys(kept), *findings]),
         source,

@@ -286,16 +286,16 @@ def _contaminated(
 def _pseudonymised(store: FeatureStore) -> set[str]:
     if "pseudonym_keys" not in table_names(store):
         return set()
-    rows = store.sql("SELECT dataset FROM pseudonym_keys").fetchall()
+    rows = store.rows("SELECT dataset FROM pseudonym_keys")
     return {dataset for (dataset,) in rows}
 
 
 def _label_versions(store: FeatureStore, datasets: Sequence[str]) -> dict[str, int]:
     if "label_versions" not in table_names(store):
         return {}
-    rows = store.sql(
+    rows = store.rows(
         "SELECT dataset, max(version) FROM label_versions GROUP BY dataset"
-    ).fetchall()
+    )
     return {dataset: int(version) for dataset, version in rows if dataset in datasets}
 
 
