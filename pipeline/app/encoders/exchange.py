@@ -16,6 +16,7 @@ from retune.store.queries.outgoing import (
 )
 from retune.store.queries.work import read_known_keys
 
+from ...encode.concatenation import extend_concatenations
 from ...exchange.contract import ColumnNames, VectorTable
 from ...exchange.exporting import FORMATS, refuse_existing, write_export
 from ...exchange.identity import external_spec, source_digest
@@ -23,8 +24,8 @@ from ...exchange.importing import (
     Counts,
     agreed_shape,
     all_ids,
-    identify,
     import_images,
+    read_contents,
 )
 from ...exchange.matching import Match, match_by_position, match_ids
 from ...exchange.outgoing import OutgoingTable
@@ -174,6 +175,7 @@ def import_vectors(
         if sentences:
             known = read_known_keys(store, spec.fingerprint, "text").astype(str)
             n_texts = import_texts(writer, spec, texts, sentences, known.tolist())
+        extend_concatenations(store, writer, spec.fingerprint)
     return _summary(store, spec, request, counts, match, n_texts, bool(sentences))
 
 
@@ -278,7 +280,8 @@ def _import_images(
     images: Any,
     progress: ProgressCallback,
 ) -> Counts:
-    keys = identify(writer, images, match.image_row[match.image_row >= 0], progress)
+    needed = match.image_row[match.image_row >= 0]
+    keys = read_contents(writer, images, needed, progress)
     known = read_known_keys(store, spec.fingerprint, "image")
     return import_images(writer, spec, tables, match, images, keys, known, progress)
 

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from retune.store import (
     EncoderRow,
+    EncoderSpec,
     FeatureStore,
     LabelledImages,
     choose_encoder,
@@ -268,13 +269,17 @@ def _contaminated(
 ) -> tuple[npt.NDArray[np.bool_], str]:
     """Which images the backbone knows, and why that cannot be told in full."""
     trained_on = read_trained_on(store, encoder.fingerprint)
+    parts = EncoderSpec.from_json(encoder.spec).parts if encoder.spec else ()
+    silent = not trained_on or not all(read_trained_on(store, one) for one in parts)
+    unsaid = f"backbone {encoder.backbone} does not say whom it knows" if silent else ""
     if not trained_on:
-        nothing = np.zeros(len(population), dtype=bool)
-        return nothing, f"backbone {encoder.backbone} does not say whom it knows"
+        return np.zeros(len(population), dtype=bool), unsaid
     known = trained_on.knows(
         population, columns["patient_id"], columns["content_digest"]
     )
     hidden = _pseudonymised(store) & set(columns["dataset"].tolist())
+    if unsaid:
+        return known, unsaid
     return known, f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
 
 
