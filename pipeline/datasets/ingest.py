@@ -232,8 +232,8 @@ def _on_disk(
     rows = [row for row, there in enumerate(files_there) if there is None]
     if rows and table.layout in _PUBLIC:
         taken = set(files_there)
-        found = find_moved(root, names, rows)
-        moved = {row: path for row, path in found.items() if path not in taken}
+        elsewhere = find_moved(root, names, rows)
+        moved = {row: path for row, path in elsewhere.items() if path not in taken}
         for row, path in moved.items():
             files_there[row] = path
         if moved:

@@ -47,14 +47,14 @@ def find_moved(
     if not missing or n_parts is None:
         return {}
     wanted = {_key(paths[row], n_parts): row for row in missing}
-    found: dict[int, list[str]] = {}
+    candidates: dict[int, list[str]] = {}
     for path in _files(root):
         row = wanted.get(_key(path, n_parts))
         is_image = path.isprintable() and not _OTHERS.search(path.rpartition("/")[0])
         if row is not None and is_image:
-            found.setdefault(row, []).append(path)
+            candidates.setdefault(row, []).append(path)
     find = current_listing(root).find
-    chosen = {row: _same_form(paths[row], there) for row, there in found.items()}
+    chosen = {row: _same_form(paths[row], there) for row, there in candidates.items()}
     return {row: path for row, path in chosen.items() if path and find(path) == path}
 
 

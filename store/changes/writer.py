@@ -12,7 +12,8 @@ from ..catalog import Catalog, scalar, utc_now
 from ..errors import ConfigurationError, StoreBusyError, StoreError
 from ..fingerprint import EncoderSpec
 from ..schema import CREATE_TABLES, create_table
-from ..vectors.shards import ShardHeader, Vectors, check_contents, publish_shard
+from ..vectors.shard_verification import verify_shard
+from ..vectors.shards import ShardHeader, Vectors, publish_shard
 from .appending import with_earlier_rows
 from .dropping import DroppedEncoder, drop_encoder_rows, remove_shards
 from .entering import (
@@ -293,7 +294,7 @@ class StoreWriter:
         Raises:
             StoreCorruptError: The shard cannot be read here or is damaged.
         """
-        self._pending.shards.append(check_contents(self._root / path))
+        self._pending.shards.append(verify_shard(self._root / path))
 
     def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
         """Remember what files looked like and which failed, for the next commit."""

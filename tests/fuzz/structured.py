@@ -37,15 +37,15 @@ def _pick(random: Random, values: tuple[int, ...]) -> int:
     return int(values[int(random.integers(0, len(values)))])
 
 
-def with_changed_structure(kind: str, content: bytes, random: Random) -> bytes:
+def with_changed_structure(case: str, content: bytes, random: Random) -> bytes:
     """A file of a kind with a few of its parts changed and packed anew.
 
     Args:
-        kind: As in `image_fuzz.whole_files`; its first word counts.
+        case: As in `image_fuzz.whole_files`; its first word counts.
         content: A whole file.
         random: Draws what is changed.
     """
-    change = _CHANGES.get(kind.split()[0])
+    change = _CHANGES.get(case.split()[0])
     if change is None:
         return content
     with warnings.catch_warnings():  # pydicom says what it thinks of such values
@@ -95,8 +95,8 @@ def _png(content: bytes, random: Random) -> bytes:
             pixels = bytes(changed)
         elif way == 2:
             sides = (1, width - 1, width + 1, 2 * width, _pick(random, _LARGE))
-            place = 4 * int(random.integers(0, 2))
-            struct.pack_into(">I", header, place, _pick(random, sides))
+            index = 4 * int(random.integers(0, 2))
+            struct.pack_into(">I", header, index, _pick(random, sides))
         elif way == 3:
             header[8] = _pick(random, (0, 1, 2, 4, 8, 16, 3, 32))
         elif way == 4:
@@ -197,18 +197,18 @@ def _segments(content: bytes) -> list[bytes]:
 def _jpeg(content: bytes, random: Random) -> bytes:
     segments = _segments(content)
     for _ in range(int(random.integers(1, 4))):
-        place = int(random.integers(1, len(segments)))
-        one = segments[place]
+        index = int(random.integers(1, len(segments)))
+        one = segments[index]
         way = int(random.integers(0, 7))
         if way == 0 and len(one) > 4:  # its length stays right
-            segments[place] = one[:4] + _scribbled(one[4:], random, 3)
+            segments[index] = one[:4] + _scribbled(one[4:], random, 3)
         elif way == 1:
-            segments.insert(place, one)
-        elif way == 2 and place < len(segments) - 1:
-            del segments[place]
+            segments.insert(index, one)
+        elif way == 2 and index < len(segments) - 1:
+            del segments[index]
         elif way == 3:
             other = int(random.integers(1, len(segments)))
-            segments[place], segments[other] = segments[other], segments[place]
+            segments[index], segments[other] = segments[other], segments[index]
         elif way == 4 and one[1] in (0xC0, 0xC1, 0xC2, 0xC3) and len(one) > 11:
             frame = bytearray(one)
             frame[1] = _pick(random, (0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCA))
@@ -216,14 +216,14 @@ def _jpeg(content: bytes, random: Random) -> bytes:
             side = 5 + 2 * int(random.integers(0, 2))
             struct.pack_into(">H", frame, side, _pick(random, _EDGES))
             frame[11] = int(random.integers(0, 256))
-            segments[place] = bytes(frame)
+            segments[index] = bytes(frame)
         elif way == 5:
             interval = b"\xff\xdd\0\4" + struct.pack(">H", _pick(random, _EDGES))
-            segments.insert(place, interval)
+            segments.insert(index, interval)
         else:
             name = b"Adobe\0d\0\0\0\0" + bytes([_pick(random, (0, 1, 2, 255))])
             body = struct.pack(">H", 2 + len(name)) + name
-            segments.insert(place, b"\xff\xee" + body)
+            segments.insert(index, b"\xff\xee" + body)
         if len(segments) < 3:
             break
     return b"".join(segments)
@@ -292,8 +292,8 @@ def _dicom(content: bytes, random: Random) -> bytes:
         elif way == 2:
             kinds = ("MONOCHROME1", "MONOCHROME2", "RGB", "YBR_FULL", "YBR_FULL_422",
                      "PALETTE COLOR", "YBR_RCT", "ARGB", "", "grey")  # fmt: skip
-            kind = kinds[int(random.integers(0, len(kinds)))]
-            _set(dataset, "PhotometricInterpretation", kind)
+            case = kinds[int(random.integers(0, len(kinds)))]
+            _set(dataset, "PhotometricInterpretation", case)
         elif way == 3:
             dataset.file_meta.TransferSyntaxUID = _SYNTAXES[
                 int(random.integers(0, len(_SYNTAXES)))

@@ -14,18 +14,18 @@ def wholes() -> dict[str, bytes]:
     return whole_files(np.random.default_rng(5))
 
 
-def _changed(wholes: dict[str, bytes], kind: str, count: int) -> list[bytes]:
+def _changed(wholes: dict[str, bytes], case: str, count: int) -> list[bytes]:
     random = np.random.default_rng(1)
-    return [with_changed_structure(kind, wholes[kind], random) for _ in range(count)]
+    return [with_changed_structure(case, wholes[case], random) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
-    "kind", ["PNG", "PNG palette", "JPEG", "TIFF", "DICOM", "DICOM JPEG"]
+    "case", ["PNG", "PNG palette", "JPEG", "TIFF", "DICOM", "DICOM JPEG"]
 )
-def test_most_files_are_changed(wholes: dict[str, bytes], kind: str) -> None:
-    files = _changed(wholes, kind, 20)
-    assert sum(one != wholes[kind] for one in files) > 8
-    assert files == _changed(wholes, kind, 20)
+def test_most_files_are_changed(wholes: dict[str, bytes], case: str) -> None:
+    files = _changed(wholes, case, 20)
+    assert sum(one != wholes[case] for one in files) > 8
+    assert files == _changed(wholes, case, 20)
 
 
 def test_checksums_of_a_png_are_right(wholes: dict[str, bytes]) -> None:
