@@ -125,6 +125,10 @@ def import_vectors_command(
     Example: retune-cli import-vectors vectors.npy ids.csv --backbone-name rad-dino
     --ids path
     """
+    from retune.pipeline.platform.memory import keep_freed_memory
+
+    keep_freed_memory()  # before the imports below start threads
+
     from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
     from retune.store import FeatureStore
 

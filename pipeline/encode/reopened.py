@@ -96,6 +96,14 @@ def load_encoder(
     fingerprint = spec.fingerprint
     keep_freed_memory()
     let_threads_sleep()
+    if spec.parts:
+        raise ConfigurationError(
+            f"'{spec.backbone}' ({fingerprint}) is several encoders side by side; a "
+            "new picture or sentence is encoded by one at a time",
+            "Ingest new files and `embed` them with each of "
+            f"{', '.join(spec.parts)}: `evaluate` then scores them. Or choose a run of "
+            "one encoder.",
+        )
     if spec.imported:
         return _stand_in(spec, backbone, device, allow_pickle=allow_pickle)
     source = source_of(

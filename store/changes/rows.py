@@ -11,12 +11,13 @@ import pyarrow as pa
 from ..catalog import scalar, utc_now
 from ..fingerprint import EncoderSpec
 from ..schema import create_table
-from ..vectors.shards import ShardHeader, file_checksum, read_keys
+from ..vectors.places import place_of, read_shard_keys
+from ..vectors.shards import ShardHeader, file_checksum
 
-__all__ = ["drop_shard", "insert_encoder", "insert_shards"]
+__all__ = ["as_strings", "drop_shard", "insert_encoder", "insert_shards"]
 
 
-def _as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
+def as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
     """Keys of 32 bytes as an Arrow column of strings, without copying them."""
     width = keys.dtype.itemsize
     ends = np.arange(0, width * (len(keys) + 1), width, dtype=np.int32)
@@ -61,7 +62,7 @@ def insert_shards(
             encoder_modality = (header.fingerprint, header.modality)
             kinds.setdefault(encoder_modality, []).append(header)
     return sum(
-        _insert_features(connection, encoder_modality, new)
+        _insert_features(connection, root, encoder_modality, new)
         for encoder_modality, new in kinds.items()
     )
 
@@ -79,11 +80,12 @@ def _insert_shard_row(
             utc_now(),
         ],
     )  # fmt: skip
+    whole = header.file_crc32
     connection.execute(
         "INSERT INTO shard_checksums VALUES (?, ?, ?, ?)",
         [
-            header.shard_id, file_checksum(header.path), header.block_rows,
-            list(header.block_crc32),
+            header.shard_id, file_checksum(header.path) if whole is None else whole,
+            header.block_rows, list(header.block_crc32),
         ],
     )  # fmt: skip
 
@@ -101,23 +103,25 @@ def drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
 
 def _insert_features(
     connection: duckdb.DuckDBPyConnection,
+    root: Path,
     encoder_modality: tuple[str, str],
     headers: Sequence[ShardHeader],
 ) -> int:
     """Enter the rows of shards of one fingerprint and modality."""
-    keys = [read_keys(header.path) for header in headers]
+    keys = [read_shard_keys(header.path, place_of(header, root)) for header in headers]
     rows = np.concatenate([np.arange(len(part), dtype=np.int32) for part in keys])
     owner = np.repeat(
         np.arange(len(headers), dtype=np.int32), [len(part) for part in keys]
     )
     # Of a key in two of these shards the first counts.
     every = np.concatenate(keys)
-    _, first = np.unique(every, return_index=True)
-    first.sort()
+    numbers = as_strings(every).dictionary_encode().indices.to_numpy()
+    first = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(every))[::-1]  # the last assigned stays
     names = pa.array([header.shard_id for header in headers])
     incoming = pa.table(
         {
-            "item_id": _as_strings(every[first]),
+            "item_id": as_strings(every[first]),
             "shard_id": pa.DictionaryArray.from_arrays(owner[first], names),
             "row": rows[first],
         }

@@ -12,6 +12,7 @@ from store_samples import digests, encoder, vectors
 
 from retune.store.errors import StoreCorruptError, StoreError, StoreWriteError
 from retune.store.vectors import shards
+from retune.store.vectors.places import place_of, read_shard_keys
 from retune.store.vectors.shards import ShardHeader, to_stored
 
 
@@ -42,8 +43,11 @@ def test_what_is_written_is_read(
     spec = encoder(data.shape[1], output_dtype=dtype)
     header = shards.publish_shard(root, spec, "text", _keys(len(data)), data)
     assert shards.check_contents(header.path) == header
-    np.testing.assert_array_equal(shards.map_embedding(header), data.astype(dtype))
-    np.testing.assert_array_equal(shards.read_keys(header.path), _keys(len(data)))
+    np.testing.assert_array_equal(
+        shards.map_embedding(header.path, header), data.astype(dtype)
+    )
+    keys = read_shard_keys(header.path, place_of(header, root))
+    np.testing.assert_array_equal(keys, _keys(len(data)))
     assert header.encoder == spec
 
 
@@ -87,6 +91,19 @@ def test_keys_must_be_distinct_and_as_many_as_vectors(tmp_path: Path) -> None:
         shards.publish_shard(tmp_path, encoder(), "image", _keys(3), vectors(4))
     with pytest.raises(StoreError, match="dimension 8"):
         shards.publish_shard(tmp_path, encoder(), "image", _keys(4), vectors(4, dim=9))
+
+
+@pytest.mark.parametrize("n", [1, 3, 2000, 20_000])
+def test_checksums_of_what_is_written_are_those_of_the_file(
+    tmp_path: Path, n: int
+) -> None:
+    header = _publish(tmp_path, n=n, dim=8)
+    assert header.file_crc32 == shards.file_checksum(header.path)
+    assert shards.check_contents(header.path) == header
+    with h5py.File(header.path) as file:
+        np.testing.assert_array_equal(
+            file["embedding"][...], vectors(n, 8).astype(file["embedding"].dtype)
+        )
 
 
 def test_a_full_disk_leaves_nothing_behind(

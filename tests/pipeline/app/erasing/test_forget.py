@@ -274,6 +274,16 @@ def test_a_namesake_elsewhere_is_not_taken_for_him(store: FeatureStore) -> None:
     assert store.sql("SELECT count(*) FROM trained_on").fetchall() == [(1,)]
 
 
+def test_the_rates_of_encoders_name_nobody_and_stay(store: FeatureStore) -> None:
+    store.sql(
+        "INSERT INTO encodings SELECT fingerprint, 9, 3.0, 'cpu', added_at "
+        "FROM encoders",
+        write=True,
+    )
+    assert not verify_erased(store, _forget(store, 2).receipt)[1]  # type: ignore[attr-defined]
+    assert store.sql("SELECT images, seconds FROM encodings").fetchall() == [(9, 3.0)]
+
+
 def test_receipts_form_a_chain(store: FeatureStore) -> None:
     paths = [_forget(store, number).receipt for number in (2, 3)]  # type: ignore[attr-defined]
     store.sql(
