@@ -38,6 +38,7 @@ from .errors import (
     StoreWriteError,
 )
 from .sandbox import Allowed, refuse_files, writes_files
+from .vectors.places import read_places
 from .vectors.reader import VectorReader
 from .vectors.shards import FORMAT_VERSION
 from .vectors.similarity import EncodeSentence, create_similarity
@@ -260,8 +261,7 @@ class FeatureStore:
 
     def _define_views(self, connection: duckdb.DuckDBPyConnection) -> None:
         try:
-            shards = connection.execute("SELECT shard_id, path FROM shards").fetchall()
-            reader = VectorReader(self.path, dict(shards))
+            reader = VectorReader(self.path, read_places(connection))
             create_feature_views(connection, reader)
             create_similarity(connection, reader, self.encode_sentence)
         except duckdb.Error as error:

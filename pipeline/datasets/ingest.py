@@ -16,6 +16,7 @@ from .acquisition import shifted_dates
 from .contract import DETAIL_SCHEMA, LabelTable, TableOptions
 from .layouts import read_layout, recognise
 from .missing_files import found_files, missing_warning
+from .moved_files import find_moved, moved_note
 from .pseudonyms import key_check, pseudonyms
 from .splits import assign_splits, resplit
 from .table_map import TableMap
@@ -23,6 +24,11 @@ from .tables.image_paths import check_paths
 from .tables.listing import listing_of
 
 __all__ = ["PLAN_SCHEMA", "IngestPlan", "read_dataset"]
+
+#: Layouts whose file names say which image they are of, wherever they lie.
+_PUBLIC: Final = frozenset(
+    ("nih", "chexpert", "chexpert-plus", "mimic", "padchest", "vindr", "openi")
+)
 
 #: The catalog's `images`, less the digest, which only reading the pixels can give.
 PLAN_SCHEMA: Final = pa.schema(
@@ -115,8 +121,8 @@ def read_dataset(
         layout = layout or recognise(root)
         dataset = _checked_name(layout if dataset is None else dataset)
         table = read_layout(layout, root, options or TableOptions())
-        paths, missing = _on_disk(root, table)
-    warnings = table.warnings
+        paths, missing, notes = _on_disk(root, table)
+    warnings = (*table.warnings, *notes)
     if missing and layout != "nih":  # whose reader looks for them and has said so
         warnings = (*warnings, missing_warning(missing, len(paths)))
     details = _details(table)
@@ -216,15 +222,27 @@ def _checked_root(root: Path) -> Path:
     return root.resolve()
 
 
-def _on_disk(root: Path, table: LabelTable) -> tuple[pa.StringArray, list[str]]:
-    """Image paths as the disk spells them, and those that are not there."""
+def _on_disk(
+    root: Path, table: LabelTable
+) -> tuple[pa.StringArray, list[str], list[str]]:
+    """Image paths as the disk spells them, those that are not there, and a note."""
     written = table.images.column("path").combine_chunks()
+    names, notes = written.to_pylist(), []
     files_there = found_files(root, written)
-    pairs = list(zip(written.to_pylist(), files_there, strict=True))
+    rows = [row for row, there in enumerate(files_there) if there is None]
+    if rows and table.layout in _PUBLIC:
+        taken = set(files_there)
+        elsewhere = find_moved(root, names, rows)
+        moved = {row: path for row, path in elsewhere.items() if path not in taken}
+        for row, path in moved.items():
+            files_there[row] = path
+        if moved:
+            notes.append(moved_note(list(moved.values()), len(names)))
+    pairs = list(zip(names, files_there, strict=True))
     paths = pa.array([there or path for path, there in pairs], pa.string())
     if not paths.equals(written):  # two spellings may be one file
         check_paths(paths)
-    return paths, [path for path, there in pairs if there is None]
+    return paths, [path for path, there in pairs if there is None], notes
 
 
 def _checked_name(dataset: str) -> str:

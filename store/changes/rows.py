@@ -11,7 +11,8 @@ import pyarrow as pa
 from ..catalog import scalar, utc_now
 from ..fingerprint import EncoderSpec
 from ..schema import create_table
-from ..vectors.shards import ShardHeader, file_checksum, read_keys
+from ..vectors.places import place_of, read_shard_keys
+from ..vectors.shards import ShardHeader, file_checksum
 
 __all__ = ["as_strings", "drop_shard", "insert_encoder", "insert_shards"]
 
@@ -61,7 +62,7 @@ def insert_shards(
             encoder_modality = (header.fingerprint, header.modality)
             kinds.setdefault(encoder_modality, []).append(header)
     return sum(
-        _insert_features(connection, encoder_modality, new)
+        _insert_features(connection, root, encoder_modality, new)
         for encoder_modality, new in kinds.items()
     )
 
@@ -102,11 +103,12 @@ def drop_shard(connection: duckdb.DuckDBPyConnection, shard_id: str) -> int:
 
 def _insert_features(
     connection: duckdb.DuckDBPyConnection,
+    root: Path,
     encoder_modality: tuple[str, str],
     headers: Sequence[ShardHeader],
 ) -> int:
     """Enter the rows of shards of one fingerprint and modality."""
-    keys = [read_keys(header.path) for header in headers]
+    keys = [read_shard_keys(header.path, place_of(header, root)) for header in headers]
     rows = np.concatenate([np.arange(len(part), dtype=np.int32) for part in keys])
     owner = np.repeat(
         np.arange(len(headers), dtype=np.int32), [len(part) for part in keys]

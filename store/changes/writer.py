@@ -13,14 +13,8 @@ from ..catalog import Catalog, scalar, utc_now
 from ..errors import ConfigurationError, StoreBusyError, StoreError
 from ..fingerprint import EncoderSpec
 from ..schema import CREATE_TABLES, create_table
-from ..vectors.shards import (
-    KEY_DTYPE,
-    Keys,
-    ShardHeader,
-    Vectors,
-    check_contents,
-    publish_shard,
-)
+from ..vectors.shard_verification import verify_shard
+from ..vectors.shards import KEY_DTYPE, Keys, ShardHeader, Vectors, publish_shard
 from .appending import with_earlier_rows
 from .dropping import DroppedEncoder, drop_encoder_rows, remove_shards
 from .entering import (
@@ -331,7 +325,7 @@ class StoreWriter:
         Raises:
             StoreCorruptError: The shard cannot be read here or is damaged.
         """
-        header = check_contents(self._root / path)
+        header = verify_shard(self._root / path)
         with self._lock:
             self._pending.shards.append(header)
 

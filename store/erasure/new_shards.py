@@ -9,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ..vectors.shards import (
-    ShardHeader,
-    map_embedding,
-    publish_shard,
-    read_header,
-    read_keys,
-)
+from ..fingerprint import EncoderSpec
+from ..vectors.places import ShardPlace, read_places, read_shard_keys
+from ..vectors.reader import VectorReader
+from ..vectors.shards import ShardHeader, publish_shard
 
 __all__ = ["RewrittenShard", "rewrite_shards"]
 
@@ -63,32 +60,33 @@ def rewrite_shards(
         """SELECT DISTINCT fingerprint, modality FROM features
         SEMI JOIN wanted_items USING (item_id)"""
     ).fetchall()
-    shards = connection.execute(
-        "SELECT shard_id, path, fingerprint, modality FROM shards ORDER BY path"
-    ).fetchall()
+    specs = dict(
+        connection.execute("SELECT fingerprint, spec FROM encoders").fetchall()
+    )
     connection.unregister("wanted_items")
-    for shard_id, path, *encoder_modality in shards:
-        if tuple(encoder_modality) not in holding:
+    shards = sorted(read_places(connection).items(), key=lambda one: one[1].path)
+    for shard_id, shard in shards:
+        if (shard.fingerprint, shard.modality) not in holding:
             continue
-        keys = read_keys(root / path)
-        gone = np.isin(keys, wanted)
+        gone = np.isin(read_shard_keys(root / shard.path, shard), wanted)
         if gone.any():
-            yield _rewritten(root, staging, shard_id, path, keys, gone)
+            encoder = EncoderSpec.from_json(specs[shard.fingerprint])
+            yield _rewritten(root, staging, shard_id, shard, encoder, gone)
 
 
 def _rewritten(
     root: Path,
     staging: Path,
     shard_id: str,
-    path: str,
-    keys: npt.NDArray[np.bytes_],
+    shard: ShardPlace,
+    encoder: EncoderSpec,
     gone: npt.NDArray[np.bool_],
 ) -> RewrittenShard:
-    header = read_header(root / path)
-    vectors = map_embedding(header)
+    # Every block is checked: a flipped bit must not be given a new checksum.
+    keys, vectors = VectorReader(root, {}).whole([shard])
     new = None
     if not gone.all():
         new = publish_shard(
-            staging, header.encoder, header.modality, keys[~gone], vectors[~gone]
+            staging, encoder, shard.modality, keys[~gone], vectors[~gone]
         )
-    return RewrittenShard(shard_id, path, new, np.array(vectors[gone]))
+    return RewrittenShard(shard_id, shard.path, new, np.array(vectors[gone]))

@@ -1,10 +1,8 @@
 """Vectors out of the shards: some of them, or all of one encoder."""
 
-import mmap
 import os
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 
 import duckdb
 import numpy as np
@@ -12,17 +10,17 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..catalog import has_table, scalar
+from ..catalog import scalar
 from ..errors import StoreWriteError
 from ..feature_store import FeatureStore
-from ..vectors.reader import ShardPlace, VectorReader
+from ..vectors.mapped_pages import release_pages
+from ..vectors.places import ShardPlace, read_places
+from ..vectors.reader import VectorReader
 from ..vectors.shards import KEY_DTYPE, Vectors
 
 __all__ = [
     "gather",
-    "read_places",
     "read_vectors",
-    "release_pages",
     "room_in_file",
     "rows_of_partly_used",
 ]
@@ -35,9 +33,8 @@ def gather(
     out: Vectors | None = None,
 ) -> Vectors:
     """Vectors for a table with the columns `shard_id` and `row`."""
-    paths = dict(connection.execute("SELECT shard_id, path FROM shards").fetchall())
     encoded = pc.dictionary_encode(table["shard_id"].combine_chunks())
-    vectors = VectorReader(store.path, paths).gather(
+    vectors = VectorReader(store.path, read_places(connection)).gather(
         encoded.dictionary.to_pylist(),
         encoded.indices.to_numpy(),
         table["row"].to_numpy(),
@@ -45,21 +42,6 @@ def gather(
     )
     release_pages(vectors)
     return vectors
-
-
-def release_pages(vectors: Vectors) -> None:
-    """Let the operating system take back what was read of vectors in a file.
-
-    What a process has touched of a mapped file counts as its memory until it says that
-    it is done with it. The pages stay in the system's cache while there is room.
-
-    Args:
-        vectors: Those of `room_in_file`; others are left alone.
-    """
-    mapped = getattr(vectors, "_mmap", None)
-    if isinstance(vectors, np.memmap) and isinstance(mapped, mmap.mmap):
-        with suppress(OSError, AttributeError):  # not every system can be told
-            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def room_in_file(
@@ -119,22 +101,6 @@ def read_vectors(
         )
         keys, vectors = keys[kept], vectors[kept]
     return keys, vectors
-
-
-def read_places(
-    connection: duckdb.DuckDBPyConnection, fingerprint: str, modality: str
-) -> dict[str, ShardPlace]:
-    """Shard id -> where its blocks lie, of all shards of one encoder and modality."""
-    known = has_table(connection, "shard_checksums")
-    shards = connection.execute(
-        f"""SELECT shard_id, path, n_rows, dim, dtype, offset_bytes,
-            key_offset_bytes, key_crc32
-            {", block_rows, block_crc32" if known else ""}
-        FROM shards {"LEFT JOIN shard_checksums USING (shard_id)" if known else ""}
-        WHERE fingerprint = ? AND modality = ? ORDER BY shard_id""",
-        [fingerprint, modality],
-    ).fetchall()
-    return {shard_id: ShardPlace(*fields) for shard_id, *fields in shards}
 
 
 def rows_of_partly_used(

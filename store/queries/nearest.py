@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from ..errors import ConfigurationError
 from ..feature_store import FeatureStore
+from ..vectors.places import read_places
 from ..vectors.scan import ShardRows, read_row, scan_cosines
-from .bulk import read_places, rows_of_partly_used
+from .bulk import rows_of_partly_used
 from .labelled import check_datasets, checked_condition
 
 __all__ = [

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from ..errors import ConfigurationError
 from ..feature_store import FeatureStore
+from ..vectors.places import read_places
 from ..vectors.reader import VectorReader
 from ..vectors.shards import Vectors
 from .labelled import checked_condition
@@ -102,7 +103,7 @@ def read_outgoing(
                 "split": split,
             },
         ).to_arrow_table()
-        paths = dict(connection.execute("SELECT shard_id, path FROM shards").fetchall())
+        shards = read_places(connection, fingerprint, "image")
     if not len(table):
         raise ConfigurationError(
             f"no image of the store {store.path} fits: it must have a vector of "
@@ -114,7 +115,7 @@ def read_outgoing(
     # Names with a blank are those of no column and of no finding that is spelled so.
     places = pa.table({"shard_id": table["shard id"], "row": table["row number"]})
     images = table.drop_columns(["shard id", "row number"])
-    return OutgoingImages(images, VectorReader(store.path, paths), places)
+    return OutgoingImages(images, VectorReader(store.path, shards), places)
 
 
 def read_long_labels(store: FeatureStore, image_ids: pa.Array) -> pa.Table:

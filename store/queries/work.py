@@ -21,7 +21,7 @@ __all__ = [
 
 Keys = npt.NDArray[np.bytes_]
 #: Images that are looked at together.
-_PART_ROWS = 131_072
+_PART_ROWS = 32_768
 
 
 def find_encoder_of_source(store: FeatureStore, source_digest: str) -> str | None:

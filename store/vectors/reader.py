@@ -1,10 +1,8 @@
 """Reading vectors out of shards: into one array, or row by row inside SQL."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,25 +15,20 @@ import pyarrow.compute as pc
 from duckdb.func import PythonUDFType
 from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
 
-from ..checksums import crc32
 from ..errors import FingerprintMismatchError, StoreCorruptError
-from .block_checks import BlockSums
-from .read_plan import ShardRead, plan_reads
-from .shards import (
-    KEY_DTYPE,
-    ShardHeader,
-    Vectors,
-    map_embedding,
-    read_header,
-    refuse_for_rights,
+from .mapped_pages import release_pages
+from .places import (
+    ShardPlace,
+    block_sums,
+    opened_shard,
+    read_exactly,
+    read_shard_keys,
 )
+from .read_plan import ShardRead, plan_reads
+from .shards import KEY_DTYPE, Vectors, map_embedding
 
 __all__ = [
-    "ShardPlace",
     "VectorReader",
-    "block_sums",
-    "opened_shard",
-    "read_exactly",
     "register_function",
     "register_vector_function",
     "vector_function_name",
@@ -48,62 +41,40 @@ _numbers = count()
 _READERS = min(4, os.cpu_count() or 1)
 
 
-@dataclass(frozen=True)
-class ShardPlace:
-    """Where the catalog says that a shard's blocks lie; see `ShardHeader`.
-
-    The checksums of the blocks are None in catalogs that are older than they are.
-    """
-
-    path: str
-    n_rows: int
-    dim: int
-    dtype: str
-    offset_bytes: int
-    key_offset_bytes: int
-    key_crc32: int
-    block_rows: int | None = None
-    block_crc32: Sequence[int] | None = None
-
-
 class VectorReader:
     """Reads rows of shards, keeping each shard mapped once it was touched.
 
     Args:
         root: The store's folder.
-        paths: shard_id -> path relative to `root`.
+        places: shard_id -> where the shard's blocks lie.
     """
 
-    def __init__(self, root: Path, paths: Mapping[str, str]) -> None:
+    def __init__(self, root: Path, places: Mapping[str, ShardPlace]) -> None:
         self._root = root
-        self._paths = paths
-        self._headers: dict[str, ShardHeader] = {}
+        self._places = places
         self._maps: dict[str, Vectors] = {}
 
-    def header(self, shard_id: str) -> ShardHeader:
-        """The header of a shard.
+    def shard(self, shard_id: str) -> ShardPlace:
+        """Where a shard's blocks lie.
 
         Raises:
-            StoreCorruptError: The catalog names a shard that is gone or damaged.
+            StoreCorruptError: The catalog does not know this shard.
         """
-        if shard_id not in self._headers:
-            if shard_id not in self._paths:
-                raise StoreCorruptError(
-                    f"the catalog has no shard {shard_id}", "Run `retune-cli repair`."
-                )
-            path = self._root / self._paths[shard_id]
-            if not path.is_file():
-                raise StoreCorruptError(
-                    f"shard {path} is missing",
-                    "Run `retune-cli repair`; the next `embed` encodes its rows again.",
-                )
-            self._headers[shard_id] = read_header(path)
-        return self._headers[shard_id]
+        if shard_id not in self._places:
+            raise StoreCorruptError(
+                f"the catalog has no shard {shard_id}", "Run `retune-cli repair`."
+            )
+        return self._places[shard_id]
 
     def mapped(self, shard_id: str) -> Vectors:
-        """The vectors of a shard as a read-only map, shape (n, D)."""
+        """The vectors of a shard as a read-only map, shape (n, D).
+
+        Raises:
+            StoreCorruptError: The shard is missing or cut short.
+        """
         if shard_id not in self._maps:
-            self._maps[shard_id] = map_embedding(self.header(shard_id))
+            shard = self.shard(shard_id)
+            self._maps[shard_id] = map_embedding(self._root / shard.path, shard)
         return self._maps[shard_id]
 
     def gather(
@@ -129,39 +100,44 @@ class VectorReader:
             FingerprintMismatchError: The shards come from different encoders.
         """
         plan = list(plan_reads(shards, rows))
-        headers = [self.header(shard_ids[read.shard]) for read in plan]
-        if len({header.fingerprint for header in headers}) > 1:
+        places = [self.shard(shard_ids[read.shard]) for read in plan]
+        if len({shard.fingerprint for shard in places}) > 1:
             raise FingerprintMismatchError(
                 "vectors of different encoders cannot be put into one array: "
-                + ", ".join(sorted({header.fingerprint for header in headers})),
+                + ", ".join(sorted({shard.fingerprint for shard in places})),
                 "Choose one with `fingerprint` or `backbone`.",
             )
         if out is None:
-            shape = (len(rows), headers[0].dim if headers else 0)
-            out = np.empty(shape, dtype=headers[0].dtype if headers else np.float16)
-        for read, header in zip(plan, headers, strict=True):
-            if int(read.rows.max()) >= header.n_rows:
-                raise StoreCorruptError(
-                    f"shard {header.path} has {header.n_rows} rows; the catalog "
-                    f"asks for row {int(read.rows.max())}",
-                    "Run `retune-cli repair`.",
-                )
-            self._check(header, read)
-            if read.contiguous and out.dtype == header.dtype:
-                block = out[int(read.positions[0]) : int(read.positions[-1]) + 1]
-                self._copy(header, int(read.rows[0]), block)
-            else:
-                out[read.positions] = self.mapped(header.shard_id)[read.rows]
+            shape = (len(rows), places[0].dim if places else 0)
+            out = np.empty(shape, dtype=places[0].dtype if places else np.float16)
+        for read, shard in zip(plan, places, strict=True):
+            self._gather_shard(shard_ids[read.shard], shard, read, out)
         return out
 
-    def _check(self, header: ShardHeader, read: ShardRead) -> None:
-        """Compare the blocks that are about to be read for the first time."""
-        sums = block_sums(header, header.path)
-        missing = sums.missing(read.rows)
-        if len(missing):
-            vectors = self.mapped(header.shard_id)
-            for block in missing.tolist():
-                sums.check(block, vectors[sums.rows(block)].data)
+    def _gather_shard(
+        self, shard_id: str, shard: ShardPlace, read: ShardRead, out: Vectors
+    ) -> None:
+        """Copy what is wanted of one shard, each block checked when first read."""
+        path = self._root / shard.path
+        if int(read.rows.max()) >= shard.n_rows:
+            raise StoreCorruptError(
+                f"shard {path} has {shard.n_rows} rows; the catalog "
+                f"asks for row {int(read.rows.max())}",
+                "Run `retune-cli repair`.",
+            )
+        sums = block_sums(shard, path)
+        for block in sums.missing(read.rows).tolist():
+            sums.check(block, self.mapped(shard_id)[sums.rows(block)].data)
+        if read.contiguous and out.dtype == shard.dtype:
+            block = out[int(read.positions[0]) : int(read.positions[-1]) + 1]
+            # A plain block of the file: without Python's lock and page faults.
+            first_byte = int(read.rows[0]) * shard.dim * block.itemsize
+            _read_into(block, path, shard.offset_bytes + first_byte)
+        else:
+            out[read.positions] = self.mapped(shard_id)[read.rows]
+        if isinstance(out, np.memmap):  # neither file may stay in memory
+            release_pages(out)
+            release_pages(self._maps.get(shard_id))
 
     def whole(
         self, places: Sequence[ShardPlace]
@@ -186,35 +162,15 @@ class VectorReader:
         out = np.empty((int(ends[-1]), places[0].dim), dtype=places[0].dtype)
         keys = np.empty(len(out), dtype=KEY_DTYPE)
         with ThreadPoolExecutor(_READERS) as pool:
-            copies = []
+            copies: list[Future[object]] = []
             for shard, end in zip(places, ends, strict=True):
                 block = slice(int(end) - shard.n_rows, int(end))
                 path = self._root / shard.path
                 copies.append(pool.submit(_read_vectors, out[block], path, shard))
-                copies.append(pool.submit(_read_keys, keys[block], path, shard))
+                copies.append(pool.submit(read_shard_keys, path, shard, keys[block]))
             for copy in copies:
                 copy.result()
         return keys, out
-
-    @staticmethod
-    def _copy(header: ShardHeader, first_row: int, block: Vectors) -> None:
-        """Read a block of rows straight into place.
-
-        The vectors of a shard are one plain block of the file, so the operating system
-        can read them without HDF5, without Python's lock and without page faults.
-        """
-        first_byte = first_row * header.dim * block.itemsize
-        _read_into(block, header.path, header.offset_bytes + first_byte)
-
-
-def _read_keys(block: npt.NDArray[np.bytes_], path: Path, shard: ShardPlace) -> None:
-    """Read a shard's keys straight into place and compare their checksum."""
-    _read_into(block.view(np.uint8), path, shard.key_offset_bytes)
-    if crc32(block.data) != shard.key_crc32:
-        raise StoreCorruptError(
-            f"keys of {path} do not match their checksum",
-            "Run `retune-cli repair`; the next `embed` encodes its rows again.",
-        )
 
 
 def _read_vectors(block: Vectors, path: Path, shard: ShardPlace) -> None:
@@ -232,54 +188,10 @@ def _read_vectors(block: Vectors, path: Path, shard: ShardPlace) -> None:
             sums.check(number, part)
 
 
-def block_sums(shard: ShardPlace | ShardHeader, path: Path) -> BlockSums:
-    """The checksums of a shard's blocks: the catalog's, else those in the shard.
-
-    Raises:
-        StoreCorruptError: The shard is missing or damaged.
-    """
-    if shard.block_rows is None or shard.block_crc32 is None:
-        shard = read_header(path)
-    assert shard.block_rows is not None
-    assert shard.block_crc32 is not None
-    return BlockSums(path, shard.n_rows, shard.block_rows, tuple(shard.block_crc32))
-
-
 def _read_into(target: npt.NDArray[Any], path: Path, offset: int) -> None:
     """Fill an array from a place in a shard's file."""
     with opened_shard(path) as descriptor:
         read_exactly(target.data.cast("B"), descriptor, offset)
-
-
-def read_exactly(left: memoryview, descriptor: int, offset: int) -> None:
-    """Fill a buffer from a place in an open file.
-
-    Raises:
-        EOFError: The file ends before.
-    """
-    while left:
-        n_read = os.preadv(descriptor, [left], offset)
-        if not n_read:
-            raise EOFError("the file is cut short")
-        left, offset = left[n_read:], offset + n_read
-
-
-@contextmanager
-def opened_shard(path: Path) -> Iterator[int]:
-    """The descriptor of a shard's file.
-
-    Raises:
-        StoreCorruptError: Whatever is wrong with the file, also within the block.
-    """
-    try:
-        with path.open("rb", buffering=0) as file:
-            yield file.fileno()
-    except (OSError, EOFError) as error:
-        refuse_for_rights(path, error)
-        raise StoreCorruptError(
-            f"shard {path} cannot be read: {error}",
-            "Run `retune-cli repair`; the next `embed` encodes its rows again.",
-        ) from error
 
 
 def vector_function_name(dim: int) -> str:

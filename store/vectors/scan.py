@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .cosine import cosines
-from .reader import ShardPlace, block_sums, opened_shard, read_exactly
+from .places import ShardPlace, block_sums, opened_shard, read_exactly
 from .shards import Vectors
 
 __all__ = ["ShardRows", "read_row", "scan_cosines"]

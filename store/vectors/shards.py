@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -38,7 +39,6 @@ __all__ = [
     "map_embedding",
     "publish_shard",
     "read_header",
-    "read_keys",
     "refuse_for_rights",
     "to_stored",
 ]
@@ -284,6 +284,10 @@ def refuse_for_rights(path: Path, error: BaseException) -> None:
 def read_header(path: Path) -> ShardHeader:
     """Read what a published shard says about itself, without its vectors.
 
+    HDF5 opens the file, in this process: one with a flipped bit can end it. So this is
+    for what was just written, for a file that its checksum confirms, and for a process
+    that may end; everybody else reads by what the catalog knows (places.py).
+
     Raises:
         StoreCorruptError: The file is not a shard of this format, or is cut short.
     """
@@ -352,22 +356,6 @@ def _check_header(
             )
 
 
-def read_keys(path: Path) -> npt.NDArray[np.bytes_]:
-    """Read the keys of a shard, shape (n,), 32 bytes each.
-
-    Raises:
-        StoreCorruptError: The keys cannot be read or do not match their checksum.
-    """
-    with _opened(path) as file:
-        keys = np.asarray(file["key"][...], dtype=KEY_DTYPE)
-        expected = int(file.attrs["key_crc32"])
-    if crc32(keys.data) != expected:
-        raise StoreCorruptError(
-            f"keys of {path} do not match their checksum", REPAIR_HINT
-        )
-    return keys
-
-
 def check_contents(path: Path) -> ShardHeader:
     """Compare the checksums of keys and vectors that a shard carries.
 
@@ -375,9 +363,20 @@ def check_contents(path: Path) -> ShardHeader:
         StoreCorruptError: Something does not match; the message names the rows.
     """
     header = read_header(path)
-    read_keys(path)
+    _check_keys(header)
     _check_blocks(header)
     return header
+
+
+def _check_keys(header: ShardHeader) -> None:
+    n_bytes = header.n_rows * KEY_DTYPE.itemsize
+    with header.path.open("rb") as file:
+        file.seek(header.key_offset_bytes)
+        keys = file.read(n_bytes)
+    if len(keys) != n_bytes or crc32(keys) != header.key_crc32:
+        raise StoreCorruptError(
+            f"keys of {header.path} do not match their checksum", REPAIR_HINT
+        )
 
 
 def file_checksum(path: Path) -> int:
@@ -401,12 +400,25 @@ def file_checksum(path: Path) -> int:
 
 def _check_blocks(header: ShardHeader) -> None:
     sums = BlockSums(header.path, header.n_rows, header.block_rows, header.block_crc32)
-    vectors = map_embedding(header)
+    vectors = map_embedding(header.path, header)
     for block in range(len(header.block_crc32)):
         sums.check(block, vectors[sums.rows(block)].data)
 
 
-def map_embedding(header: ShardHeader) -> Vectors:
+class _Block(Protocol):
+    """Where vectors lie in a file: a `ShardHeader`, or what the catalog knows."""
+
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def offset_bytes(self) -> int: ...
+
+
+def map_embedding(path: Path, block: _Block) -> Vectors:
     """Map the vectors of a shard into memory, shape (n, D), read-only.
 
     Raises:
@@ -414,14 +426,14 @@ def map_embedding(header: ShardHeader) -> Vectors:
     """
     try:
         return np.memmap(
-            header.path,
-            dtype=_DTYPES[header.dtype],
+            path,
+            dtype=_DTYPES[block.dtype],
             mode="r",
-            offset=header.offset_bytes,
-            shape=(header.n_rows, header.dim),
+            offset=block.offset_bytes,
+            shape=(block.n_rows, block.dim),
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise StoreCorruptError(
-            f"vectors of {header.path} cannot be mapped: {error}",
+            f"vectors of {path} cannot be mapped: {error}",
             REPAIR_HINT,
         ) from error

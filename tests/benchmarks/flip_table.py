@@ -73,7 +73,7 @@ def _answers_of_run(store: FeatureStore, run: Run) -> list[object]:
     scored = predict(saved.model, vectors)
     said: list[object] = [saved.thresholds.tolist(), saved.findings, saved.config]
     said += [scored.score.tobytes(), scored.probability.tobytes()]
-    said += [column.tolist() for column in vars(listed).values()]
+    said += [column.to_pylist() for column in listed.table.columns]
     if (run_folder(store, run.run_id) / STATE_FILE).exists():
         state = find_state(store, run.run_id)
         said += [state.contributions, state.prompts.embedding.tobytes()]

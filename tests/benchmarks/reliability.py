@@ -58,16 +58,16 @@ def squared_error(chance: Floats, label: Floats, patient: Numbers) -> Moved:
         label: The same.
         patient: The same.
 
-    >>> chance, label = np.full(4, 0.5), np.array([0.0, 1, 0, 1])
-    >>> bins = squared_error(np.repeat(chance, 15), np.tile(label, 15), np.arange(60))
-    >>> round(bins.value, 3)  # by chance it would be above 0
-    -0.083
+    >>> chance, label = np.linspace(0.4, 0.6, 60), np.tile([0.0, 1], 30)
+    >>> figure = squared_error(chance, label, np.arange(60))
+    >>> round(figure.value, 3)  # by chance it would be above 0
+    -0.08
     """
-    order = np.argsort(chance, kind="stable")
-    place = np.empty(len(chance), dtype=np.int64)
-    place[order] = np.arange(len(chance)) * N_BINS // len(chance)
+    first = np.arange(1, N_BINS) * len(chance) // N_BINS
+    # Equal probabilities are in one bin: in the order of images they might be by label.
+    in_bin = np.searchsorted(np.sort(chance)[first], chance, side="right")
     parts = chance - label, label, np.ones(len(chance))
-    gap, positive, n = (_sums(part, place, patient) for part in parts)
+    gap, positive, n = (_sums(part, in_bin, patient) for part in parts)
     whole = _debiased(*(part.sum(axis=0)[None] for part in (gap, positive, n)))[0]
     left = _debiased(*(_left(part) for part in (gap, positive, n)))
     return Moved(float(whole), whole - left)
@@ -82,10 +82,10 @@ def brier(chance: Floats, label: Floats, patient: Numbers) -> Moved:
     return Moved(float(whole), whole - _left(squares) / _left(n))
 
 
-def _sums(values: Floats, place: Numbers, patient: Numbers) -> Floats:
+def _sums(values: Floats, in_bin: Numbers, patient: Numbers) -> Floats:
     """Of each patient's images in each bin, shape (P, 15)."""
     sums = np.zeros((int(patient.max(initial=-1)) + 1, N_BINS))
-    np.add.at(sums, (patient, place), values)
+    np.add.at(sums, (patient, in_bin), values)
     return sums
 
 

@@ -204,7 +204,13 @@ def leave_out(features: Features, listed: Path) -> Features:
     """Without the patients that a backbone's list names, one a line."""
     lines = listed.read_text(encoding="utf-8").splitlines()
     seen = [line for line in lines if line and not line.startswith("#")]
-    kept = ~np.isin([name.split("/")[-1] for name in features.patient_id], seen)
+    return only(
+        features, ~np.isin([name.split("/")[-1] for name in features.patient_id], seen)
+    )
+
+
+def only(features: Features, kept: npt.NDArray[np.bool_]) -> Features:
+    """Some of the images."""
     return replace(
         features,
         **{
@@ -216,24 +222,32 @@ def leave_out(features: Features, listed: Path) -> Features:
 
 def splits(features: Features, prompts: Prompts, n_splits: int) -> Iterator[Split]:
     """Divisions in which at least one finding can be counted."""
+    for seed in range(n_splits):
+        split = divided(features, prompts, seed)
+        if split is not None:  # else it is the split that the backbone was trained by
+            yield split
+
+
+def divided(features: Features, prompts: Prompts, seed: int) -> Split | None:
+    """One division of the patients; None if no finding can be counted."""
     positives = dict(
         zip(features.findings, (features.states == 1).sum(axis=0), strict=True)
     )
     ids = np.array([name.split("/")[-1] for name in features.patient_id])
-    for seed in range(n_splits):
-        anew = replace(features, split=np.asarray(resplit(ids, seed=seed), object))
-        dropped = usable_findings(anew, make_targets(anew.states))
-        names = [name for name in anew.findings if name not in dropped]
-        if not names:  # the split that the backbone was trained by
-            continue
-        kept, texts = select_findings(anew, prompts, names)
-        targets = make_targets(kept.states)
-        value = targets.value[kept.rows("test")]
-        enough = np.array([positives[name] >= MIN_POSITIVES for name in names])
-        enough &= value.sum(axis=0) >= MIN_TEST_POSITIVES
-        enough &= (1 - value).sum(axis=0) >= MIN_TEST_POSITIVES
-        if enough.any():
-            yield Split(kept, texts, targets, np.flatnonzero(enough), seed)
+    anew = replace(features, split=np.asarray(resplit(ids, seed=seed), object))
+    dropped = usable_findings(anew, make_targets(anew.states))
+    names = [name for name in anew.findings if name not in dropped]
+    if not names:
+        return None
+    kept, texts = select_findings(anew, prompts, names)
+    targets = make_targets(kept.states)
+    value = targets.value[kept.rows("test")]
+    enough = np.array([positives[name] >= MIN_POSITIVES for name in names])
+    enough &= value.sum(axis=0) >= MIN_TEST_POSITIVES
+    enough &= (1 - value).sum(axis=0) >= MIN_TEST_POSITIVES
+    if not enough.any():
+        return None
+    return Split(kept, texts, targets, np.flatnonzero(enough), seed)
 
 
 def logistic_regression(split: Split, rows: npt.NDArray[np.int64]) -> Floats:

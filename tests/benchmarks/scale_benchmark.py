@@ -1,7 +1,9 @@
 """How time and memory grow with the number of images.
 
 Each action runs in a process of its own, on a store of a quarter of the images and on
-one of all. Time per image should not grow, and memory per image has a limit.
+one of all. Time per image should not grow, and memory per image has a limit. Time is
+that of the processor, with all threads: neighbours on the machine made a run of 5 s
+wait for 30 s, and another one not at all.
 """
 
 import json
@@ -35,9 +37,9 @@ def memory(name):
         return next(int(l.split()[1]) for l in lines if l.startswith(name)) * 1024
 with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
-before, started = memory("VmRSS"), time.perf_counter()
+before, started = memory("VmRSS"), time.process_time()
 {action}
-print(json.dumps([time.perf_counter() - started, memory("VmHWM") - before]))
+print(json.dumps([time.process_time() - started, memory("VmHWM") - before]))
 """
 _EMBED = """from retune.pipeline.encode.embed import EmbedOptions, read_known_keys
 from retune.pipeline.encode.plan import plan_work
@@ -117,7 +119,7 @@ def _rows(
         less, fewer_bytes = small[name]
         title = f"{n_images:,} x {dim}: {name}"
         ratio = less * growth / seconds
-        rows.append(Row(f"{title}, linear", seconds, less * growth, "s", ratio))
+        rows.append(Row(f"{title}, linear", seconds, less * growth, "CPU s", ratio))
         more = (n_bytes - fewer_bytes) / (n_images * (1 - 1 / growth))
         if _ACTIONS[name][2]:
             per_image = max(1.0, n_bytes / n_images)
@@ -139,7 +141,7 @@ def _rows(
 
 
 def _measured(root: Path, n_images: int, dim: int) -> dict[str, tuple[float, float]]:
-    """Seconds and bytes of each action, on a store that is made for it."""
+    """Processor seconds and bytes of each action, on a store that is made for it."""
     folder = root / f"scale-{n_images}"
     folder.mkdir()
     try:

@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import busy_benchmark
+import choose_calibration
+import choose_caution
+import choose_prior
 import decode_benchmark
 import drift_power
 import encode_benchmark
@@ -28,6 +31,7 @@ from query_benchmark import query_rows
 from read_benchmark import read_rows
 
 from retune.pipeline.demo import write_demo
+from retune.pipeline.learn.curves.exact import exact_weights
 
 pytestmark = pytest.mark.slow
 
@@ -276,3 +280,71 @@ def test_what_patients_move_a_figure_by_says_how_it_scatters(
     scatter = float(np.std([one.value for one in drawn]))
     believed = float(np.sqrt(np.mean([(one.moved**2).sum() for one in drawn])))
     assert 0.8 * scatter < believed < 1.5 * scatter
+
+
+def test_the_rule_in_use_is_the_one_of_the_method() -> None:
+    pool = choose_prior.synthetic(n_images=200, dim=20, n_findings=3)
+    for n in (16, 90):
+        rows = np.arange(n)
+        few = choose_prior.Few(
+            pool.phi[:n], pool.label[:n], rows // 2, pool.start, pool.phi[n:], pool.phi
+        )
+        every = np.ones((n, 3), dtype=bool)
+        weights = exact_weights(
+            lambda chosen: pool.phi[chosen], rows, pool.label[:n], every, pool.start
+        )
+        scores = choose_prior.RULES["in use"](few)
+        wanted = pool.phi[n:] @ weights.T
+        np.testing.assert_allclose(
+            scores - scores.mean(axis=0), wanted - wanted.mean(axis=0), atol=1e-9
+        )
+        scored = choose_calibration.fitted(few, 0, pool.phi[n:], pool.phi[:0])[0]
+        np.testing.assert_allclose(
+            scored - scored.mean(), (wanted - wanted.mean(axis=0))[:, 0], atol=1e-9
+        )
+
+
+def test_a_prior_is_chosen_without_test_patients(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("in use", "after RAIL", "patients left out, half of it", "after LP++")
+    rules = {name: choose_prior.RULES[name] for name in names}
+    monkeypatch.setattr(choose_prior, "RULES", rules)
+    monkeypatch.setattr(choose_prior, "POINTS", (16, "all", "label"))
+    pool = choose_prior.synthetic(n_images=240, dim=12, n_findings=3)
+    table = choose_prior.measure({"unknown": pool}, 2)
+    choose_prior.print_table(table)
+    choose_prior.nested(table, pool, 2)
+    printed = capsys.readouterr().out
+    assert "chosen: in use" in printed  # the only one that may be
+    assert "test patients, label: chosen so" in printed
+    for seed, rest, test in choose_prior.outer("unknown", pool, 2):
+        learn, held = choose_prior.division(pool, rest, seed)
+        parts = [set(pool.patient[rows]) for rows in (learn, held, test)]
+        assert sum(map(len, parts)) == len(set.union(*parts))
+
+
+def test_a_calibration_is_chosen_without_test_patients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("a constant", "in use", "patients left out too", "height scale 0.2")
+    rules = {name: choose_calibration.RULES[name] for name in names}
+    rules["Beta"] = choose_calibration.beta
+    monkeypatch.setattr(choose_calibration, "RULES", rules)
+    pool = choose_prior.synthetic(n_images=240, dim=12, n_findings=3)
+    table = choose_calibration.measure({"unknown": pool}, 2)
+    assert table.shape == (5, 1, 3, 3)
+    assert np.isfinite(table).all()
+    assert (table[..., 2] < 0.3).all()
+
+
+def test_caution_is_chosen_without_test_patients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = {"n/(n + 100), in use": (100.0, 0.0), "hardly": (1e9, 0.0)}
+    monkeypatch.setattr(choose_caution, "RULES", few)
+    monkeypatch.setattr(choose_caution, "_SCENARIOS", ("data",))
+    pools = {"unknown": problem(n_images=200)}
+    table = choose_caution.measure(pools, 1)
+    assert table.shape == (2, 1, 1, 2)
+    assert not np.array_equal(table[0], table[1])

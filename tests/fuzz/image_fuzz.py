@@ -38,6 +38,7 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     RLELossless,
 )
+from structured import with_changed_structure
 
 from retune.pipeline.encode.images.isolation import TIME_LIMIT_VARIABLE, end_decoding
 from retune.pipeline.encode.images.reading import ImageItem, read_image
@@ -48,6 +49,7 @@ _SIDE = 40
 _MOST_BYTES = 1_500_000_000
 _LONGEST_SECONDS = 8
 _AT_ONCE = 256
+_BY_STRUCTURE, _BY_BOTH = 0.55, 0.1
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -194,9 +196,15 @@ def _jobs(folder: Path, n_images: int, seed: int) -> Iterator[tuple[str, Path]]:
     for number in range(n_images):
         case, content = wholes[number % len(wholes)]
         path = folder / f"{number}"
-        changed = mutated(content, random)
-        if case.startswith("PNG") and random.random() < 0.7:
-            changed = with_right_checksums(changed)
+        # Half of them by what the file says, half by its bytes, some by both.
+        way = random.random()
+        changed = content
+        if way < _BY_STRUCTURE:
+            changed = with_changed_structure(case, content, random)
+        if way > _BY_STRUCTURE - _BY_BOTH:
+            changed = mutated(changed, random)
+            if case.startswith("PNG") and random.random() < 0.7:
+                changed = with_right_checksums(changed)
         path.write_bytes(changed)
         yield case, path
 

@@ -79,12 +79,9 @@ def write_patient_state(
         )
     chosen, _ = choose_patients(store, patients, datasets=datasets)
     assert reopened.listed is not None
-    owners = zip(
-        reopened.listed.population.tolist(),
-        reopened.listed.patient_id.tolist(),
-        strict=True,
-    )
-    mine = np.array([owner in set(chosen) for owner in owners], dtype=bool)
+    wanted = set(chosen)
+    owners = reopened.listed.owners()
+    mine = np.array([owner in wanted for owner in owners], dtype=bool)
     if not mine.any():
         raise ConfigurationError(
             f"run {run_row.run_id} had no image of these patients",

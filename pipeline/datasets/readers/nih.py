@@ -21,6 +21,7 @@ from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE
 
 from ...findings import NIH_TOKENS, NO_FINDING
 from ..contract import LabelTable, TableOptions, image_columns
+from ..moved_files import find_moved
 from ..tables.cells import ages, required_ids, sexes, text_or_null
 from ..tables.delimited import TextTable, read_csv
 from ..tables.image_paths import check_paths, tidy_paths
@@ -185,7 +186,10 @@ def _on_disk(root: Path, names: pa.StringArray) -> tuple[pa.StringArray, list[st
     there = [None if path is None else listing.find(path) for path in listed]
     pairs = list(zip(wanted, there, strict=True))
     paths = pa.array([path or f"images/{name}" for name, path in pairs], pa.string())
-    missing = [name for name, path in pairs if path is None]
+    rows = [row for row, path in enumerate(there) if path is None]
+    # Their paths stay as they are, for ids are made of them; ingest finds them too.
+    moved = find_moved(root, wanted, rows) if rows else {}
+    missing = [wanted[row] for row in rows if row not in moved]
     if not missing:
         return paths, []
     shown = ", ".join(missing[:10])

@@ -234,7 +234,11 @@ def _of_8_bit(image: Image.Image) -> Picture:
 
 def _of_wide_grey(image: Image.Image, key: object) -> Picture:
     pixels = np.asarray(image)
-    if image.mode == "F" or pixels.min() < 0 or pixels.max() > 0xFFFF:
+    if image.mode == "F":
+        raise ImageError(
+            "grey values that are floating-point numbers (mode F) are not read"
+        )
+    if pixels.min() < 0 or pixels.max() > 0xFFFF:
         raise ImageError(f"grey values of mode {image.mode} outside 0..65535")
     notes = []
     if isinstance(key, int):

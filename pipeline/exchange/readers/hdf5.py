@@ -1,12 +1,22 @@
-"""Vectors in HDF5: a dataset of two axes, and one of ids."""
+"""Vectors in HDF5: a dataset of two axes, and one of ids.
 
+A damaged HDF5 file can end the process that opens it, so another process does; see
+`hdf5_worker`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import IO, Final
 
-import h5py
 import numpy as np
 import pyarrow as pa
 
@@ -20,11 +30,14 @@ from ..contract import (
     stored_type,
     whole_block,
 )
-from .matrices import strings_of
 
 __all__ = ["Hdf5Table"]
 
-_FAULTS = (OSError, ValueError, KeyError, RuntimeError, TypeError, OverflowError)
+_WORKER: Final = "retune.pipeline.exchange.readers.hdf5_worker"
+#: Seconds that reading a part of the file may take.
+_SECONDS: Final = 120
+_REFUSED: Final = 3
+_HINT: Final = "Is it a whole HDF5 file?"
 
 
 @dataclass(frozen=True)
@@ -42,18 +55,12 @@ class Hdf5Table:
     @cached_property
     def _shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]]:
         """Datasets with their shapes and types."""
-        with self._opened() as file:
-            shapes: dict[str, tuple[tuple[int, ...], np.dtype[np.generic]]] = {}
-
-            def note(name: str, item: object) -> None:
-                # Virtual and external storage would reach for other files.
-                if not isinstance(item, h5py.Dataset) or item.is_virtual:
-                    return
-                if item.external is None:
-                    shapes[name] = item.shape, item.dtype
-
-            file.visititems(note)  # follows no soft or external links
-            return shapes
+        with self._asked("shapes") as answer:
+            told = answer.read()
+        return {
+            name: (tuple(shape), np.dtype(dtype))
+            for name, (shape, dtype) in json.loads(told).items()
+        }
 
     @cached_property
     def _vectors(self) -> str:
@@ -106,37 +113,83 @@ class Hdf5Table:
         return pa.table({name: self._texts(name) for name in present})
 
     def _texts(self, name: str) -> pa.Array:
-        with self._opened() as file:
-            dataset = file[name]
-            if h5py.check_string_dtype(dataset.dtype) is not None:
-                try:
-                    return pa.array(dataset.asstr()[...].tolist(), pa.string())
-                except UnicodeDecodeError as error:
-                    raise DatasetError(
-                        f"the ids in {self.path} are no UTF-8: {error}"
-                    ) from error
-            return strings_of(np.asarray(dataset[...]), self.path)
+        with self._asked("texts", name=name) as answer:
+            content = answer.read()
+        return pa.ipc.open_stream(content).read_all()["text"].combine_chunks()
 
     def blocks(self) -> Iterator[Block]:
         """All rows in order."""
-        with self._opened() as file:
-            dataset = file[self._vectors]
+        row_bytes = self.dim * np.dtype(self.dtype).itemsize
+        with self._asked("vectors", name=self._vectors, dtype=self.dtype) as answer:
             for start in range(0, self.n_rows, BLOCK_ROWS):
-                block = np.asarray(dataset[start : start + BLOCK_ROWS])
-                with np.errstate(over="ignore", invalid="ignore"):
-                    yield whole_block(block.astype(self.dtype, copy=False))
+                n_rows = min(BLOCK_ROWS, self.n_rows - start)
+                content = answer.read(n_rows * row_bytes)
+                if len(content) < n_rows * row_bytes:
+                    return  # why is told when the process has ended
+                block = np.frombuffer(content, self.dtype).reshape(n_rows, self.dim)
+                yield whole_block(block)
 
     def _listed(self) -> str:
         return ", ".join(f"{name} {shape}" for name, (shape, _) in self._shapes.items())
 
     @contextmanager
-    def _opened(self) -> Iterator[h5py.File]:
-        try:
-            with h5py.File(self.path, "r", locking=False) as file:
-                yield file
-        except (ConfigurationError, DatasetError):
-            raise
-        except _FAULTS as error:
+    def _asked(self, ask: str, **more: str) -> Iterator[IO[bytes]]:
+        """What the other process answers, to be read to its end.
+
+        Raises:
+            DatasetError: The file is damaged, or reading it crashes or does not end.
+        """
+        request = {"ask": ask, "path": str(self.path), "seconds": _SECONDS, **more}
+        folders = os.pathsep.join(folder for folder in sys.path if folder)
+        with tempfile.TemporaryFile() as problems:
+            try:
+                process = subprocess.Popen(
+                    # -P: no file of the working directory is imported.
+                    [sys.executable, "-P", "-m", _WORKER],
+                    env={**os.environ, "PYTHONPATH": folders},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=problems,
+                )
+            except OSError as error:
+                raise DatasetError(
+                    f"a process that reads {self.path} cannot be started: {error}",
+                    "Is there memory left, and may this process start others?",
+                ) from error
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                with suppress(BrokenPipeError):
+                    process.stdin.write(json.dumps(request).encode())
+                    process.stdin.close()
+                yield process.stdout
+                process.stdout.close()
+                self._check(process.wait(), problems)
+            finally:
+                process.kill()
+                process.stdout.close()
+                process.wait()
+
+    def _check(self, status: int, problems: IO[bytes]) -> None:
+        """Say what the other process ended with.
+
+        Raises:
+            DatasetError: It did not end well.
+        """
+        if status == 0:
+            return
+        problems.seek(0)
+        if status == _REFUSED:
+            raise DatasetError(*json.loads(problems.read()))
+        if status == -signal.SIGALRM:
             raise DatasetError(
-                f"cannot read {self.path}: {error}", "Is it a whole HDF5 file?"
-            ) from error
+                f"cannot read {self.path}: reading a part of it takes longer than "
+                f"{_SECONDS} seconds",
+                _HINT,
+            )
+        reason = f"ends with exit status {status}"
+        if status < 0:
+            reason = f"is ended by {signal.Signals(-status).name}"
+        raise DatasetError(
+            f"cannot read {self.path}: the process that reads it {reason}", _HINT
+        )

@@ -193,12 +193,11 @@ def _judge_old(run: Run, record: RunRecord, erased: Erased, work: _Work) -> None
 def _of_erased(listed: ImageList, erased: Erased) -> Mask:
     patients, images = set(erased.patients), set(erased.image_ids)
     digests = set(erased.digests)
-    who = zip(listed.population.tolist(), listed.patient_id.tolist(), strict=True)
     return np.array(
         [
             patient in patients or image in images or digest in digests
             for patient, image, digest in zip(
-                who,
+                listed.owners(),
                 listed.image_id.tolist(),
                 listed.content_digest.tolist(),
                 strict=True,
@@ -209,7 +208,7 @@ def _of_erased(listed: ImageList, erased: Erased) -> Mask:
 
 
 def _without(listed: ImageList, gone: Mask) -> ImageList:
-    return ImageList(*(column[~gone] for column in vars(listed).values()))
+    return listed.only(~gone)
 
 
 def _own_contributions(
@@ -489,8 +488,7 @@ def _memory_without(
     store: FeatureStore, seen: _Seen, tensors: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
     """The memory of `replay` without the embeddings of the erased."""
-    listed = seen.listed
-    mine = ImageList(*(column[seen.gone] for column in vars(listed).values()))
+    mine = seen.listed.only(seen.gone)
     images = load_own_images(store, replace(seen.reopened, listed=mine), _EVERY)
     memory = next((name for name in tensors if name.rpartition(".")[2] == "x"), None)
     if memory is None:

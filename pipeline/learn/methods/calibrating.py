@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from retune.store.queries.bulk import release_pages
+from retune.store.vectors.mapped_pages import release_pages
 
 from ..problem.contract import Problem
 from ..stats.calibration import Line, calibrate, smoothed_share

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from retune.store.errors import TrainingError
-from retune.store.queries.bulk import release_pages
+from retune.store.vectors.mapped_pages import release_pages
 
 __all__ = [
     "SET_ASIDE",

@@ -43,6 +43,8 @@ __all__ = [
 ]
 
 Names = npt.NDArray[np.object_]
+#: Images whose names are made into objects together.
+_PART_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -179,24 +181,25 @@ def place_images(
         split: Shape (N,), names in `SPLITS`.
         selection: What was asked for.
     """
-    columns = {name: _column(read.images, name) for name in _IDENTITY}
+    images = read.images.select(_KEPT)
     populations = read_populations(store)
-    population = _renamed(columns["dataset"], populations)
-    known, unknown_because = _contaminated(store, encoder, columns, population)
+    dataset, patient_id = (_column(images, name) for name in ("dataset", "patient_id"))
+    population = _renamed(dataset, populations)
+    known, unknown_because = _contaminated(store, encoder, images, populations)
     known &= split != "train"
     if not selection.allow_contaminated:
         split = np.where(known, SET_ASIDE, split).astype(object)
     # Patient 17 of one hospital is not patient 17 of another.
-    owner = columns["dataset"] if selection.allow_leakage else population
+    owner = dataset if selection.allow_leakage else population
     features = Features(
-        columns["image_id"],
-        _patients(owner, columns["patient_id"]),
+        _column(images, "image_id"),
+        _patients(owner, patient_id),
         split,
         read.embedding,
         read.findings,
         read.states,
     )
-    datasets = tuple(sorted(set(columns["dataset"].tolist())))
+    datasets = tuple(sorted(set(dataset.tolist())))
     provenance = Provenance(
         replace(selection, datasets=datasets),
         _label_versions(store, datasets),
@@ -205,23 +208,25 @@ def place_images(
             for name in SPLITS
             for rows in [features.rows(name)]
         },
-        contributions_of(columns["dataset"], columns["content_digest"]),
+        contributions_of(images["dataset"], images["content_digest"]),
         int(known.sum()),
         unknown_because,
     )
-    listed = ImageList(
-        columns["image_id"],
+    listed = ImageList.of(
+        images["image_id"],
         population,
-        columns["patient_id"],
-        columns["content_digest"],
+        images["patient_id"],
+        images["content_digest"],
         split,
     )
-    return ImageSet(encoder, features, read.images, listed, provenance)
+    return ImageSet(encoder, features, images, listed, provenance)
 
 
-_IDENTITY = ("image_id", "dataset", "patient_id", "content_digest")
-
-
+#: Columns that runs need: of millions of images, each counts.
+_KEPT = (
+    "image_id", "dataset", "patient_id", "view", "sex", "age", "split",
+    "content_digest",
+)  # fmt: skip
 #: Columns whose every value is another one.
 _UNIQUE = ("image_id", "content_digest")
 
@@ -264,8 +269,8 @@ def _patients(owner: Names, patient_id: Names) -> Names:
 def _contaminated(
     store: FeatureStore,
     encoder: EncoderRow,
-    columns: Mapping[str, Names],
-    population: Names,
+    images: pa.Table,
+    populations: Mapping[str, str],
 ) -> tuple[npt.NDArray[np.bool_], str]:
     """Which images the backbone knows, and why that cannot be told in full."""
     trained_on = read_trained_on(store, encoder.fingerprint)
@@ -273,14 +278,18 @@ def _contaminated(
     silent = not trained_on or not all(read_trained_on(store, one) for one in parts)
     unsaid = f"backbone {encoder.backbone} does not say whom it knows" if silent else ""
     if not trained_on:
-        return np.zeros(len(population), dtype=bool), unsaid
-    known = trained_on.knows(
-        population, columns["patient_id"], columns["content_digest"]
-    )
-    hidden = _pseudonymised(store) & set(columns["dataset"].tolist())
-    if unsaid:
-        return known, unsaid
-    return known, f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
+        return np.zeros(len(images), dtype=bool), unsaid
+    known = [
+        trained_on.knows(
+            [populations[name] for name in part["dataset"].to_pylist()],
+            part["patient_id"].to_pylist(),
+            part["content_digest"].to_pylist(),
+        )
+        for part in images.to_batches(max_chunksize=_PART_ROWS)
+    ]
+    hidden = _pseudonymised(store) & set(images["dataset"].unique().to_pylist())
+    because = f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
+    return np.concatenate([np.empty(0, dtype=bool), *known]), unsaid or because
 
 
 def _pseudonymised(store: FeatureStore) -> set[str]:

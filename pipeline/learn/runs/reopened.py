@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
 from retune.store import (
@@ -168,7 +167,7 @@ def load_own_images(
         images = load_images(store, asked, fingerprint=run.fingerprint)
         return _with_owner(images, record)
     listed = reopened.listed.of_splits(splits)
-    if not len(listed.image_id):
+    if not len(listed):
         raise TrainingError(
             f"run {run.run_id} had no image in the splits {', '.join(splits)}",
             "Choose another split.",
@@ -176,7 +175,7 @@ def load_own_images(
     _check_all_there(store, run, listed)
     encoder = choose_encoder(store, fingerprint=run.fingerprint)
     read = read_labelled_images(
-        store, run.fingerprint, image_ids=pa.array(listed.image_id, pa.string())
+        store, run.fingerprint, image_ids=listed.table["image_id"].combine_chunks()
     )
     split = _splits_of(listed, read.images["image_id"].to_pylist())
     # What was set aside or allowed then is what the list says.
@@ -204,9 +203,7 @@ def _check_all_there(store: FeatureStore, run: Run, listed: ImageList) -> None:
         ConfigurationError: Says how many are gone, which, and why.
     """
     with store.catalog.read() as connection:
-        connection.register(
-            "listed", pa.table({"image_id": pa.array(listed.image_id, pa.string())})
-        )
+        connection.register("listed", listed.table.select(["image_id"]))
         gone = connection.execute(
             """SELECT image_id, images.image_id IS NULL AS dropped
             FROM listed LEFT JOIN images USING (image_id)
@@ -230,7 +227,7 @@ def _check_all_there(store: FeatureStore, run: Run, listed: ImageList) -> None:
         if names
     )
     raise ConfigurationError(
-        f"{len(gone):,} of the {len(listed.image_id):,} images of run {run.run_id} "
+        f"{len(gone):,} of the {len(listed):,} images of run {run.run_id} "
         f"are gone: {told}",
         "Its metrics are of exactly these images. Ingest and embed them again, or "
         "train again on those that are left.",

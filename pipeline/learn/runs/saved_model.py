@@ -15,7 +15,7 @@ from safetensors.torch import load, save
 
 from retune.store.atomic_files import write_atomically
 from retune.store.errors import RetuneError, TrainingError
-from retune.store.queries.bulk import release_pages
+from retune.store.vectors.mapped_pages import release_pages
 
 from ..methods.registry import method_named
 from ..problem.config import TrainConfig

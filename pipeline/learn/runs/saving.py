@@ -99,8 +99,7 @@ def save_run(
 
 def _check_not_erased(store: FeatureStore, learning_set: LearningSet) -> None:
     """Refuse what was learned from somebody who has been erased since it was read."""
-    listed = learning_set.listed
-    owners = zip(listed.population.tolist(), listed.patient_id.tolist(), strict=True)
+    owners = learning_set.listed.owners()
     gone = erased_among(store.path, store.catalog, owners)
     if gone:
         raise ErasedDataError(

@@ -44,13 +44,7 @@ def find_seen_images(
     lists = [_trained_on(store, reopened)]
     digests = {one.digest for one in reopened.record.lineage.contributions}
     lists += [one.of_splits(["train"]) for one in _lists_of(store, digests).values()]
-    patients = {
-        patient
-        for one in lists
-        for patient in zip(
-            one.population.tolist(), one.patient_id.tolist(), strict=True
-        )
-    }
+    patients = {patient for one in lists for patient in one.owners()}
     pictures = {one for part in lists for one in part.content_digest.tolist()} - {None}
     wanted = set(image_ids)
     images = read_identities(store)
@@ -86,7 +80,7 @@ def _trained_on(store: FeatureStore, reopened: ReopenedRun) -> ImageList:
     )  # fmt: skip
     if selection.split_seed is not None:
         split = resplit(listed.patient_id, seed=selection.split_seed)
-        listed = ImageList(
+        listed = ImageList.of(
             listed.image_id, listed.population, listed.patient_id,
             listed.content_digest, np.asarray(split, dtype=object),
         )  # fmt: skip
@@ -95,7 +89,7 @@ def _trained_on(store: FeatureStore, reopened: ReopenedRun) -> ImageList:
 
 def _named(rows: Iterable[tuple[str, ...]]) -> ImageList:
     columns = list(zip(*rows, strict=True)) or [()] * 5
-    return ImageList(*(np.array(column, dtype=object) for column in columns))
+    return ImageList.of(*columns)
 
 
 def _lists_of(store: FeatureStore, digests: Collection[str]) -> dict[str, ImageList]:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from retune.store.queries.bulk import release_pages
+from retune.store.vectors.mapped_pages import release_pages
 
 from ..problem.config import PRESETS, TrainConfig, preset, untrained
 from ..problem.contract import Problem

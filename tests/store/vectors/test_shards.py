@@ -12,6 +12,7 @@ from store_samples import digests, encoder, vectors
 
 from retune.store.errors import StoreCorruptError, StoreError, StoreWriteError
 from retune.store.vectors import shards
+from retune.store.vectors.places import place_of, read_shard_keys
 from retune.store.vectors.shards import ShardHeader, to_stored
 
 
@@ -42,8 +43,11 @@ def test_what_is_written_is_read(
     spec = encoder(data.shape[1], output_dtype=dtype)
     header = shards.publish_shard(root, spec, "text", _keys(len(data)), data)
     assert shards.check_contents(header.path) == header
-    np.testing.assert_array_equal(shards.map_embedding(header), data.astype(dtype))
-    np.testing.assert_array_equal(shards.read_keys(header.path), _keys(len(data)))
+    np.testing.assert_array_equal(
+        shards.map_embedding(header.path, header), data.astype(dtype)
+    )
+    keys = read_shard_keys(header.path, place_of(header, root))
+    np.testing.assert_array_equal(keys, _keys(len(data)))
     assert header.encoder == spec
 
 

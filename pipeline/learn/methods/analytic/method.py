@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retune.store.errors import ConfigurationError, TrainingError
-from retune.store.queries.bulk import release_pages
+from retune.store.vectors.mapped_pages import release_pages
 
 from ...problem.config import TrainConfig
 from ...problem.contract import Problem, read_options

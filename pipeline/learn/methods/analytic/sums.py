@@ -230,22 +230,24 @@ def sum_rows(
     for members, chosen in _products(number, columns, n_features):
         mine = np.isin(group, members)
         total = np.zeros((n_features + 1, n_features + 1))
-        cells = np.ix_(chosen, mine)
-        label = np.where(mask[cells], values[cells], 0).astype(np.float64)
         often = None if weights is None else weights[chosen, None]
-        counted = label if often is None else label * often
-        squares[mine] += (counted * label).sum(axis=0)
         for start in range(0, len(chosen), block):
             part = chosen[start : start + block]
             phi = buffer[: len(part)]
             phi[:, :-1] = features_of(rows[part])
+            cells = np.ix_(part, mine)
+            label = np.where(mask[cells], values[cells], 0).astype(np.float64)
             if often is None:
+                counted = label
                 total += phi.T @ phi
             else:
+                weight = often[start : start + block]
+                counted = label * weight
                 # As a square, which is symmetric to the last bit, as states keep it.
-                scaled = phi * np.sqrt(often[start : start + block])
+                scaled = phi * np.sqrt(weight)
                 total += scaled.T @ scaled
-            moments[mine] += counted[start : start + block].T @ phi
+            squares[mine] += (counted * label).sum(axis=0)
+            moments[mine] += counted.T @ phi
         grams[members] += total
     return Sums(grams, group, moments, squares)
 

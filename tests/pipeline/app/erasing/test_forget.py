@@ -31,6 +31,8 @@ from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError, ErasedDataError, TrainingError
 from retune.store.runs import read_run_marks
 
+pytestmark = pytest.mark.e2e
+
 _SUMS = TrainRequest("joint", method="analytic", bounds=False, predictions=True)
 _QUICK = TrainRequest("joint", epochs=2, bounds=False)
 #: Numbers of patients in training, validation and test.

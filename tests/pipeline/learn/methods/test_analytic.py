@@ -301,11 +301,11 @@ def test_what_is_worked_out_when_needed_is_the_same_whenever_that_is() -> None:
     for name, tensor in silent.model.state_dict().items():
         assert torch.equal(tensor, kept[name]), name
     known = Sums.from_tensors("validation", asked.state())
-    found = Sums.from_tensors("validation", silent.state())
+    later = Sums.from_tensors("validation", silent.state())
     np.testing.assert_allclose(
-        found.grams[found.group], known.grams[known.group], rtol=1e-12, atol=1e-12
+        later.grams[later.group], known.grams[known.group], rtol=1e-12, atol=1e-12
     )
-    np.testing.assert_allclose(found.moments, known.moments, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(later.moments, known.moments, rtol=1e-12, atol=1e-12)
 
 
 def test_models_of_before_measure_distance_as_they_did() -> None:
