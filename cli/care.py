@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .terminal.options import JsonOption, StoreOption
-from .terminal.printing import print_json, print_line
+from .terminal.printing import counted, print_json, print_line
 
 if TYPE_CHECKING:
     from retune.store import ReconcileReport
@@ -87,11 +87,12 @@ def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
         print_json({"erasure_id": read.erasure_id, "clean": not report} | vars(report))
     else:
         print_line(
-            f"erasure {read.erasure_id} of {len(read.patients):,} patients at {read.at}"
+            f"erasure {read.erasure_id} of {counted(len(read.patients), 'patient')} "
+            f"at {read.at}"
             f", requested by {read.requested_by}"
         )
         print_line(
-            f"searched {report.n_files:,} files, {report.n_bytes:,} bytes and "
+            f"searched {counted(report.n_files, 'file')}, {report.n_bytes:,} bytes and "
             f"{report.n_values:,} values for {len(read.needles):,} ids, paths, digests "
             "and vectors"
         )
@@ -124,7 +125,7 @@ def _show(report: "ReconcileReport", *, json: bool, verb: str) -> None:
         return
     lines = {
         f"shards without rows: {report.adopted_shards}, {verb} adopted "
-        f"({report.adopted_rows:,} rows)": report.adopted_shards,
+        f"({counted(report.adopted_rows, 'row')})": report.adopted_shards,
         f"shards that are gone: {report.dropped_shards}, rows {verb} "
         f"dropped: {report.dropped_rows:,}": report.dropped_shards,
         f"leftover temporary files: {report.temporary_files}, {verb} "

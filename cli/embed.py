@@ -15,7 +15,7 @@ from .terminal.options import (
     split_names,
     store_flag,
 )
-from .terminal.printing import print_json, print_line, progress_bar, remark
+from .terminal.printing import counted, print_json, print_line, progress_bar, remark
 from .terminal.selection import announce_selection
 
 if TYPE_CHECKING:
@@ -206,7 +206,8 @@ def embed_command(
         summary = embed(feature_store, chosen, show)
     if summary.images_with_text:  # said in any case: it may be somebody's name
         remark(
-            f"Warning: {summary.images_with_text:,} images seem to have words burned "
+            f"Warning: {counted(summary.images_with_text, 'image', 'seem')} to have "
+            "words burned "
             "into the picture, such as PORTABLE or a name (side letters do not count): "
             'retune-cli sql "SELECT image_id FROM images JOIN burned_in_text USING '
             '(content_digest)"',
@@ -223,7 +224,7 @@ def embed_command(
     speed = f" at {rate:.0f} images/s (limit: {summary.limiting_stage})" if rate else ""
     print_line(
         f"encoder {summary.fingerprint} ({backbone}): "
-        f"{summary.images_encoded:,} images encoded{speed}, "
+        f"{counted(summary.images_encoded, 'image')} encoded{speed}, "
         f"{summary.images_skipped:,} already done, "
         f"{summary.images_matched:,} with known content, "
         f"{summary.descriptions_encoded:,} descriptions encoded"
@@ -236,7 +237,7 @@ def embed_command(
     failed = summary.images_failed + summary.images_refused
     if failed:
         print_line(
-            f"{failed:,} images could not be used "
+            f"{counted(failed, 'image')} could not be used "
             f"({summary.images_refused:,} of them known from before): "
             'retune-cli sql "SELECT path, stage, error FROM failures"'
         )
@@ -254,7 +255,7 @@ def _leave_if_strict(summary: "EmbedSummary", *, strict: bool) -> None:
         remark("Hint: `retune-cli ingest` reads a dataset's table.", quiet=False)
         raise typer.Exit(_NOTHING_THERE)
     if strict and n_failed:
-        remark(f"Error: {n_failed:,} images could not be used", quiet=False)
+        remark(f"Error: {counted(n_failed, 'image')} could not be used", quiet=False)
         raise typer.Exit(_SOME_UNUSABLE)
 
 
@@ -265,7 +266,9 @@ def _leave_if_nothing_usable(store: "FeatureStore", summary: "EmbedSummary") -> 
     from retune.store.queries.displays import count_last_failures
 
     n_images = summary.images_failed + summary.images_refused
-    remark(f"Error: none of the {n_images:,} images could be encoded", quiet=False)
+    remark(
+        f"Error: none of the {counted(n_images, 'image')} could be encoded", quiet=False
+    )
     for error, count in count_last_failures(store):
         remark(f"  {count:,}: {error}", quiet=False)
     remark(

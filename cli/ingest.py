@@ -14,6 +14,7 @@ from .terminal.options import (
     store_flag,
 )
 from .terminal.printing import (
+    counted,
     print_json,
     print_line,
     print_table,
@@ -321,13 +322,16 @@ def _show(summary: "IngestSummary", store: Path, *, quiet: bool) -> None:
         remark(f"{part}: {how}", quiet=quiet)
     if not summary.written:
         print_line(
-            f"{summary.dataset}: {change.n_images:,} images, {change.n_findings} "
+            f"{summary.dataset}: {counted(change.n_images, 'image')}, "
+            f"{change.n_findings} "
             f"findings, read as {summary.layout}; nothing was written"
         )
         return
     print_line(
-        f"{summary.dataset}: {change.n_images:,} images ({change.added:,} new, "
-        f"{change.removed:,} no longer in the table), {change.n_findings} findings, "
+        f"{summary.dataset}: {counted(change.n_images, 'image')} ({change.added:,} "
+        "new, "
+        f"{change.removed:,} no longer in the table), "
+        f"{counted(change.n_findings, 'finding')}, "
         f"read as {summary.layout}; labels "
         f"{'are new:' if change.labels_changed else 'are as before:'} "
         f"version {change.label_version}"

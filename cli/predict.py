@@ -17,7 +17,7 @@ from .terminal.options import (
     QuietOption,
     StoreOption,
 )
-from .terminal.printing import print_line, print_table, progress_bar, remark
+from .terminal.printing import counted, print_line, print_table, progress_bar, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.app.predicting.prediction import DecisionRule, ImagePrediction
@@ -130,18 +130,23 @@ def predict_command(
         summary = predict_images(chosen_store, request, output, show)
     if out is not None:
         rate = summary.n_images / summary.image_seconds
-        print_line(f"{summary.n_images:,} images at {rate:.0f} images/s in {out}")
+        print_line(
+            f"{counted(summary.n_images, 'image')} at {rate:.0f} images/s in {out}"
+        )
     if summary.n_out_of_distribution:
         remark(
-            f"{summary.n_out_of_distribution:,} of {summary.n_images:,} images are out "
-            "of distribution: unlike all that the run was trained on",
+            "out of distribution, unlike all that the run was trained on: "
+            f"{summary.n_out_of_distribution:,} of "
+            f"{counted(summary.n_images, 'image')}",
             quiet=quiet,
         )
     if unreported:
-        text = f"{len(unreported):,} images have no report; {unreported[0]}"
+        text = f"{counted(len(unreported), 'image', 'have')} no report; {unreported[0]}"
         remark(text, quiet=quiet)
     if summary.n_unusable:
-        text = f"{summary.n_unusable:,} of {summary.n_images:,} images not usable"
+        text = (
+            f"{summary.n_unusable:,} of {counted(summary.n_images, 'image')} not usable"
+        )
         remark(text, quiet=quiet)
     if not json and not csv:
         remark("Research software, not a medical device.", quiet=quiet)

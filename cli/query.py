@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from .terminal.options import JsonOption, StoreOption
-from .terminal.printing import print_csv, print_json, print_line, print_table
+from .terminal.printing import counted, print_csv, print_json, print_line, print_table
 
 __all__ = ["sql_command", "status_command"]
 
@@ -112,7 +112,7 @@ def status_command(
     print_line()
     for one in status.contaminated:
         print_line(
-            f"{one.images:,} images of {one.dataset} are of patients that "
+            f"{counted(one.images, 'image')} of {one.dataset} are of patients that "
             f"{one.backbone} was trained on; {one.held:,} of them in validation and "
             "test count in no metric unless --allow-contaminated"
         )

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .terminal.options import QuietOption, StoreOption
-from .terminal.printing import print_line, progress_bar, remark
+from .terminal.printing import counted, print_line, progress_bar, remark
 
 __all__ = ["report_command"]
 
@@ -66,5 +66,5 @@ def report_command(
         return
     with progress_bar(quiet=quiet) as show:
         n_runs = write_report(request, out, show)
-    remark(f"{n_runs} runs read", quiet=quiet)
+    remark(f"{counted(n_runs, 'run')} read", quiet=quiet)
     print_line(str(out))

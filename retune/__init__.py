@@ -95,6 +95,8 @@ def __getattr__(name: str) -> object:
 
         value = version("retune-cli")
     else:
+        processor = importlib.import_module(f"{__name__}.pipeline.platform.processor")
+        processor.let_threads_sleep()  # before anything loads NumPy or torch
         home, attribute = _HOMES.get(name, ("store.errors", name))
         value = getattr(importlib.import_module(f"{__name__}.{home}"), attribute)
     globals()[name] = value

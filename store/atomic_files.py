@@ -12,7 +12,7 @@ import os
 import stat
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -34,16 +34,23 @@ TEMPORARY_PREFIX = ".tmp-"
 NO_LOCK_ERRORS = frozenset(
     {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}
 )
+#: Linux takes 75 MB in one piece at 0.4 to 0.6 GB/s, in pieces of 1 MB at 1.5.
+_PIECE_BYTES = 1 << 20
 #: Without locks nobody can tell who is alive; no file takes this long to write.
 _OLD_SECONDS = 24 * 3600
 
 
-def write_atomically(path: Path, content: bytes, *, flush_folder: bool = True) -> None:
+def write_atomically(
+    path: Path,
+    content: bytes | Iterable[bytes | memoryview],
+    *,
+    flush_folder: bool = True,
+) -> None:
     """Write a file under a temporary name, flush it, rename it, flush the folder.
 
     Args:
         path: Where it goes. A file of that name is replaced.
-        content: What it holds.
+        content: What it holds, whole or in parts.
         flush_folder: False if the file may be gone, or be the old one, after a power
             cut.
 
@@ -51,7 +58,10 @@ def write_atomically(path: Path, content: bytes, *, flush_folder: bool = True) -
         StoreWriteError: The disk refused; the temporary file is gone again.
     """
     with written_atomically(path, flush_folder=flush_folder) as file:
-        file.write(content)
+        for part in (content,) if isinstance(content, bytes) else content:
+            whole = memoryview(part)
+            for start in range(0, len(whole), _PIECE_BYTES):
+                file.write(whole[start : start + _PIECE_BYTES])
 
 
 @contextmanager

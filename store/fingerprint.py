@@ -88,6 +88,18 @@ class EncoderSpec:
         return self.model_config.get("class") == "external"
 
     @property
+    def parts(self) -> tuple[str, ...]:
+        """Fingerprints of the encoders whose vectors it has side by side; or none.
+
+        >>> both = {"class": "concatenated", "parts": ["0a", "0b"]}
+        >>> EncoderSpec("a+b", "", both, {}, {}, "", "", "", 4).parts
+        ('0a', '0b')
+        """
+        parts = self.model_config.get("parts")
+        joined = self.model_config.get("class") == "concatenated"
+        return tuple(map(str, parts)) if joined and isinstance(parts, list) else ()
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that name this encoder.
 

@@ -176,9 +176,9 @@ def find_run(store: FeatureStore, name: str) -> Run:
     """
     enter_kept_runs(store)
     columns = ", ".join(Run.__dataclass_fields__)
-    rows = store.sql(
+    rows = store.rows(
         f"SELECT {columns} FROM runs WHERE status = 'finished' ORDER BY started_at"
-    ).fetchall()
+    )
     runs = [Run(*row) for row in rows]
     named = [run_id for run_id, given in read_run_names(store).items() if given == name]
     if name == "latest":

@@ -65,6 +65,9 @@ _TABLES = {
         dtype VARCHAR, spec VARCHAR, device VARCHAR, added_at TIMESTAMP""",
     "trained_on": """
         fingerprint VARCHAR, kind VARCHAR, population VARCHAR, name VARCHAR""",
+    "encodings": """
+        fingerprint VARCHAR, images BIGINT, seconds DOUBLE, device VARCHAR,
+        "at" TIMESTAMP""",
     "encoder_sources": "source_digest VARCHAR, fingerprint VARCHAR",
     "shards": """
         shard_id VARCHAR, fingerprint VARCHAR, modality VARCHAR, path VARCHAR,

@@ -12,7 +12,7 @@ from ..terminal.options import (
     split_names,
     store_flag,
 )
-from ..terminal.printing import print_json, print_line, progress_bar, remark
+from ..terminal.printing import counted, print_json, print_line, progress_bar, remark
 from .ablate import ablate_command
 from .description_sets import add_set_commands
 
@@ -236,9 +236,10 @@ def _print_summary(
     else:
         spent = "" if cost is None else f", cost {cost:.4f}"
         print_line(
-            f"set {summary.set_name}: {summary.sentences} sentences of "
-            f"{summary.findings} findings ({summary.resumed} findings from before, "
-            f"{summary.accepted} sentences kept in spite of a fault, "
+            f"set {summary.set_name}: {counted(summary.sentences, 'sentence')} of "
+            f"{counted(summary.findings, 'finding')} "
+            f"({counted(summary.resumed, 'finding')} from before, "
+            f"{counted(summary.accepted, 'sentence')} kept in spite of a fault, "
             f"{summary.refused} faults found)"
         )
         print_line(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..terminal.options import JsonOption, StoreOption
-from ..terminal.printing import print_json, print_line, print_table, remark
+from ..terminal.printing import counted, print_json, print_line, print_table, remark
 from .set_entry import SetArgument, edit_command, import_command
 
 if TYPE_CHECKING:
@@ -126,7 +126,8 @@ def diff_command(
         mark = "-" if one.set_name == first else "+"
         print_line(f"{mark} {one.finding}, {one.polarity}: {one.text}")
     remark(
-        f"{comparison.n_in_both} sentences are in both; - only in {first}, + only in "
+        f"{counted(comparison.n_in_both, 'sentence', 'are')} in both; - only in "
+        f"{first}, + only in "
         f"{second}"
     )
 
@@ -157,4 +158,4 @@ def export_command(
             f"{to}: cannot be written: {error.strerror}",
             "Name a file that does not exist yet, in a folder that does.",
         ) from error
-    print_line(f"{to}: {n_sentences} sentences of {set_name}")
+    print_line(f"{to}: {counted(n_sentences, 'sentence')} of {set_name}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..terminal.options import StoreOption
-from ..terminal.printing import print_line, remark
+from ..terminal.printing import counted, print_line, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.describe.exchange import Imported
@@ -133,6 +133,7 @@ def _enter(
     edited = sum(member.description.edited for member in imported.members)
     accepted = sum(bool(member.accepted) for member in imported.members)
     print_line(
-        f"set {row.set_name}: {row.n_sentences} sentences, {edited} of them edited, "
+        f"set {row.set_name}: {counted(row.n_sentences, 'sentence')}, {edited} of "
+        "them edited, "
         f"{accepted} kept in spite of a fault"
     )

@@ -18,7 +18,13 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import print_json, print_line, print_table, progress_bar
+from ..terminal.printing import (
+    counted,
+    print_json,
+    print_line,
+    print_table,
+    progress_bar,
+)
 
 if TYPE_CHECKING:
     from retune.pipeline.app.encoders.backbones import ComparedBackbones
@@ -132,7 +138,7 @@ def compare_command(
         return
     print_line(
         f"{compared.n_train:,} training images, {compared.n_test:,} test images of "
-        f"{compared.n_patients:,} patients; {', '.join(compared.findings)}"
+        f"{counted(compared.n_patients, 'patient')}; {', '.join(compared.findings)}"
     )
     header = ("backbone", "dim", "scenario", "auroc", "95 %", "less first", "95 %", "p")
     print_table(
@@ -195,6 +201,7 @@ def drop_command(
         return
     print_line(
         f"{done.n_images:,} vectors of images and {done.n_texts:,} of texts removed, "
-        f"{done.n_bytes / 1e6:.1f} MB given back; {len(done.runs):,} runs tagged "
+        f"{done.n_bytes / 1e6:.1f} MB given back; {counted(len(done.runs), 'run')} "
+        "tagged "
         "backbone-dropped"
     )

@@ -15,7 +15,7 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import print_json, print_line, progress_bar
+from ..terminal.printing import counted, print_json, print_line, progress_bar
 
 if TYPE_CHECKING:
     from retune.pipeline.app.export_for import ExportForRequest
@@ -134,7 +134,8 @@ def export_command(
         print_json(done.as_json())
         return
     print_line(
-        f"{done.rows:,} images with vectors of {done.fingerprint} (D={done.dim}, "
+        f"{counted(done.rows, 'image')} with vectors of {done.fingerprint} "
+        f"(D={done.dim}, "
         f"{done.dtype}):"
     )
     for path in done.files:
@@ -164,9 +165,9 @@ def _export_for_tool(
     if as_json:
         print_json(vars(done))
         return
-    print_line(f"{done.n_images:,} images: {done.path}")
+    print_line(f"{counted(done.n_images, 'image')}: {done.path}")
     if done.n_left_out:
-        print_line(f"{done.n_left_out:,} images were left out by chance")
+        print_line(f"{counted(done.n_left_out, 'image', 'were')} left out by chance")
     if done.n_unreadable:
         print_line(f"{done.n_unreadable:,} have no picture: the file cannot be read")
     print_line(f"open it: {done.command}")

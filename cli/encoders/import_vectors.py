@@ -13,7 +13,7 @@ from ..terminal.options import (
     split_names,
     store_flag,
 )
-from ..terminal.printing import print_json, print_line, progress_bar, remark
+from ..terminal.printing import counted, print_json, print_line, progress_bar, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.app.encoders.exchange import ImportSummary
@@ -125,6 +125,10 @@ def import_vectors_command(
     Example: retune-cli import-vectors vectors.npy ids.csv --backbone-name rad-dino
     --ids path
     """
+    from retune.pipeline.platform.memory import keep_freed_memory
+
+    keep_freed_memory()  # before the imports below start threads
+
     from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
     from retune.store import FeatureStore
 
@@ -181,7 +185,9 @@ def _lines(summary: "ImportSummary") -> list[str]:
             more = f" and {count - len(shown):,} more" if count > len(shown) else ""
             lines.append(f"{count:,} {what}: {', '.join(shown)}{more}")
     if summary.images_without:
-        lines.append(f"{summary.images_without:,} images have no vector of it")
+        lines.append(
+            f"{counted(summary.images_without, 'image', 'have')} no vector of it"
+        )
     if summary.set_name:
         lines.append(
             f"{summary.texts:,} vectors of texts imported, description set "

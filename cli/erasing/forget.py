@@ -14,6 +14,7 @@ from ..terminal.options import (
     split_names,
 )
 from ..terminal.printing import (
+    counted,
     print_json,
     print_line,
     print_table,
@@ -117,7 +118,7 @@ def _show(summary: "ForgetSummary", *, quiet: bool) -> None:
         f"{summary.n_vectors:,}"
     )
     if summary.n_erased_before:
-        print_line(f"erased before: {summary.n_erased_before:,} patients")
+        print_line(f"erased before: {counted(summary.n_erased_before, 'patient')}")
     if summary.rows:
         print_table(("table", "rows"), sorted(summary.rows.items()))
     if summary.runs:
@@ -126,7 +127,8 @@ def _show(summary: "ForgetSummary", *, quiet: bool) -> None:
         print_line(f"Note: {note}")
     if summary.marked:
         remark(
-            f"{len(summary.marked)} runs still depend on the erased and are refused by "
+            f"{counted(len(summary.marked), 'run')} still depend on the erased and "
+            "are refused by "
             "predict and evaluate: `retune-cli forget --retrain` trains them again.",
             quiet=quiet,
         )

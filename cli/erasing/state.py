@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..terminal.options import DatasetsOption, JsonOption, StoreOption, split_names
-from ..terminal.printing import print_json, print_line
+from ..terminal.printing import counted, print_json, print_line
 
 __all__ = ["state_command"]
 
@@ -41,6 +41,7 @@ def state_command(
         print_json(vars(done))
         return
     print_line(
-        f"{done.path}: {done.n_images:,} images of {done.n_patients:,} patients of run "
+        f"{done.path}: {counted(done.n_images, 'image')} of "
+        f"{counted(done.n_patients, 'patient')} of run "
         f"{done.run_id}"
     )

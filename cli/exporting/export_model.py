@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ..terminal.options import JsonOption, QuietOption, StoreOption
-from ..terminal.printing import print_json, print_line, remark
+from ..terminal.printing import counted, print_json, print_line, remark
 
 __all__ = ["export_model_command"]
 
@@ -58,7 +58,8 @@ def export_model_command(
         print_json(vars(made))
         return
     print_line(
-        f"{made.file}: run {made.run_id}, {len(made.findings)} findings; largest "
+        f"{made.file}: run {made.run_id}, {counted(len(made.findings), 'finding')}; "
+        "largest "
         f"difference from torch {made.largest_difference:.1g}; card: {made.card}"
     )
     remark("Research software, not a medical device.", quiet=quiet)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..terminal.options import JsonOption, MinPositivesOption, StoreOption
-from ..terminal.printing import print_json, print_line, print_table
+from ..terminal.printing import counted, print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from retune.pipeline.app.compare import Comparison, FindingDifference
@@ -99,7 +99,8 @@ def _print_text(comparison: "Comparison") -> None:
     for note in dict.fromkeys([*one.notes, *other.notes]):
         print_line(f"note: {note}")
     print_line(
-        f"{comparison.n_images:,} test images of {comparison.n_patients:,} patients"
+        f"{comparison.n_images:,} test images of "
+        f"{counted(comparison.n_patients, 'patient')}"
     )
     print_line()
     print_table(_HEADER, [_cells(row) for row in rows])
@@ -131,7 +132,8 @@ def _print_text(comparison: "Comparison") -> None:
     )
     if any(row.few for row in rows):
         print_line(
-            f"* under {FEW} images of a class: p is a rough guide, often too low"
+            f"* under {counted(FEW, 'image')} of a class: p is a rough guide, often "
+            "too low"
         )
     if tested < len(rows):
         print_line(

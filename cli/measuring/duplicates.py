@@ -15,7 +15,7 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import print_csv, print_json, print_line, print_table
+from ..terminal.printing import counted, print_csv, print_json, print_line, print_table
 from ..terminal.selection import announce_selection
 
 __all__ = ["duplicates_command"]
@@ -82,7 +82,8 @@ def duplicates_command(
     print_table(audit.pairs.columns, audit.pairs.cells())
     print_line()
     print_line(
-        f"{audit.n_pairs:,} pairs among {audit.n_images:,} images reach a cosine of "
+        f"{counted(audit.n_pairs, 'pair')} among {counted(audit.n_images, 'image')} "
+        "reach a cosine of "
         f"{audit.limit:.3f}; {audit.n_apart:,} of different patients, "
         f"{audit.n_across_splits:,} across splits"
     )

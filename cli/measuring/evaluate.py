@@ -18,7 +18,13 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import contamination_line, print_json, print_line, print_table
+from ..terminal.printing import (
+    contamination_line,
+    counted,
+    print_json,
+    print_line,
+    print_table,
+)
 from ..terminal.selection import announce_selection
 
 if TYPE_CHECKING:
@@ -142,7 +148,9 @@ _COLUMNS = ("finding", "positive", "images", "auroc", "low", "high", "ap", "f1")
 
 def _print_text(result: "ExternalEvaluation", rows: "Sequence[FindingFigures]") -> None:
     evaluation = result.evaluation
-    print_line(f"run {result.run_id} on {result.split}: {result.n_images:,} images")
+    print_line(
+        f"run {result.run_id} on {result.split}: {counted(result.n_images, 'image')}"
+    )
     print_table(
         _COLUMNS, [tuple(getattr(one, name) for name in _COLUMNS) for one in rows]
     )
@@ -173,8 +181,8 @@ def _print_text(result: "ExternalEvaluation", rows: "Sequence[FindingFigures]") 
         )
     if result.n_out_of_distribution is not None:
         print_line(
-            f"{result.n_out_of_distribution:,} of {result.n_images:,} images are out "
-            "of distribution: unlike all that the run was trained on"
+            "out of distribution, unlike all that the run was trained on: "
+            f"{result.n_out_of_distribution:,} of {counted(result.n_images, 'image')}"
         )
     if result.n_trained:
         print_line(

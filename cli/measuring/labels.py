@@ -17,7 +17,14 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import print_csv, print_json, print_line, print_table, remark
+from ..terminal.printing import (
+    counted,
+    print_csv,
+    print_json,
+    print_line,
+    print_table,
+    remark,
+)
 from ..terminal.selection import announce_selection
 
 if TYPE_CHECKING:
@@ -80,7 +87,8 @@ def labels_command(
     audit = audit_labels(feature_store, request)
     if audit.n_known:
         remark(
-            f"Note: {audit.n_known:,} images of validation and test, and more of "
+            f"Note: {counted(audit.n_known, 'image')} of validation and test, and "
+            "more of "
             "training, are of patients that the backbone was trained on: it may have "
             "learned their labels, right or wrong",
             quiet=quiet,

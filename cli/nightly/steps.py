@@ -148,13 +148,13 @@ def _waiting(store: Any, fingerprint: str, done_file: Path) -> list[tuple[str, s
     known: set[str] = set()
     if done_file.is_file():
         known = set(done_file.read_text(encoding="utf-8").split())
-    rows = store.sql(
+    rows = store.rows(
         """SELECT content_digest, min_by(root, path), min(path) FROM images
         JOIN datasets USING (dataset) JOIN features ON item_id = content_digest
         WHERE fingerprint = ? AND modality = 'image'
         GROUP BY content_digest ORDER BY 2, 3""",
         [fingerprint],
-    ).fetchall()
+    )
     return [
         (digest, real_path(root, path))
         for digest, root, path in rows

@@ -40,7 +40,10 @@ QuietOption: TypeAlias = Annotated[
 ]
 BackboneOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--backbone", help="Use the vectors of this backbone."),
+    typer.Option(
+        "--backbone",
+        help="Use the vectors of this backbone; A+B (train, curve): of both.",
+    ),
 ]
 FingerprintOption: TypeAlias = Annotated[
     str | None,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "contamination_line",
+    "counted",
     "print_csv",
     "print_json",
     "print_line",
@@ -38,6 +39,23 @@ def visible(text: str) -> str:
     from retune.pipeline.report.text_table import escaped
 
     return "\n".join(escaped(line) for line in text.split("\n"))
+
+
+_OF_ONE = {"are": "is", "depend": "depends", "have": "has", "seem": "seems",
+           "were": "was"}  # fmt: skip
+
+
+def counted(number: int, noun: str, verb: str = "") -> str:
+    """A number with its noun, and with a verb of `_OF_ONE` if one is given.
+
+    >>> counted(1, "image", "have"), counted(1200, "run")
+    ('1 image has', '1,200 runs')
+    """
+    one = number == 1
+    words = [f"{number:,}", noun if one else f"{noun}s"]
+    if verb:
+        words.append(_OF_ONE[verb] if one else verb)
+    return " ".join(words)
 
 
 def print_line(text: str = "") -> None:
@@ -70,12 +88,12 @@ def contamination_line(n_images: int, allowed: bool) -> str:
     """What to say of images whose patients the backbone was trained on.
 
     >>> contamination_line(3, False)
-    '3 images of patients that the backbone was trained on are left out'
+    '3 images of patients that the backbone was trained on, left out'
     """
-    who = f"{n_images:,} images of patients that the backbone was trained on"
+    who = f"{counted(n_images, 'image')} of patients that the backbone was trained on"
     if allowed:
-        return f"{who} count: the figures are too good (--allow-contaminated)"
-    return f"{who} are left out"
+        return f"{who}, included: the figures are too good (--allow-contaminated)"
+    return f"{who}, left out"
 
 
 def print_json(value: Any) -> None:

@@ -205,9 +205,11 @@ def _warnings(experiment: "Experiment") -> list[str]:
     start = experiment.summary["zero_shot_auroc"]
     if not round(final, 3) < round(start, 3):
         return []
+    other = "" if experiment.config.method == "analytic" else "--method analytic, "
     return [
         f"This run ends below zero-shot ({final:.3f}, zero-shot {start:.3f}). Try "
-        "--method analytic, more training images, or fewer findings."
+        f"{other}more training images, or fewer findings; `retune-cli curve` shows how "
+        "many patients it takes."
     ]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .printing import remark
+from .printing import counted, remark
 
 if TYPE_CHECKING:
     from retune.store import FeatureStore
@@ -29,6 +29,7 @@ def announce_selection(
     selected = count_selection(store, datasets, where)
     if selected is not None:
         remark(
-            f"--where chooses {selected.n_chosen:,} of {selected.n_images:,} images",
+            f"--where chooses {selected.n_chosen:,} of "
+            f"{counted(selected.n_images, 'image')}",
             quiet=quiet,
         )

@@ -48,12 +48,12 @@ def _positive_images(
         listed = read_image_list(run_folder(store, run.run_id)).of_splits(["test"])
     except RetuneError:
         return
-    rows = store.sql(
+    rows = store.rows(
         """SELECT root, path FROM images JOIN datasets USING (dataset)
         JOIN labels USING (image_id) WHERE finding = ? AND state = 'positive'
         AND list_contains(?, image_id) ORDER BY image_id LIMIT ?""",
         [finding, listed.image_id.tolist(), _TRIES],
-    ).fetchall()
+    )
     yield from (Path(real_path(root, path)) for root, path in rows)
 
 

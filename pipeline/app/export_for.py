@@ -236,7 +236,7 @@ def _images(
 
 def _paths(store: FeatureStore, table: pa.Table) -> list[Path]:
     """Where the files lie, in the order of the rows."""
-    rows = store.sql("SELECT dataset, root FROM datasets").fetchall()
+    rows = store.rows("SELECT dataset, root FROM datasets")
     roots = dict(rows)
     return [
         Path(real_path(roots[dataset], path))

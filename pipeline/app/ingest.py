@@ -168,11 +168,11 @@ def ingest(
         _check_apart(feature_store, apart.file)
         apart.keys.write(apart.file)  # before the store names its digests
     change = _write(feature_store, plan, request, progress)
-    rows = feature_store.sql(
+    rows = feature_store.rows(
         """SELECT split, count(DISTINCT patient_id), count(*) FROM images
         WHERE dataset = ? GROUP BY split ORDER BY count(*) DESC""",
         [plan.dataset],
-    ).fetchall()
+    )
     splits = tuple(SplitCount(*row) for row in rows)
     return _summary(plan, change, splits, changes)
 

@@ -240,7 +240,7 @@ class Run:
     def __repr__(self) -> str:
         record = self._record
         named = f" ({self.name})" if self.name else ""
-        table = self.summary.round(3).to_string()
+        table = (self.summary.round(3) + 0.0).to_string()  # no -0.000
         return (
             f"run {self.run_id}{named}: scenario {record.scenario}, method "
             f"{record.method}, {len(self.findings)} findings, {record.n_tasks} tasks\n"

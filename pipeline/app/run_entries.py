@@ -54,12 +54,12 @@ def list_runs(store: FeatureStore, tag: str | None = None) -> Listing[RunEntry]:
         tag: Only runs with this tag; None for all.
     """
     names, tags = read_run_names(store), read_run_tags(store)
-    rows = store.sql(
+    rows = store.rows(
         """SELECT run_id, scenario, method, seed, round(seconds, 2),
             (SELECT round(value, 4) FROM metrics WHERE metrics.run_id = runs.run_id
              AND metric = 'final_auroc' AND finding IS NULL LIMIT 1), started_at
         FROM runs WHERE status = 'finished' ORDER BY started_at DESC, run_id DESC"""
-    ).fetchall()
+    )
     entries = [
         RunEntry(
             run_id,

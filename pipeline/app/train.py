@@ -9,6 +9,7 @@ from pathlib import Path
 from retune.store import FeatureStore, Run, choose_encoder, find_run
 from retune.store.errors import ConfigurationError
 
+from ..encode.concatenation import concatenated_encoder
 from ..learn.erasing.marks import refuse_erased, refuse_superseded
 from ..learn.methods.registry import method_named
 from ..learn.problem.config import TrainConfig, preset, training_precision
@@ -76,7 +77,7 @@ class TrainRequest:
         operating_point: How thresholds are chosen on validation: ``f1``, ``youden``,
             ``sensitivity=S`` or ``specificity=S``.
         min_positives: Test positives, and negatives, from which a finding enters means.
-        backbone: Use the vectors of this backbone.
+        backbone: Use the vectors of this backbone; ``A+B``: of both, side by side.
         fingerprint: Use the vectors of this encoder.
         continued: Go on from a run: its id, ``latest``, or a state file.
         resume: Keep the state after each task, and resume an interrupted run.
@@ -154,6 +155,9 @@ def train(
         TrainingError: The scenario cannot be run on these images.
         StoreWriteError: The disk refused.
     """
+    joined = concatenated_encoder(store, request.backbone, progress)
+    if joined is not None and request.fingerprint is None:
+        request = replace(request, backbone=None, fingerprint=joined)
     method = request.method or _usual_method(store, request)
     _check_names(request, method)
     start = None

@@ -174,14 +174,14 @@ def read_trained_on(store: FeatureStore, fingerprint: str) -> TrainedOn:
     """
     rows: list[tuple[str, str, str]] = []
     if "trained_on" in table_names(store):
-        rows = store.sql(
+        rows = store.rows(
             "SELECT kind, population, name FROM trained_on WHERE fingerprint = ?",
             [fingerprint],
-        ).fetchall()
+        )
     if not rows:
-        backbones = store.sql(
+        backbones = store.rows(
             "SELECT backbone FROM encoders WHERE fingerprint = ?", [fingerprint]
-        ).fetchall()
+        )
         return trained_on_of_mini() if backbones == [("mini",)] else TrainedOn()
     return TrainedOn(
         frozenset(
@@ -194,9 +194,9 @@ def read_trained_on(store: FeatureStore, fingerprint: str) -> TrainedOn:
 def count_contaminated(store: FeatureStore) -> list[Contaminated]:
     """How many images each encoder's backbone knows, by dataset; none: no row."""
     counts = []
-    for fingerprint, backbone in store.sql(
+    for fingerprint, backbone in store.rows(
         "SELECT fingerprint, backbone FROM encoders ORDER BY added_at"
-    ).fetchall():
+    ):
         trained_on = read_trained_on(store, fingerprint)
         if trained_on:
             rows = _count(store, trained_on)

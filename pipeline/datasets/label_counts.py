@@ -45,7 +45,7 @@ def count_labels(
         for state in ("positive", "negative", "uncertain", "absent")
     )
     chosen = "$datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)"
-    rows = store.sql(
+    rows = store.rows(
         f"""WITH cells AS (SELECT dataset, image_id, finding, state
             FROM labels JOIN images USING (image_id) WHERE {chosen}),
         derived AS (SELECT dataset, CASE
@@ -62,5 +62,5 @@ def count_labels(
         FROM derived GROUP BY dataset
         ORDER BY place NULLS LAST, finding, dataset""",
         parameters,
-    ).fetchall()
+    )
     return [LabelCount(*row[:-1]) for row in rows]

@@ -56,7 +56,7 @@ class Leak:
 
 def read_populations(store: FeatureStore) -> dict[str, str]:
     """Dataset -> whose patients it has; equal ids of one population are one patient."""
-    rows = store.sql(populations_query(store)).fetchall()
+    rows = store.rows(populations_query(store))
     return {str(dataset): str(population) for dataset, population in rows}
 
 
@@ -134,9 +134,9 @@ def find_leaks(
     return [
         Leak(id_type, tuple(places), n_shared, n_images, tuple(examples))
         for id_type in _KEYS
-        for places, n_shared, n_images, examples in store.sql(
+        for places, n_shared, n_images, examples in store.rows(
             _shared_query(id_type, chosen), names
-        ).fetchall()
+        )
     ]
 
 

@@ -27,6 +27,7 @@ from .backbones.accelerators import count_installed, idle_accelerator
 from .backbones.loading import BackboneSource, source_of
 from .backbones.long_texts import adopt_images, of_source
 from .backbones.trained_on import trained_on_of
+from .concatenation import extend_concatenations
 from .engines.engine import Engine, LocalEngine
 from .engines.loading import load_to_embed
 from .images.picture import PIXEL_RULES
@@ -88,7 +89,7 @@ def embed(
             writer.add_trained_on(known, trained_on.to_table())
             plan, texts = _plan(store, known, options)
             if not plan.to_read and not len(texts):
-                return _finish(writer, plan, EmbedSummary(known))
+                return _finish(store, writer, plan, EmbedSummary(known))
         progress(Progress(f"loading {options.backbone}", 0, 0))
         engine: Engine
         fingerprints = read_fingerprints(store)
@@ -172,8 +173,24 @@ def _encode_missing(
     summary = EmbedSummary(fingerprint)
     _embed_texts(writer, engine, texts, summary, progress)
     known_keys = read_known_keys(store, fingerprint, "image")
-    engine.embed_images(writer, plan.to_read, known_keys, summary, progress)
-    return _finish(writer, plan, summary)
+    try:
+        engine.embed_images(writer, plan.to_read, known_keys, summary, progress)
+    except KeyboardInterrupt:
+        _note_rate(writer, engine, summary)
+        raise
+    _note_rate(writer, engine, summary)
+    return _finish(store, writer, plan, summary)
+
+
+def _note_rate(writer: StoreWriter, engine: Engine, summary: EmbedSummary) -> None:
+    """Enter how long it took, for a choice among backbones."""
+    if summary.images_encoded:
+        writer.add_encoding(
+            summary.fingerprint,
+            summary.images_encoded,
+            summary.image_seconds,
+            engine.device,
+        )
 
 
 def _add_descriptions(
@@ -241,13 +258,14 @@ def _embed_texts(
 
 
 def _finish(
-    writer: StoreWriter, plan: ImagePlan, summary: EmbedSummary
+    store: FeatureStore, writer: StoreWriter, plan: ImagePlan, summary: EmbedSummary
 ) -> EmbedSummary:
     missing = iter(plan.missing)
     while some := list(islice(missing, _FAILURES_TOGETHER)):
         writer.note([], some)
         writer.commit()
     writer.commit()
+    extend_concatenations(store, writer, summary.fingerprint)
     summary.images_skipped = plan.n_encoded
     summary.images_refused = plan.n_refused
     summary.images_failed += len(plan.missing)

@@ -29,9 +29,7 @@ def encoder_spec(store: FeatureStore, fingerprint: str) -> EncoderSpec:
         ConfigurationError: The store has no such encoder.
         StoreCorruptError: Its record cannot be read.
     """
-    rows = store.sql(
-        "SELECT spec FROM encoders WHERE fingerprint = ?", [fingerprint]
-    ).fetchall()
+    rows = store.rows("SELECT spec FROM encoders WHERE fingerprint = ?", [fingerprint])
     if not rows:
         raise ConfigurationError(
             f"the store {store.path} has no encoder {fingerprint}",
@@ -98,6 +96,14 @@ def load_encoder(
     fingerprint = spec.fingerprint
     keep_freed_memory()
     let_threads_sleep()
+    if spec.parts:
+        raise ConfigurationError(
+            f"'{spec.backbone}' ({fingerprint}) is several encoders side by side; a "
+            "new picture or sentence is encoded by one at a time",
+            "Ingest new files and `embed` them with each of "
+            f"{', '.join(spec.parts)}: `evaluate` then scores them. Or choose a run of "
+            "one encoder.",
+        )
     if spec.imported:
         return _stand_in(spec, backbone, device, allow_pickle=allow_pickle)
     source = source_of(

@@ -1,6 +1,5 @@
 """Vectors of files become vectors of a store, block by block."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,28 +12,27 @@ import pyarrow as pa
 
 from retune.store import (
     EncoderSpec,
-    FileState,
     ItemFailure,
     StoreWriter,
-    content_digest,
 )
 from retune.store.errors import ConfigurationError
-from retune.store.hidden_paths import real_path
 from retune.store.vectors.shards import to_stored
 
 from ..encode.stage.sink import ShardSink
+from ..platform.memory import keep_freed_memory
 from ..progress import Progress, ProgressCallback, silent
+from .contents import Contents
 from .contract import Block, VectorTable
+from .image_files import ImageFiles
 from .matching import Match
 
-__all__ = ["Counts", "agreed_shape", "all_ids", "identify", "import_images"]
+__all__ = ["Counts", "agreed_shape", "all_ids", "import_images", "read_contents"]
 
 _NAMED: Final = 5
-#: Images that threads read before the next are looked up, and those of one thread.
+#: Shards that wait longer for their rows are adopted if the process is killed.
+_COMMIT_SECONDS: Final = 10.0
+#: Images whose files are read before the next are looked up.
 _READ_TOGETHER: Final = 8_192
-_READ_AT_ONCE: Final = 128
-#: What the content digest of an image is made of whose file nobody has.
-_STAND_IN: Final = "image without a file: "
 
 
 @dataclass
@@ -93,16 +91,15 @@ def all_ids(tables: Sequence[VectorTable]) -> pa.Array:
     return pa.concat_arrays([part.cast(pa.string()) for part in parts])
 
 
-def identify(
+def read_contents(
     writer: StoreWriter,
     images: pa.Table,
     places: npt.NDArray[np.int64],
     progress: ProgressCallback = silent,
 ) -> npt.NDArray[np.bytes_]:
-    """The content digests of images, of which some were never read.
+    """The content digests of images; files that were never read are read.
 
-    A file that is there is read, so that a later `embed` finds the same content. An
-    image without one gets a digest of its id in place of its content's.
+    So a later `embed` finds the same content.
 
     Args:
         writer: Writer of the store; the digests are entered.
@@ -111,62 +108,25 @@ def identify(
         progress: Told while files are read.
 
     Returns:
-        Shape (N,), 32 bytes each; empty for images that are not needed.
+        Shape (N,), 32 bytes each; empty for images whose file is not there, and for
+        those that are not needed.
     """
+    images = images.combine_chunks()
     digests = images["content_digest"].combine_chunks()
     known = np.asarray(digests.is_valid())
-    keys_found = np.zeros(len(images), dtype="S32")
-    keys_found[known] = digests.drop_null().to_numpy(zero_copy_only=False).astype("S32")
-    new = np.unique(places[~known[places]])
-    absent: list[str] = []
-    rows: list[int] = []
-    with ThreadPoolExecutor() as readers:
+    keys = np.zeros(len(images), dtype="S32")
+    keys[known] = digests.drop_null().to_numpy(zero_copy_only=False).astype("S32")
+    needed = np.zeros(len(images), dtype=bool)
+    needed[places] = True
+    new = np.flatnonzero(needed & ~known)
+    with ImageFiles() as files:
         for start in range(0, len(new), _READ_TOGETHER):
-            some = new[start : start + _READ_TOGETHER]
-            chosen = images.take(pa.array(some)).to_pylist()
-            parts = [
-                chosen[at : at + _READ_AT_ONCE]
-                for at in range(0, len(chosen), _READ_AT_ONCE)
-            ]
-            states = [
-                state for part in readers.map(_file_states, parts) for state in part
-            ]
-            for row, image, state in zip(some.tolist(), chosen, states, strict=True):
-                if state is None:
-                    digest = content_digest((_STAND_IN + image["image_id"]).encode())
-                    absent.append(image["image_id"])
-                    rows.append(row)
-                else:
-                    digest = state.content_digest
-                keys_found[row] = digest.encode()
+            rows = new[start : start + _READ_TOGETHER]
+            states = files.read(images.take(pa.array(rows)))
+            keys[rows] = [state.content_digest if state else "" for state in states]
             writer.note([state for state in states if state is not None], [])
-            progress(Progress("files", start + len(some), len(new)))
-    if absent:
-        writer.identify_images(
-            pa.table(
-                {"image_id": absent, "content_digest": keys_found[rows].astype(str)}
-            )
-        )
-    return keys_found
-
-
-def _file_states(images: Sequence[dict[str, str]]) -> list[FileState | None]:
-    """Of several at once: to hand one to a thread takes longer than to open it."""
-    return [_file_state(image) for image in images]
-
-
-def _file_state(image: dict[str, str]) -> FileState | None:
-    """What an image's file looks like; None if there is none that can be read."""
-    path = real_path(image["root"], image["path"])
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            status = os.fstat(file.fileno())
-            digest = content_digest(file.read())
-    except OSError:
-        return None
-    return FileState(
-        image["image_id"], digest, status.st_size, status.st_mtime_ns, None
-    )
+            progress(Progress("files", start + len(rows), len(new)))
+    return keys
 
 
 def import_images(
@@ -181,13 +141,15 @@ def import_images(
 ) -> Counts:
     """Put the vectors of all matched rows into the store.
 
+    An image without a file gets a digest of its id in place of its content's.
+
     Args:
         writer: Writer of the store.
         spec: Whose vectors they are.
         tables: The files, in the order of `match`.
         match: Which image each row is of.
         images: The images that `match` speaks of.
-        keys: Their content digests.
+        keys: Their content digests, as `read_contents` gives them.
         known: Sorted digests that have a vector of this encoder.
         progress: Told after each block.
 
@@ -195,16 +157,28 @@ def import_images(
         DatasetError: A file cannot be read further; what came before is kept.
         StoreWriteError: The disk refused.
     """
-    wanted = _Wanted.of(keys, known)
+    keep_freed_memory()
+    contents = Contents.of(keys, known)
+    ids = images["image_id"].combine_chunks()
     counts = Counts()
     at, total = 0, len(match.image_row)
-    with ShardSink(writer, spec, "image") as sink:
+    with ShardSink(
+        writer,
+        spec,
+        "image",
+        commit_seconds=_COMMIT_SECONDS,
+        remember=False,
+        writers=2,
+    ) as sink:
         for path, block in _blocks(tables):
             image_rows = match.image_row[at : at + len(block.lengths)]
             at += len(block.lengths)
             rows = np.flatnonzero(image_rows >= 0)
+            stand_ins = contents.stand_in(image_rows[rows], ids)
+            if len(stand_ins):
+                writer.identify_images(stand_ins)
             failures = _take(
-                sink, spec, counts, block, rows, image_rows, images, wanted, path
+                sink, spec, counts, block, rows, image_rows, images, contents, path
             )
             sink.note([], failures)
             progress(Progress("vectors", at, total))
@@ -212,9 +186,13 @@ def import_images(
 
 
 def _blocks(tables: Sequence[VectorTable]) -> Iterator[tuple[Path, Block]]:
-    for table in tables:
-        for block in table.blocks():
-            yield table.path, block
+    """The blocks of all files; one is read while the block before is in use."""
+    blocks = ((table.path, block) for table in tables for block in table.blocks())
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as reader:
+        coming = reader.submit(next, blocks, None)
+        while (block := coming.result()) is not None:
+            coming = reader.submit(next, blocks, None)
+            yield block
 
 
 def _take(
@@ -225,7 +203,7 @@ def _take(
     rows: npt.NDArray[np.int64],
     image_rows: npt.NDArray[np.int64],
     images: pa.Table,
-    wanted: "_Wanted",
+    contents: Contents,
     path: Path,
 ) -> list[ItemFailure]:
     """Give the sink the good vectors of a block that are new; the bad ones fail."""
@@ -233,9 +211,9 @@ def _take(
     good &= block.lengths == spec.dim
     whole = len(rows) == len(good) and bool(good.all())
     fine = rows if whole else rows[good[rows]]
-    new = wanted.take(image_rows[fine])
-    names = [key.decode() for key in wanted.keys[image_rows[fine[new]]].tolist()]
-    if names:
+    new = contents.take(image_rows[fine])
+    names = contents.keys[image_rows[fine[new]]]
+    if len(names):
         sink.add(names, stored if whole and len(names) == len(stored) else
                  stored[fine[new]])  # fmt: skip
     counts.imported += int(new.sum())
@@ -251,54 +229,10 @@ def _take(
             int(image_rows[row]),
             spec,
             path,
-            wanted.keys,
+            contents.keys,
         )
         for row in bad
     ]
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """Which contents have a vector already, and which get one now.
-
-    Attributes:
-        keys: Content digests of images, shape (N,).
-        content: Number of each image's content, shape (N,); equal where keys are.
-        taken: Whether a content has a vector, by its number.
-    """
-
-    keys: npt.NDArray[np.bytes_]
-    content: npt.NDArray[np.int64]
-    taken: npt.NDArray[np.bool_]
-
-    @staticmethod
-    def of(keys: npt.NDArray[np.bytes_], known: npt.NDArray[np.bytes_]) -> "_Wanted":
-        """With sorted keys that have a vector from before."""
-        distinct, content = np.unique(keys, return_inverse=True)
-        return _Wanted(keys, content.astype(np.int64), _are_in(distinct, known))
-
-    def take(self, image_rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which of these images get a vector now; they have one from then on.
-
-        Two images of one content share a vector: that of the first.
-        """
-        content = self.content[image_rows]
-        new = np.zeros(len(content), dtype=bool)
-        new[np.unique(content, return_index=True)[1]] = True
-        new &= ~self.taken[content]
-        self.taken[content[new]] = True
-        return new
-
-
-def _are_in(
-    keys: npt.NDArray[np.bytes_], known: npt.NDArray[np.bytes_]
-) -> npt.NDArray[np.bool_]:
-    """Which keys are among sorted ones."""
-    if not len(known):
-        return np.zeros(len(keys), dtype=bool)
-    at = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    is_known: npt.NDArray[np.bool_] = known[at] == keys
-    return is_known
 
 
 def _failure(

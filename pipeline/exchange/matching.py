@@ -141,8 +141,9 @@ def _look_up(ids: pa.Array, names: pa.Array) -> npt.NDArray[np.int64]:
 
 def _counted(ids: pa.Array, image_rows: npt.NDArray[np.int64], join: str) -> Match:
     matched = np.flatnonzero(image_rows >= 0)
-    _, first = np.unique(image_rows[matched], return_index=True)
-    again = np.setdiff1d(matched, matched[first], assume_unique=True)
+    first = np.zeros(int(image_rows.max(initial=-1)) + 1, dtype=np.int64)
+    first[image_rows[matched][::-1]] = matched[::-1]  # the last assigned stays
+    again = matched[first[image_rows[matched]] != matched]
     unmatched = np.flatnonzero(image_rows < 0)
     kept = image_rows.copy()
     kept[again] = -1

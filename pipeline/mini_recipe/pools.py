@@ -162,9 +162,7 @@ def read_pools(
 
 def _patients_of(store: FeatureStore, datasets: Sequence[str]) -> set[str]:
     """All patients of some datasets, of whichever split."""
-    patient_rows = store.sql(
-        "SELECT DISTINCT dataset, patient_id FROM images"
-    ).fetchall()
+    patient_rows = store.rows("SELECT DISTINCT dataset, patient_id FROM images")
     return {patient for dataset, patient in patient_rows if dataset in datasets}
 
 

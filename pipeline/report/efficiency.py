@@ -38,19 +38,19 @@ class ReportedCurve:
 
 def read_curves(store: FeatureStore) -> list[ReportedCurve]:
     """The curves of a store, newest first; older stores have no table of them."""
-    known = store.sql(
+    known = store.rows(
         "SELECT count(*) FROM information_schema.tables WHERE table_name = 'curves'"
-    ).fetchall()
+    )
     if not known[0][0]:
         return []
-    rows = store.sql(
+    rows = store.rows(
         """SELECT curve_id, coalesce(e.backbone, '?') || ' ' || c.fingerprint, config,
             method, n_patients, value, ci_low, ci_high
         FROM curves c LEFT JOIN encoders e USING (fingerprint)
         WHERE seed IS NULL AND finding IS NULL AND metric = 'auroc'
         ORDER BY max(c.made_at) OVER (PARTITION BY curve_id) DESC, curve_id, method,
             n_patients"""
-    ).fetchall()
+    )
     curves: dict[str, ReportedCurve] = {}
     for curve_id, encoder, config, method, n_patients, *ends in rows:
         one = curves.setdefault(

@@ -145,14 +145,14 @@ def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[ReportedRu
 
     enter_kept_runs(store)
     chosen = [find_run(store, name).run_id for name in names]
-    rows = store.sql(
+    rows = store.rows(
         """SELECT r.run_id, coalesce(e.backbone, '?'), r.fingerprint, r.scenario,
             r.method, r.seconds, r.config
         FROM runs r LEFT JOIN encoders e USING (fingerprint)
         WHERE r.status = 'finished' AND (len(?) = 0 OR list_contains(?, r.run_id))
         ORDER BY r.started_at, r.run_id""",
         [chosen, chosen],
-    ).fetchall()
+    )
     if not rows:
         raise ConfigurationError(
             f"{store.path} has no finished run", "`retune-cli train` makes one."
@@ -163,11 +163,11 @@ def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[ReportedRu
 
 def _read_cells(store: FeatureStore, run_ids: Sequence[str]) -> dict[str, _Cells]:
     cells: dict[str, dict[tuple[int, str, str, str], Figure]] = {}
-    for run_id, task, split, finding, metric, *ends in store.sql(
+    for run_id, task, split, finding, metric, *ends in store.rows(
         """SELECT run_id, task, split, coalesce(finding, ''), metric, value, ci_low,
             ci_high FROM metrics WHERE list_contains(?, run_id)""",
         [list(run_ids)],
-    ).fetchall():
+    ):
         known = (_NONE if end is None else float(end) for end in ends)
         cells.setdefault(run_id, {})[task, split, finding, metric] = Figure(*known)
     return dict(cells)

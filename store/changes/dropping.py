@@ -65,7 +65,7 @@ def drop_encoder_rows(
         )
     for table in (
         "features", "shards", "encoders", "encoder_sources", "trained_on",
-        "text_lengths",
+        "text_lengths", "encodings",
     ):  # fmt: skip
         if has_table(connection, table):
             connection.execute(

@@ -14,10 +14,10 @@ from ..schema import create_table
 from ..vectors.places import place_of, read_shard_keys
 from ..vectors.shards import ShardHeader, file_checksum
 
-__all__ = ["drop_shard", "insert_encoder", "insert_shards"]
+__all__ = ["as_strings", "drop_shard", "insert_encoder", "insert_shards"]
 
 
-def _as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
+def as_strings(keys: npt.NDArray[np.bytes_]) -> pa.Array:
     """Keys of 32 bytes as an Arrow column of strings, without copying them."""
     width = keys.dtype.itemsize
     ends = np.arange(0, width * (len(keys) + 1), width, dtype=np.int32)
@@ -80,11 +80,12 @@ def _insert_shard_row(
             utc_now(),
         ],
     )  # fmt: skip
+    whole = header.file_crc32
     connection.execute(
         "INSERT INTO shard_checksums VALUES (?, ?, ?, ?)",
         [
-            header.shard_id, file_checksum(header.path), header.block_rows,
-            list(header.block_crc32),
+            header.shard_id, file_checksum(header.path) if whole is None else whole,
+            header.block_rows, list(header.block_crc32),
         ],
     )  # fmt: skip
 
@@ -114,12 +115,13 @@ def _insert_features(
     )
     # Of a key in two of these shards the first counts.
     every = np.concatenate(keys)
-    _, first = np.unique(every, return_index=True)
-    first.sort()
+    numbers = as_strings(every).dictionary_encode().indices.to_numpy()
+    first = np.zeros(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(every))[::-1]  # the last assigned stays
     names = pa.array([header.shard_id for header in headers])
     incoming = pa.table(
         {
-            "item_id": _as_strings(every[first]),
+            "item_id": as_strings(every[first]),
             "shard_id": pa.DictionaryArray.from_arrays(owner[first], names),
             "row": rows[first],
         }

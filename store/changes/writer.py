@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,13 @@ from ..errors import ConfigurationError, StoreBusyError, StoreError
 from ..fingerprint import EncoderSpec
 from ..schema import CREATE_TABLES, create_table
 from ..vectors.shard_verification import verify_shard
-from ..vectors.shards import ShardHeader, Vectors, publish_shard
+from ..vectors.shards import (
+    KEY_DTYPE,
+    Keys,
+    ShardHeader,
+    Vectors,
+    publish_shard,
+)
 from .appending import with_earlier_rows
 from .dropping import DroppedEncoder, drop_encoder_rows, remove_shards
 from .entering import (
@@ -43,9 +50,18 @@ class _Pending:
     shards: list[ShardHeader] = field(default_factory=list)
     files: list[FileState] = field(default_factory=list)
     failures: list[ItemFailure] = field(default_factory=list)
+    stand_ins: list[pa.Table] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.shards or self.files or self.failures)
+        return bool(self.shards or self.files or self.failures or self.stand_ins)
+
+    def followed_by(self, later: "_Pending") -> "_Pending":
+        return _Pending(
+            self.shards + later.shards,
+            self.files + later.files,
+            self.failures + later.failures,
+            self.stand_ins + later.stand_ins,
+        )
 
 
 class StoreWriter:
@@ -64,6 +80,7 @@ class StoreWriter:
         self._root = root
         self._catalog = catalog
         self._pending = _Pending()
+        self._lock = Lock()  # of what is pending: shards may come from several threads
 
     def replace_dataset(
         self,
@@ -227,14 +244,15 @@ class StoreWriter:
             )
 
     def identify_images(self, digests: pa.Table) -> None:
-        """Enter stand-ins for the content digests of images that have no file.
+        """Remember stand-ins for the content digests of images that have no file.
+
+        The next commit enters them; what an image has already stays.
 
         Args:
-            digests: Columns `image_id` and `content_digest`; what an image has already
-                stays.
+            digests: Columns `image_id` and `content_digest`.
         """
-        with self._catalog.write() as connection:
-            enter_stand_ins(connection, digests)
+        with self._lock:
+            self._pending.stand_ins.append(digests)
 
     def add_trained_on(self, fingerprint: str, names: pa.Table) -> None:
         """Enter whom an encoder's backbone was trained on, instead of what was known.
@@ -255,6 +273,24 @@ class StoreWriter:
                 [fingerprint],
             )
 
+    def add_encoding(
+        self, fingerprint: str, images: int, seconds: float, device: str
+    ) -> None:
+        """Enter how long an encoder took for some images.
+
+        Args:
+            fingerprint: Fingerprint of the encoder.
+            images: How many went through it.
+            seconds: From files to vectors, without loading the backbone.
+            device: Where it ran, such as ``cuda:0``.
+        """
+        with self._catalog.write() as connection:
+            connection.execute(create_table("encodings"))  # older stores lack it
+            connection.execute(
+                "INSERT INTO encodings VALUES (?, ?, ?, ?, ?)",
+                [fingerprint, images, seconds, device, utc_now()],
+            )
+
     def drop_encoder(self, fingerprint: str) -> DroppedEncoder:
         """Take an encoder and all its vectors out of the store; its runs are tagged.
 
@@ -271,7 +307,7 @@ class StoreWriter:
         self,
         spec: EncoderSpec,
         modality: str,
-        keys: Sequence[str],
+        keys: Keys,
         vectors: Vectors,
     ) -> None:
         """Put vectors safely on the disk; `commit` makes them visible.
@@ -281,9 +317,10 @@ class StoreWriter:
             StoreWriteError: The disk refused.
         """
         header = publish_shard(
-            self._root, spec, modality, np.array(keys, dtype="S32"), vectors
+            self._root, spec, modality, np.asarray(keys, dtype=KEY_DTYPE), vectors
         )
-        self._pending.shards.append(header)
+        with self._lock:
+            self._pending.shards.append(header)
 
     def add_published(self, path: str) -> None:
         """Take a shard that another process published, for the next commit.
@@ -294,12 +331,15 @@ class StoreWriter:
         Raises:
             StoreCorruptError: The shard cannot be read here or is damaged.
         """
-        self._pending.shards.append(verify_shard(self._root / path))
+        header = verify_shard(self._root / path)
+        with self._lock:
+            self._pending.shards.append(header)
 
     def note(self, files: Sequence[FileState], failures: Sequence[ItemFailure]) -> None:
         """Remember what files looked like and which failed, for the next commit."""
-        self._pending.files.extend(files)
-        self._pending.failures.extend(failures)
+        with self._lock:
+            self._pending.files.extend(files)
+            self._pending.failures.extend(failures)
 
     def commit(self, patience_seconds: float | None = None) -> bool:
         """Make everything published and noted visible, in one transaction.
@@ -316,16 +356,21 @@ class StoreWriter:
             StoreBusyError: As above, if `patience_seconds` is None.
             StoreWriteError: The disk refused; nothing was committed.
         """
-        if not self._pending:
+        with self._lock:
+            pending, self._pending = self._pending, _Pending()
+        if not pending:
             return True
         try:
             with self._catalog.write(patience_seconds) as connection:
-                insert_shards(connection, self._root, self._pending.shards)
-                update_files(connection, self._pending.files)
-                insert_failures(connection, self._pending.failures)
-        except StoreBusyError:
-            if patience_seconds is None:
-                raise
-            return False
-        self._pending = _Pending()
+                if pending.stand_ins:
+                    enter_stand_ins(connection, pa.concat_tables(pending.stand_ins))
+                insert_shards(connection, self._root, pending.shards)
+                update_files(connection, pending.files)
+                insert_failures(connection, pending.failures)
+        except BaseException as error:
+            with self._lock:
+                self._pending = pending.followed_by(self._pending)
+            if isinstance(error, StoreBusyError) and patience_seconds is not None:
+                return False
+            raise
         return True

@@ -11,11 +11,11 @@ __all__ = ["count_last_failures", "read_encoders_of", "read_undisplayed"]
 
 def read_encoders_of(store: FeatureStore, backbone: str) -> list[EncoderSpec]:
     """Encoders of a backbone that made vectors of images."""
-    rows = store.sql(
+    rows = store.rows(
         """SELECT spec FROM encoders WHERE backbone = ? AND fingerprint IN
             (SELECT fingerprint FROM shards WHERE modality = 'image')""",
         [backbone],
-    ).fetchall()
+    )
     return [EncoderSpec.from_json(spec) for (spec,) in rows]
 
 
@@ -54,11 +54,11 @@ def count_last_failures(store: FeatureStore, most: int = 3) -> list[tuple[str, i
         store: With failures; the last of each image counts.
         most: Reasons to give.
     """
-    rows = store.sql(
+    rows = store.rows(
         """SELECT error, count(*) AS n FROM
             (SELECT image_id, arg_max(error, attempt) AS error
              FROM failures GROUP BY image_id)
         GROUP BY error ORDER BY n DESC, error LIMIT ?""",
         [most],
-    ).fetchall()
+    )
     return [(str(error), int(count)) for error, count in rows]

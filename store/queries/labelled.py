@@ -136,7 +136,12 @@ def choose_encoder(
     if not fitting:
         raise ConfigurationError(
             f"no encoder of the store fits; it has: {listed}",
-            "Name one of these with `backbone` or `fingerprint`.",
+            "Name one of these with `backbone` or `fingerprint`."
+            + (
+                " `train` and `curve` put the vectors of A+B side by side first."
+                if "+" in (backbone or "")
+                else ""
+            ),
         )
     if len(fitting) > 1:
         raise ConfigurationError(

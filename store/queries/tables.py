@@ -6,5 +6,6 @@ __all__ = ["table_names"]
 
 
 def table_names(store: FeatureStore) -> frozenset[str]:
-    """Names of the catalog's tables and views."""
-    return frozenset(row[0] for row in store.sql("SHOW TABLES").fetchall())
+    """Names of the catalog's tables."""
+    rows = store.rows("SELECT table_name FROM duckdb_tables()")
+    return frozenset(name for (name,) in rows)

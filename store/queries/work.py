@@ -26,16 +26,16 @@ _PART_ROWS = 32_768
 
 def find_encoder_of_source(store: FeatureStore, source_digest: str) -> str | None:
     """The fingerprint that weights with this digest led to before, if any."""
-    rows = store.sql(
+    rows = store.rows(
         "SELECT fingerprint FROM encoder_sources WHERE source_digest = ?",
         [source_digest],
-    ).fetchall()
+    )
     return str(rows[0][0]) if rows else None
 
 
 def read_fingerprints(store: FeatureStore) -> set[str]:
     """Fingerprints of the store's encoders."""
-    rows = store.sql("SELECT fingerprint FROM encoders").fetchall()
+    rows = store.rows("SELECT fingerprint FROM encoders")
     return {str(fingerprint) for (fingerprint,) in rows}
 
 
@@ -155,8 +155,8 @@ def read_description_work(
 
 def read_dataset_findings(store: FeatureStore) -> list[str]:
     """Findings of the datasets, in their order."""
-    rows = store.sql(
+    rows = store.rows(
         """SELECT finding FROM dataset_findings
         GROUP BY finding ORDER BY min(position), finding"""
-    ).fetchall()
+    )
     return [str(finding) for (finding,) in rows]

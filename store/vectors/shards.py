@@ -1,17 +1,18 @@
 """Shards: immutable HDF5 files that hold vectors and their keys.
 
-A shard is built in memory, written under a temporary name, flushed to the disk and then
-renamed, so a file with a shard's name is always complete. HDF5 never writes to the disk
-itself: a full disk is an ordinary `OSError` here instead of a half-written HDF5 file.
+A shard is written under a temporary name, flushed to the disk and then renamed, so a
+file with a shard's name is always complete. HDF5 never writes to the disk itself: it
+lays out the file in memory, and the vectors are written from where they are. A full
+disk is an ordinary `OSError` here instead of a half-written HDF5 file.
 The normative text is FORMAT.md.
 """
 
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,11 +25,13 @@ from ..checksums import crc32
 from ..errors import StoreCorruptError, StoreError, StoreWriteError
 from ..fingerprint import EncoderSpec
 from .block_checks import BlockSums
+from .sparse_file import SparseFile
 
 __all__ = [
     "FORMAT_VERSION",
     "KEY_DTYPE",
     "REPAIR_HINT",
+    "Keys",
     "ShardHeader",
     "check_contents",
     "check_vectors",
@@ -53,6 +56,8 @@ _NOT_DAMAGE = {errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOM
 REPAIR_HINT = "Run `retune-cli repair`; the next `embed` encodes its rows again."
 
 Vectors = npt.NDArray[np.floating]
+#: Content digests, 32 hex digits each.
+Keys = Sequence[str] | npt.NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,7 @@ class ShardHeader:
         key_crc32: Checksum of the keys.
         block_rows: Rows in a checksum block; the last may be shorter.
         block_crc32: Checksum of each block of vectors.
+        file_crc32: Checksum of the whole file as it was written; None: it was read.
     """
 
     shard_id: str
@@ -88,6 +94,7 @@ class ShardHeader:
     key_crc32: int
     block_rows: int
     block_crc32: tuple[int, ...]
+    file_crc32: int | None = field(default=None, compare=False)
 
 
 def to_stored(vectors: Vectors, dtype: str) -> tuple[Vectors, npt.NDArray[np.bool_]]:
@@ -115,7 +122,12 @@ def to_stored(vectors: Vectors, dtype: str) -> tuple[Vectors, npt.NDArray[np.boo
     integers = np.dtype(f"<u{stored_type.itemsize}")
     without_sign = integers.type(np.iinfo(integers).max >> 1)
     infinity = np.array(np.inf, dtype=stored_type).view(integers)
-    greatest = (stored.view(integers) & without_sign).max(axis=1)
+    greatest = np.zeros(len(stored), dtype=integers)
+    # Pieces stay in the processor's cache between the two steps.
+    piece = _block_rows(stored)
+    for start in range(0, len(stored), piece):
+        bits = stored[start : start + piece].view(integers)
+        greatest[start : start + piece] = (bits & without_sign).max(axis=1)
     return stored, (greatest > 0) & (greatest < infinity)
 
 
@@ -183,26 +195,33 @@ def publish_shard(
         raise StoreError("a shard cannot hold one key twice")
     shard_id = shard_id or uuid.uuid4().hex[:16]
     path = root / "features" / encoder.fingerprint / f"{modality}-{shard_id}.h5"
-    image = _file_image(encoder, modality, keys, stored)
-    write_atomically(path, image)
-    return read_header(path)
+    layout, offset_bytes = _laid_out(encoder, modality, keys, stored)
+    parts = list(layout.around(offset_bytes, stored.data.cast("B")))
+    write_atomically(path, parts)
+    return replace(read_header(path), file_crc32=_checksum_of(parts))
 
 
-def _file_image(
+def _laid_out(
     encoder: EncoderSpec, modality: str, keys: npt.NDArray[np.bytes_], stored: Vectors
-) -> bytes:
-    """Build the bytes of a shard in memory."""
-    block_rows = max(1, BLOCK_BYTES // (stored.shape[1] * stored.itemsize))
+) -> tuple[SparseFile, int]:
+    """All of a shard but its vectors, and where these begin."""
+    block_rows = _block_rows(stored)
+    allocated = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    allocated.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    allocated.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    layout = SparseFile()
     with h5py.File(
-        "shard",
+        layout,
         "w",
-        driver="core",
-        backing_store=False,
         alignment_threshold=_ALIGNMENT_BYTES,
         alignment_interval=_ALIGNMENT_BYTES,
     ) as file:
         file.create_dataset("key", data=keys)
-        file.create_dataset("embedding", data=stored)
+        number_type = h5py.h5t.py_create(stored.dtype, logical=True)
+        space = h5py.h5s.create_simple(stored.shape)
+        embedding = h5py.Dataset(
+            h5py.h5d.create(file.id, b"embedding", number_type, space, allocated)
+        )
         file.attrs["format_version"] = FORMAT_VERSION
         file.attrs["fingerprint"] = encoder.fingerprint
         file.attrs["encoder"] = encoder.to_json()
@@ -210,15 +229,27 @@ def _file_image(
         file.attrs["count"] = len(stored)
         file.attrs["key_crc32"] = np.uint32(crc32(keys.data))
         file.attrs["block_rows"] = block_rows
-        file["embedding"].attrs["block_crc32"] = _block_checksums(stored, block_rows)
-        file.flush()
-        return bytes(file.id.get_file_image())
+        embedding.attrs["block_crc32"] = _block_checksums(stored, block_rows)
+        offset_bytes = embedding.id.get_offset()
+    return layout, int(offset_bytes)
+
+
+def _block_rows(stored: Vectors) -> int:
+    row_bytes: int = stored.shape[1] * stored.itemsize
+    return max(1, BLOCK_BYTES // row_bytes)
 
 
 def _block_checksums(stored: Vectors, block_rows: int) -> npt.NDArray[np.uint32]:
     starts = range(0, len(stored), block_rows)
     sums = [crc32(stored[start : start + block_rows].data) for start in starts]
     return np.array(sums, dtype=np.uint32)
+
+
+def _checksum_of(parts: Iterable[bytes | memoryview]) -> int:
+    total: int = 0
+    for part in parts:
+        total = int(crc32(part, total))
+    return total
 
 
 @contextmanager

@@ -1,9 +1,13 @@
 """Each benchmark runs, on little data: what `make bench` prints is worth having."""
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import busy_benchmark
+import choose_calibration
+import choose_caution
+import choose_prior
 import decode_benchmark
 import drift_power
 import encode_benchmark
@@ -15,6 +19,7 @@ import learn_benchmark
 import numpy as np
 import predict_benchmark
 import pytest
+import reliability
 import results
 import scale_benchmark
 import search_benchmark
@@ -26,6 +31,7 @@ from query_benchmark import query_rows
 from read_benchmark import read_rows
 
 from retune.pipeline.demo import write_demo
+from retune.pipeline.learn.curves.exact import exact_weights
 
 pytestmark = pytest.mark.slow
 
@@ -213,14 +219,16 @@ def test_results_measure_every_method_and_say_so_with_intervals(
     monkeypatch.setattr(results, "SHOTS", (16,))
     monkeypatch.setattr(results, "SCENARIOS", ("joint", "label"))
     features, prompts = problem(n_images=120)
-    metrics = results.measure(features, prompts, n_splits=1, n_trained=0, n_draws=2)
-    assert set(metrics) == {
-        "zero-shot on the splits of analytic", "analytic, joint", "analytic, label",
-        "logistic regression on the splits of analytic", " 16 patients, zero-shot",
-        " 16 patients, logistic regression", " 16 patients, analytic",
+    metrics = results.measure(features, prompts, 1, ("analytic",), n_draws=2)
+    few = {f" 16 patients, {name}" for name in ("logistic regression", "analytic")}
+    assert set(metrics) == few | {
+        "zero-shot", "analytic, joint", "analytic, label", "logistic regression",
+        " 16 patients, zero-shot",
     }  # fmt: skip
-    assert metrics["analytic, label"].others["forgetting"] == [0.0]
-    assert "ECE of all splits" in str(metrics["analytic, label"])
+    assert metrics["analytic, label"].others["forgetting"].values == [0.0]
+    titles = [title for title, _ in results.table(metrics)]
+    assert "analytic, label: ECE of all splits" in titles
+    assert "analytic, label: Brier less constant" in titles
     assert len(metrics[" 16 patients, analytic"].values) == 2
     for figure in metrics.values():
         assert 0.5 < figure.values[0] <= 1
@@ -233,7 +241,7 @@ def test_results_measure_every_method_and_say_so_with_intervals(
 
 def test_a_figure_differs_from_itself_by_nothing() -> None:
     figure = results.Figure([0.7, 0.8], {"a": 0.1, "b": -0.2})
-    assert figure.less(figure).startswith("0.000 (0.000 to 0.000)")
+    assert str(figure.less(figure)) == "0.000 (0.000 to 0.000)"
 
 
 def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> None:
@@ -242,3 +250,101 @@ def test_results_leave_out_patients_that_a_backbone_lists(tmp_path: Path) -> Non
     kept = results.leave_out(features, tmp_path / "seen.txt")
     assert len(kept.image_id) == 16
     assert not {"3", "4"} & set(kept.patient_id)
+
+
+def test_what_chance_adds_to_a_calibration_error_is_taken_off() -> None:
+    random = np.random.default_rng(0)
+    chance, patient = random.uniform(0.05, 0.6, 150), np.arange(150) // 2
+    labels = (random.random((400, 150)) < chance).astype(float)
+    plain = [reliability.calibration_error(chance, one, patient) for one in labels]
+    square = [reliability.squared_error(chance, one, patient) for one in labels]
+    assert np.mean([one.value for one in plain]) > 0.06
+    assert abs(np.mean([one.value for one in square])) < 0.0005
+    wrong = [reliability.squared_error(chance + 0.1, one, patient) for one in labels]
+    assert abs(np.sqrt(np.mean([one.value for one in wrong])) - 0.1) < 0.005
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [reliability.calibration_error, reliability.squared_error, reliability.brier],
+)
+def test_what_patients_move_a_figure_by_says_how_it_scatters(
+    figure: Callable[..., reliability.Moved],
+) -> None:
+    random, patient = np.random.default_rng(1), np.arange(300) // 2
+    said = random.uniform(0.05, 0.6, 300)
+    drawn = [
+        figure(said + 0.1, (random.random(300) < said).astype(float), patient)
+        for _ in range(400)
+    ]
+    scatter = float(np.std([one.value for one in drawn]))
+    believed = float(np.sqrt(np.mean([(one.moved**2).sum() for one in drawn])))
+    assert 0.8 * scatter < believed < 1.5 * scatter
+
+
+def test_the_rule_in_use_is_the_one_of_the_method() -> None:
+    pool = choose_prior.synthetic(n_images=200, dim=20, n_findings=3)
+    for n in (16, 90):
+        rows = np.arange(n)
+        few = choose_prior.Few(
+            pool.phi[:n], pool.label[:n], rows // 2, pool.start, pool.phi[n:], pool.phi
+        )
+        every = np.ones((n, 3), dtype=bool)
+        weights = exact_weights(
+            lambda chosen: pool.phi[chosen], rows, pool.label[:n], every, pool.start
+        )
+        scores = choose_prior.RULES["in use"](few)
+        wanted = pool.phi[n:] @ weights.T
+        np.testing.assert_allclose(
+            scores - scores.mean(axis=0), wanted - wanted.mean(axis=0), atol=1e-9
+        )
+        scored = choose_calibration.fitted(few, 0, pool.phi[n:], pool.phi[:0])[0]
+        np.testing.assert_allclose(
+            scored - scored.mean(), (wanted - wanted.mean(axis=0))[:, 0], atol=1e-9
+        )
+
+
+def test_a_prior_is_chosen_without_test_patients(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("in use", "after RAIL", "patients left out, half of it", "after LP++")
+    rules = {name: choose_prior.RULES[name] for name in names}
+    monkeypatch.setattr(choose_prior, "RULES", rules)
+    monkeypatch.setattr(choose_prior, "POINTS", (16, "all", "label"))
+    pool = choose_prior.synthetic(n_images=240, dim=12, n_findings=3)
+    table = choose_prior.measure({"unknown": pool}, 2)
+    choose_prior.print_table(table)
+    choose_prior.nested(table, pool, 2)
+    printed = capsys.readouterr().out
+    assert "chosen: in use" in printed  # the only one that may be
+    assert "test patients, label: chosen so" in printed
+    for seed, rest, test in choose_prior.outer("unknown", pool, 2):
+        learn, held = choose_prior.division(pool, rest, seed)
+        parts = [set(pool.patient[rows]) for rows in (learn, held, test)]
+        assert sum(map(len, parts)) == len(set.union(*parts))
+
+
+def test_a_calibration_is_chosen_without_test_patients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("a constant", "in use", "patients left out too", "height scale 0.2")
+    rules = {name: choose_calibration.RULES[name] for name in names}
+    rules["Beta"] = choose_calibration.beta
+    monkeypatch.setattr(choose_calibration, "RULES", rules)
+    pool = choose_prior.synthetic(n_images=240, dim=12, n_findings=3)
+    table = choose_calibration.measure({"unknown": pool}, 2)
+    assert table.shape == (5, 1, 3, 3)
+    assert np.isfinite(table).all()
+    assert (table[..., 2] < 0.3).all()
+
+
+def test_caution_is_chosen_without_test_patients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = {"n/(n + 100), in use": (100.0, 0.0), "hardly": (1e9, 0.0)}
+    monkeypatch.setattr(choose_caution, "RULES", few)
+    monkeypatch.setattr(choose_caution, "_SCENARIOS", ("data",))
+    pools = {"unknown": problem(n_images=200)}
+    table = choose_caution.measure(pools, 1)
+    assert table.shape == (2, 1, 1, 2)
+    assert not np.array_equal(table[0], table[1])

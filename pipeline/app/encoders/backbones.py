@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from retune.store import FeatureStore, choose_encoder
+from retune.store import FeatureStore
 from retune.store.changes.dropping import DroppedEncoder
 from retune.store.errors import ConfigurationError
 
+from ...encode.concatenation import encoder_named
 from ...learn.problem.config import TrainConfig
 from ...learn.problem.targets import BlankPolicy, UncertainPolicy
 from ...learn.runs.experiment import ExperimentConfig
@@ -51,6 +52,8 @@ class BackboneRow:
         precision: Arithmetic of the forward pass; ``external``: imported.
         dtype: Type of the stored numbers.
         images: Images that have a vector.
+        images_per_second: Images ÷ seconds of every `embed` with it, from files to
+            vectors; None: imported, or encoded before this was kept.
         texts: Sentences that have one.
         megabytes: Size in megabytes of its shards.
         trained_on: Patients and images that its backbone says it was trained on; None:
@@ -64,6 +67,7 @@ class BackboneRow:
     precision: str
     dtype: str
     images: int
+    images_per_second: float | None
     texts: int
     megabytes: float
     trained_on: int | None
@@ -74,17 +78,24 @@ def list_backbones(store: FeatureStore) -> list[BackboneRow]:
     """The encoders of a store, oldest first."""
     from retune.store.queries.tables import table_names
 
-    known = "trained_on" in table_names(store)
+    tables = table_names(store)
     trained = (
         """(SELECT nullif(count(*), 0) FROM trained_on
             WHERE trained_on.fingerprint = encoders.fingerprint)"""
-        if known
+        if "trained_on" in tables
         else "NULL"
     )
-    rows = store.sql(
+    rate = (
+        """(SELECT sum(images) / sum(seconds) FROM encodings
+            WHERE encodings.fingerprint = encoders.fingerprint)"""
+        if "encodings" in tables
+        else "NULL"
+    )
+    rows = store.rows(
         f"""SELECT fingerprint, backbone, dim, precision, dtype,
             (SELECT count(*) FROM features WHERE modality = 'image'
                 AND features.fingerprint = encoders.fingerprint),
+            {rate},
             (SELECT count(*) FROM features WHERE modality = 'text'
                 AND features.fingerprint = encoders.fingerprint),
             (SELECT coalesce(sum(bytes), 0) / 1e6 FROM shards
@@ -93,7 +104,7 @@ def list_backbones(store: FeatureStore) -> list[BackboneRow]:
             (SELECT count(*) FROM runs
                 WHERE runs.fingerprint = encoders.fingerprint)
         FROM encoders ORDER BY added_at"""
-    ).fetchall()
+    )
     return [BackboneRow(*row) for row in rows]
 
 
@@ -108,16 +119,9 @@ def drop_backbone(store: FeatureStore, name: str) -> DroppedEncoder:
         ConfigurationError: No encoder, or more than one, is meant.
         StoreBusyError: Another process writes to the store.
     """
-    fingerprint = _fingerprint(store, name)
+    fingerprint = encoder_named(store, name).fingerprint
     with store.writer("backbones drop") as writer:
         return writer.drop_encoder(fingerprint)
-
-
-def _fingerprint(store: FeatureStore, name: str) -> str:
-    rows = [(one.fingerprint, one.backbone) for one in list_backbones(store)]
-    if any(backbone == name for _, backbone in rows):
-        return choose_encoder(store, backbone=name).fingerprint
-    return choose_encoder(store, fingerprint=name).fingerprint
 
 
 @dataclass(frozen=True)
@@ -302,7 +306,7 @@ def _candidates(
     for name in singles:
         progress(Progress("reading vectors", 0, 0, name))
         sets[name] = load_learning_set(
-            store, request.selection, fingerprint=_fingerprint(store, name)
+            store, request.selection, fingerprint=encoder_named(store, name).fingerprint
         )
     images_of = {one.name: one for one in common_images(sets)}
     return [

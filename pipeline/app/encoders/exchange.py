@@ -16,6 +16,7 @@ from retune.store.queries.outgoing import (
 )
 from retune.store.queries.work import read_known_keys
 
+from ...encode.concatenation import extend_concatenations
 from ...exchange.contract import ColumnNames, VectorTable
 from ...exchange.exporting import FORMATS, refuse_existing, write_export
 from ...exchange.identity import external_spec, source_digest
@@ -23,8 +24,8 @@ from ...exchange.importing import (
     Counts,
     agreed_shape,
     all_ids,
-    identify,
     import_images,
+    read_contents,
 )
 from ...exchange.matching import Match, match_by_position, match_ids
 from ...exchange.outgoing import OutgoingTable
@@ -174,6 +175,7 @@ def import_vectors(
         if sentences:
             known = read_known_keys(store, spec.fingerprint, "text").astype(str)
             n_texts = import_texts(writer, spec, texts, sentences, known.tolist())
+        extend_concatenations(store, writer, spec.fingerprint)
     return _summary(store, spec, request, counts, match, n_texts, bool(sentences))
 
 
@@ -216,9 +218,9 @@ def _spec(
         FingerprintMismatchError: The store has another encoder of this name.
     """
     dim, dtype = agreed_shape([*tables, *texts])
-    rows = store.sql(
+    rows = store.rows(
         "SELECT spec FROM encoders WHERE backbone = ?", [request.backbone_name]
-    ).fetchall()
+    )
     have = [EncoderSpec.from_json(row[0]) for row in rows]
     if request.add:
         return _added_to(have, request, dim)
@@ -278,7 +280,8 @@ def _import_images(
     images: Any,
     progress: ProgressCallback,
 ) -> Counts:
-    keys = identify(writer, images, match.image_row[match.image_row >= 0], progress)
+    needed = match.image_row[match.image_row >= 0]
+    keys = read_contents(writer, images, needed, progress)
     known = read_known_keys(store, spec.fingerprint, "image")
     return import_images(writer, spec, tables, match, images, keys, known, progress)
 
@@ -292,12 +295,12 @@ def _summary(
     n_texts: int,
     has_texts: bool,
 ) -> ImportSummary:
-    without = store.sql(
+    without = store.rows(
         """SELECT count(*) FROM images WHERE NOT coalesce(content_digest IN
             (SELECT item_id FROM features
             WHERE fingerprint = ? AND modality = 'image'), false)""",
         [spec.fingerprint],
-    ).fetchall()[0][0]
+    )[0][0]
     return ImportSummary(
         fingerprint=spec.fingerprint,
         backbone=spec.backbone,
@@ -402,9 +405,9 @@ def export(store: FeatureStore, request: ExportRequest) -> ExportSummary:
     )
     kept = ["image_id", *(request.columns or IMAGE_COLUMNS[1:])]
     findings = source.images.column_names[len(IMAGE_COLUMNS) :]
-    stored = store.sql(
+    stored = store.rows(
         "SELECT dtype FROM encoders WHERE fingerprint = ?", [encoder.fingerprint]
-    ).fetchall()[0][0]
+    )[0][0]
     table = OutgoingTable(
         source.images.select([*dict.fromkeys(kept), *findings]),
         source,

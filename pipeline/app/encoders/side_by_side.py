@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from retune.store.errors import ConfigurationError
 
+from ...encode.concatenation import side_by_side
 from ...learn.curves.curve import CurveConfig, CurvePoint, measure_curve
 from ...learn.problem.features import SET_ASIDE, Features, Prompts
 from ...learn.runs.experiment import Experiment, ExperimentConfig, run_experiment
@@ -114,7 +115,8 @@ def _only(
 def concatenated(name: str, parts: Sequence[Candidate]) -> Candidate:
     """Encoders side by side: each vector normalised, then one after the other.
 
-    Texts are put together only if all of them have the same descriptions.
+    Texts are put together if all that have any have the same descriptions; of encoders
+    that have none the numbers in them are zero.
 
     Args:
         name: Name of the whole, such as ``mini+rad-dino``.
@@ -122,29 +124,23 @@ def concatenated(name: str, parts: Sequence[Candidate]) -> Candidate:
     """
     features = replace(
         parts[0].features,
-        embedding=np.concatenate(
-            [_normalised(one.features.embedding) for one in parts], axis=1
-        ),
+        embedding=side_by_side([one.features.embedding for one in parts]),
     )
-    first = parts[0].prompts
+    spoken = [one.prompts for one in parts if one.prompts]
     alike = all(
-        bool(one.prompts)
-        and np.array_equal(one.prompts.finding, first.finding)
-        and np.array_equal(one.prompts.positive, first.positive)
-        for one in parts
+        np.array_equal(one.finding, spoken[0].finding)
+        and np.array_equal(one.positive, spoken[0].positive)
+        for one in spoken
     )
-    if not alike:
+    if not spoken or not alike:
         return Candidate(name, features, Prompts.none(features.embedding.shape[1]))
-    texts = [_normalised(one.prompts.embedding) for one in parts]
-    whole = replace(first, embedding=np.concatenate(texts, axis=1))
+    n_texts = len(spoken[0].embedding)
+    texts = [
+        one.prompts.embedding if one.prompts else np.zeros((n_texts, one.dim))
+        for one in parts
+    ]
+    whole = replace(spoken[0], embedding=side_by_side(texts))
     return Candidate(name, features, whole)
-
-
-def _normalised(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    floats = vectors.astype(np.float32)
-    lengths = np.linalg.norm(floats, axis=1, keepdims=True)
-    normalised: npt.NDArray[np.float32] = floats / np.maximum(lengths, 1e-12)
-    return normalised
 
 
 def score_all(

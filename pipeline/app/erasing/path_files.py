@@ -71,6 +71,6 @@ def _finish_interrupted(file: Path, old: Path) -> None:
 
 def _path_files(store: FeatureStore) -> Iterator[tuple[Path, PathKeys]]:
     """Files of hidden paths that the datasets of a store have, where they are there."""
-    for (root,) in store.sql("SELECT DISTINCT root FROM datasets").fetchall():
+    for (root,) in store.rows("SELECT DISTINCT root FROM datasets"):
         if Path(root).is_file():
             yield Path(root), read_path_keys(Path(root))

@@ -124,12 +124,12 @@ def _erased_before(
 def _known_patients(
     store: FeatureStore, datasets: Sequence[str] | None
 ) -> set[Patient]:
-    rows = store.sql(
+    rows = store.rows(
         f"""SELECT DISTINCT population, patient_id FROM images
         JOIN ({populations_query(store)}) USING (dataset)
         WHERE $datasets::VARCHAR[] IS NULL OR list_contains($datasets, dataset)""",
         {"datasets": datasets and list(datasets)},
-    ).fetchall()
+    )
     populations = read_populations(store)
     allowed = {
         populations[name] for name in (populations if datasets is None else datasets)

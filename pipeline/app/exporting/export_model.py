@@ -185,24 +185,24 @@ def _metadata(
 
 def _figures(store: FeatureStore, run: Run, saved: "SavedModel") -> CardFigures:
     """What the card says, from the catalog."""
-    rows = store.sql(
+    rows = store.rows(
         """SELECT finding, arg_max(value, task), arg_max(ci_low, task),
             arg_max(ci_high, task)
         FROM metrics WHERE run_id = ? AND metric = 'auroc' AND split = 'test'
             AND finding IS NOT NULL GROUP BY finding ORDER BY finding""",
         [run.run_id],
-    ).fetchall()
-    groups = store.sql(
+    )
+    groups = store.rows(
         """SELECT split, arg_max(value, task), arg_max(ci_low, task),
             arg_max(ci_high, task)
         FROM metrics WHERE run_id = ? AND metric = 'macro_auroc'
             AND starts_with(split, 'test/') GROUP BY split ORDER BY split""",
         [run.run_id],
-    ).fetchall()
-    encoder = store.sql(
+    )
+    encoder = store.rows(
         "SELECT any_value(backbone) FROM encoders WHERE fingerprint = ?",
         [run.fingerprint],
-    ).fetchall()
+    )
     config = json.loads(run.config) if isinstance(run.config, str) else run.config
     return CardFigures(
         run_id=run.run_id,

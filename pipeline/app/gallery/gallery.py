@@ -378,9 +378,9 @@ class Gallery:
 
 def _newest_encoder(store: FeatureStore) -> str | None:
     """The encoder with vectors of images that was added last; None if there is none."""
-    rows = store.sql(
+    rows = store.rows(
         """SELECT fingerprint FROM encoders WHERE fingerprint IN
             (SELECT fingerprint FROM features WHERE modality = 'image')
         ORDER BY added_at DESC LIMIT 1"""
-    ).fetchall()
+    )
     return str(rows[0][0]) if rows else None

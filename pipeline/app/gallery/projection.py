@@ -97,11 +97,11 @@ def compute_map(store: FeatureStore, fingerprint: str) -> VectorMap:
 
 def _file(store: FeatureStore, fingerprint: str) -> Path:
     """Named by the vectors that are there, so that others get another map."""
-    rows = store.sql(
+    rows = store.rows(
         """SELECT shard_id, count(*) FROM features
         WHERE fingerprint = ? AND modality = 'image' GROUP BY 1 ORDER BY 1""",
         [fingerprint],
-    ).fetchall()
+    )
     text = repr((rows, method_of_map(), MOST_POINTS)).encode()
     digest = hashlib.blake2b(text, digest_size=8).hexdigest()
     return store.path / CACHE_FOLDER / f"map-{fingerprint}-{digest}.npz"

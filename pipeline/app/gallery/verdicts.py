@@ -92,10 +92,10 @@ class Verdicts:
         return verdicts, problems
 
     def _runs(self, fingerprint: str) -> list[RunEntry]:
-        rows = self._store.sql(
+        rows = self._store.rows(
             "SELECT run_id FROM runs WHERE fingerprint = ? AND status = 'finished'",
             [fingerprint],
-        ).fetchall()
+        )
         ours = {run_id for (run_id,) in rows}
         return [entry for entry in list_runs(self._store) if entry.run_id in ours]
 
@@ -220,14 +220,14 @@ class Verdicts:
         """Of the last `audit labels`, the most doubtful first; empty without one."""
         if "label_audits" not in table_names(self._store):
             return []
-        rows = self._store.sql(
+        rows = self._store.rows(
             """SELECT image_id, probability, label, disagreement FROM label_audits
             JOIN images USING (image_id)
             WHERE finding = ? AND audit_id = (SELECT arg_max(audit_id, made_at)
                 FROM label_audits WHERE fingerprint = ?)
             ORDER BY rank LIMIT ?""",
             [finding, fingerprint, _MOST_MISTAKES],
-        ).fetchall()
+        )
         return [
             Mistake(image, probability, "positive" if label else "negative", measure)
             for image, probability, label, measure in rows

@@ -13,6 +13,7 @@ from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
 from retune.store.results import add_result, new_result_id
 
+from ...encode.concatenation import concatenated_encoder
 from ...learn.curves.curve import (
     LOGISTIC_REGRESSION,
     ZERO_SHOT,
@@ -50,7 +51,7 @@ class CurveRequest:
         uncertain: Policy for uncertain labels.
         blank: Policy for findings not mentioned.
         min_positives: Test images of each class that a finding needs to count.
-        backbone: Use the vectors of this backbone.
+        backbone: Use the vectors of this backbone; ``A+B``: of both, side by side.
         fingerprint: Use the vectors of this encoder.
     """
 
@@ -137,11 +138,12 @@ def curve(
         raise ConfigurationError(
             "`methods` names no method", f"Example: {','.join(METHODS)}"
         )
+    joined = concatenated_encoder(store, request.backbone, progress)
     learning_set = load_learning_set(
         store,
         request.selection,
-        backbone=request.backbone,
-        fingerprint=request.fingerprint,
+        backbone=None if joined else request.backbone,
+        fingerprint=joined or request.fingerprint,
     )
     features = learning_set.features
     config = CurveConfig(

@@ -25,7 +25,7 @@ class RunRoots:
     @classmethod
     def of(cls, store: FeatureStore, datasets: Sequence[str] | None) -> Self:
         """The roots in a store's catalog; None for `datasets`: all are the run's."""
-        rows = store.sql("SELECT dataset, root FROM datasets").fetchall()
+        rows = store.rows("SELECT dataset, root FROM datasets")
         own = {name for name, _ in rows} if datasets is None else set(datasets)
         places = [(name in own, os.path.realpath(root)) for name, root in rows]
         return cls(

@@ -17,11 +17,11 @@ __all__ = ["find_file", "read_grey"]
 
 def find_file(store: FeatureStore, image_id: str) -> Path | None:
     """Where an image's file should lie; None if the store has no such image."""
-    rows = store.sql(
+    rows = store.rows(
         """SELECT root, path FROM images JOIN datasets USING (dataset)
         WHERE image_id = ? LIMIT 1""",
         [image_id],
-    ).fetchall()
+    )
     return Path(real_path(*rows[0])) if rows else None
 
 

@@ -47,7 +47,7 @@ def check_datasets(store: FeatureStore, datasets: Sequence[str] | None) -> None:
     Raises:
         ConfigurationError: It lacks one; the message names those that it has.
     """
-    rows = store.sql("SELECT dataset FROM datasets ORDER BY 1").fetchall()
+    rows = store.rows("SELECT dataset FROM datasets ORDER BY 1")
     known = [name for (name,) in rows]
     unknown = [name for name in datasets or () if name not in known]
     if unknown:

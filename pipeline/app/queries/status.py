@@ -180,7 +180,7 @@ def list_encoders(store: FeatureStore) -> Listing[EncodedRow]:
 
 
 def _rows(store: FeatureStore, row_type: type[_Row], query: str) -> Listing[_Row]:
-    rows = [row_type(*row) for row in store.sql(query).fetchall()]
+    rows = [row_type(*row) for row in store.rows(query)]
     names = [field.name for field in fields(row_type)]  # type: ignore[arg-type]  # a dataclass
     return Listing.of(rows, names)
 

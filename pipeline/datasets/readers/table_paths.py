@@ -4,6 +4,7 @@ Backslashes become slashes, and the beginning that `path_prefix` names becomes a
 """
 
 from collections.abc import Sequence
+from os.path import commonprefix
 from pathlib import Path
 
 import pyarrow as pa
@@ -114,16 +115,23 @@ def _check_relative(root: Path, paths: pa.StringArray, table: TextTable) -> None
     raise DatasetError(
         f"{location}: the image path {path!r} is absolute{more}",
         "Write paths relative to the folder that is ingested, or say what their "
-        f"beginning stands for: `path_prefix` {_suggestion(root, path)}",
+        f"beginning stands for: `path_prefix` "
+        f"{_suggestion(root, path, paths.filter(absolute))}",
     )
 
 
-def _suggestion(root: Path, path: str) -> str:
-    """``OLD=NEW`` for a path, by the shortest beginning behind which a file is."""
+def _suggestion(root: Path, path: str, absolute: pa.StringArray) -> str:
+    """``OLD=NEW`` for a path, by the shortest beginning behind which a file is.
+
+    Where no file is found: by the longest folder that all absolute paths begin with.
+    """
     find = current_listing(root).find_in_any_case
     parts = path.split("/")
     for n in range(1, len(parts)):
         rest = "/".join(parts[n:])
         if rest and find(rest) is not None:
             return f"'{'/'.join(parts[:n])}='"
-    return f"'{'/'.join(parts[:-1])}='"
+    ends = pc.min_max(absolute).as_py()
+    shared = commonprefix([ends["min"], ends["max"]])  # noqa: RUF071 - cut at a slash
+    common, slash, _ = shared.rpartition("/")
+    return f"'{common if slash else '/'.join(parts[:-1])}='"

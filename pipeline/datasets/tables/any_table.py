@@ -70,6 +70,10 @@ def read_any_table(
         notes.append(
             f"the table is not UTF-8: it was read as {_ENCODINGS[dialect.encoding]}"
         )
+    if dialect.titles:
+        notes.append(
+            f"lines above the names of the columns: {dialect.titles}, not read"
+        )
     return table, _described(dialect), notes
 
 

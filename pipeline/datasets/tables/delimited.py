@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -65,15 +66,17 @@ class Dialect:
         quote: Around a cell that has a delimiter in it; doubled within such a cell.
         escape: Before a quote that is part of a cell, where it is not doubled.
         encoding: Encoding of the file's bytes, a codec of Python.
+        titles: How many lines stand above the names of the columns.
     """
 
     delimiter: str = ","
     quote: str = '"'
     escape: str | None = None
     encoding: str = "utf-8"
+    titles: int = 0
 
     def decoded(self, content: bytes) -> bytes:
-        r"""The bytes as UTF-8, without the line ``sep=;`` that Excel puts first.
+        r"""The bytes as UTF-8, without titles and the line ``sep=;`` of Excel.
 
         >>> Dialect(encoding="cp1252").decoded(b"\xe4") == "ä".encode()
         True
@@ -81,7 +84,18 @@ class Dialect:
         if self.encoding != "utf-8":
             content = content.decode(self.encoding).encode()
         line = _SEPARATOR_LINE.match(content)
-        return content if line is None else content[line.end() :]
+        return self.without_titles(content if line is None else content[line.end() :])
+
+    def without_titles(self, content: bytes) -> bytes:
+        r"""The same lines, those above the names of the columns emptied.
+
+        >>> Dialect(titles=1).without_titles(b"List of May\npath,age\n")
+        b'\npath,age\n'
+        """
+        ends = [*islice(_LINE_END.finditer(content), self.titles)]
+        if not ends:
+            return content
+        return b"".join(end.group() for end in ends) + content[ends[-1].end() :]
 
     def rows(self, content: bytes, *, strict: bool = True) -> "_CsvReader":
         """A reader of the rows of UTF-8 bytes."""
@@ -96,6 +110,7 @@ class Dialect:
 
 
 _COMMAS: Final = Dialect()
+_LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 #: Excel's first line; its line end stays, so that lines keep their numbers.
 _SEPARATOR_LINE: Final = re.compile(
     rb"\A(?:\xef\xbb\xbf)?sep=.(?=[\r\n])", re.IGNORECASE
@@ -256,7 +271,7 @@ def check_encoding(file: Path, content: bytes) -> None:
             text = decoder.decode(piece, final=start + _PIECE_BYTES > len(content))
         except UnicodeDecodeError as error:
             byte_offset = max(start - pending, 0) + error.start
-            line = 1 + len(re.findall(rb"\r\n|\r|\n", view[:byte_offset]))
+            line = 1 + len(_LINE_END.findall(view[:byte_offset]))
             raise DatasetError(
                 f"{file}, line {line}: the byte 0x{content[byte_offset]:02x} is not "
                 "UTF-8",

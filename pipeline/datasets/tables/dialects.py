@@ -7,6 +7,7 @@ takes the first dialect by which every row has as many cells as the header.
 import csv
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,7 @@ from retune.store.errors import DatasetError
 
 from .delimited import Dialect, TextTable, check_encoding, read_csv
 from .packed import read_file
+from .titles import LOOK_AT, count_titles
 
 __all__ = ["find_dialect", "find_encoding", "read_any_csv", "sniffed_header"]
 
@@ -122,16 +124,34 @@ def _candidates(sample: bytes, encoding: str) -> Iterator[Dialect]:
     single = re.search(rb"(?:^|[\n,;\t|])'", sample) is not None
     for delimiter in _DELIMITERS:
         plain = Dialect(delimiter, encoding=encoding)
-        yield plain
+        dialects = [plain]
         if b'\\"' in sample:
-            yield replace(plain, escape="\\")
+            dialects.append(replace(plain, escape="\\"))
         if single:
-            yield replace(plain, quote="'")
+            dialects.append(replace(plain, quote="'"))
+        for dialect in dialects:
+            yield replace(dialect, titles=_title_lines(dialect, sample))
+
+
+def _title_lines(dialect: Dialect, sample: bytes) -> int:
+    """How many lines of a file are above its header, if this is its dialect."""
+    reader = dialect.rows(sample, strict=False)
+    rows: list[list[str]] = []
+    ends: list[int] = []
+    with suppress(csv.Error):  # found again, and told, when the file is read
+        for row in reader:
+            if row:
+                rows.append(row)
+                ends.append(reader.line_num)
+            if len(rows) == LOOK_AT:
+                break
+    n_titles = count_titles(rows)
+    return ends[n_titles - 1] if n_titles else 0
 
 
 def _score(dialect: Dialect, sample: bytes) -> tuple[bool, int, int]:
     """Whether it may be; then columns, less those whose names hold a delimiter."""
-    reader = dialect.rows(sample)
+    reader = dialect.rows(dialect.without_titles(sample))
     widths: list[int] = []
     header: list[str] = []
     n_quotes = 0
@@ -211,7 +231,9 @@ def sniffed_header(file: Path) -> list[str]:
         sample = _sample(start, encoding)
         dialects = find_dialect(sample, "utf-8")
         dialect = dialects[0] if dialects else Dialect()
-        row = next((row for row in dialect.rows(sample) if row), [])
+        row = next(
+            (row for row in dialect.rows(dialect.without_titles(sample)) if row), []
+        )
     except (UnicodeError, csv.Error):
         return []
     return [name.strip() for name in row]

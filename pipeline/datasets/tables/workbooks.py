@@ -4,6 +4,7 @@ import zipfile
 from collections.abc import Generator, Iterator, Sequence
 from datetime import date, datetime, time
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from retune.store.errors import ConfigurationError, DatasetError
 from .delimited import TextTable, check_names, legible
 from .listing import check_table_file
 from .packed import check_table_size
+from .titles import LOOK_AT, count_titles
 
 __all__ = ["WORKBOOK_SUFFIXES", "read_workbook", "workbook_columns"]
 
@@ -129,11 +131,12 @@ def _cells(book: Any, file: Path, sheet: str | None) -> Iterator[tuple[int, list
     for page in chosen:
         is_empty = True
         rows = page.iter_rows(values_only=True, max_col=_MOST_COLUMNS)
+        first = _header_row(page)
         for line, row in enumerate(rows, start=1):
             cells = [_as_text(cell) for cell in row]
             while cells and not cells[-1]:
                 cells.pop()
-            if is_empty and not any(cells):
+            if line < first or (is_empty and not any(cells)):
                 continue
             yield line, [cell.strip() for cell in cells] if is_empty else cells
             is_empty = False
@@ -150,11 +153,28 @@ def _filled(pages: Sequence[Any]) -> Sequence[Any]:
     return tables or pages
 
 
-def _n_columns(page: Any) -> int:
-    """How many cells the first filled row of a sheet has."""
+def _first_rows(page: Any) -> list[tuple[int, list[str]]]:
+    """The first rows that are filled, with their numbers in the sheet."""
     rows = page.iter_rows(values_only=True, max_col=_MOST_COLUMNS)
-    counts = (sum(cell is not None for cell in row) for row in rows)
-    return next(filter(None, counts), 0)
+    texts = (
+        (line, [_as_text(cell) for cell in row])
+        for line, row in enumerate(rows, start=1)
+    )
+    return list(islice((one for one in texts if any(one[1])), LOOK_AT))
+
+
+def _header_row(page: Any) -> int:
+    """The row below the titles of a sheet."""
+    rows = _first_rows(page)
+    n_titles = count_titles([cells for _, cells in rows])
+    return rows[n_titles][0] if n_titles else 1
+
+
+def _n_columns(page: Any) -> int:
+    """How many cells the header of a sheet fills."""
+    rows = [cells for _, cells in _first_rows(page)]
+    header = rows[count_titles(rows)] if rows else []
+    return sum(bool(cell) for cell in header)
 
 
 def _as_text(cell: object) -> str:

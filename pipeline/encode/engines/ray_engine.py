@@ -29,7 +29,7 @@ from retune.store.errors import (
     FingerprintMismatchError,
     RetuneError,
 )
-from retune.store.vectors.shards import Vectors, publish_shard
+from retune.store.vectors.shards import Keys, Vectors, publish_shard
 
 from ...progress import Progress, ProgressCallback
 from ..backbones.loading import BackboneSource
@@ -61,9 +61,9 @@ class _UnitCollector:
     failures: list[ItemFailure] = field(default_factory=list)
 
     def publish(
-        self, spec: EncoderSpec, modality: str, keys: Sequence[str], vectors: Vectors
+        self, spec: EncoderSpec, modality: str, keys: Keys, vectors: Vectors
     ) -> None:
-        names = np.array(keys, dtype="S32")
+        names = np.asarray(keys, dtype="S32")
         header = publish_shard(self.root, spec, modality, names, vectors, self.shard_id)
         self.paths.append(header.path.relative_to(self.root).as_posix())
 

@@ -53,7 +53,7 @@ def refuse_superseded(store: FeatureStore, known: Iterable[Contribution]) -> Non
     old = superseded_among(store.path, store.catalog, contributions)
     if not old:
         return
-    rows = store.sql("SELECT * FROM runs").fetchall()
+    rows = store.rows("SELECT * FROM runs")
     # Patients who were let back in make the same contribution again.
     current = {
         one.digest

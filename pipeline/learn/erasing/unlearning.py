@@ -119,7 +119,7 @@ def learn_anew(
     Raises:
         StoreWriteError: The disk refused.
     """
-    rows = store.sql("SELECT * FROM runs ORDER BY started_at, run_id").fetchall()
+    rows = store.rows("SELECT * FROM runs ORDER BY started_at, run_id")
     runs = [Run(*row) for row in rows]
     marks = read_run_marks(store) if retrain else {}
     due = {run_id for run_id, known in marks.items() if TRAINED in known}
@@ -312,10 +312,10 @@ def _start(store: FeatureStore, seen: _Seen, work: _Work) -> RunState | None:
     lineage = seen.record.lineage
     if not (lineage.continued or lineage.contributions):
         return None
-    rows = store.sql(
+    rows = store.rows(
         "SELECT run_id FROM runs WHERE ? <> '' AND starts_with(run_id, ?)",
         [lineage.continued, lineage.continued],
-    ).fetchall()
+    )
     if len(rows) != 1 or work.marks.get(rows[0][0]) == TRAINED:
         raise TrainingError(
             f"it goes on from '{lineage.continued}', which is no run of this store "
@@ -453,9 +453,9 @@ def _replace(
         contamination_unknown=record.provenance.contamination_unknown,
     )
     config = replace(record, provenance=provenance).to_json()
-    kept = store.sql(
+    kept = store.rows(
         "SELECT count(*) FROM predictions WHERE run_id = ?", [run.run_id]
-    ).fetchall()[0][0]
+    )[0][0]
     predictions = None
     if kept:
         predictions = prediction_rows(learning_set.features, experiment)

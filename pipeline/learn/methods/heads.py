@@ -66,9 +66,28 @@ class Heads:
         constant = not weights.any() and intercept == 0
         self.model.intercept[k] = 1e-30 if constant else intercept
         self.learned[k] = True
+        self._calibrate(k, line, labels)
+
+    def keep_zero_shot(self, shown: npt.NDArray[np.bool_]) -> None:
+        """Calibrate findings that were shown and have learned nothing.
+
+        Labels of one class give no head, and say nothing of how frequent a finding is.
+        Validation labels do, for these probabilities too.
+
+        Args:
+            shown: Findings of the task, shape (K,).
+        """
+        line = Line(self._problem.config.scale, 0.0)
+        for k in np.flatnonzero(shown & ~self.learned):
+            self._calibrate(int(k), line, (0.0, 0.0))
+
+    def _calibrate(self, k: int, line: Line, labels: tuple[float, float]) -> None:
         rows, targets = self._validation, self._problem.targets
         seen = rows[targets.observed[rows, k]]
-        scores = self.features(seen) @ weights + intercept
+        if not len(seen) and not self.learned[k]:
+            return
+        weights = self.model.weight[k].cpu().numpy()
+        scores = self.features(seen) @ weights + float(self.model.intercept[k])
         positive = targets.value[seen, k] > 0
         n_positive, n = labels
         share = smoothed_share(n_positive + positive.sum(), n + len(positive))

@@ -100,6 +100,7 @@ class L3a(RanPac):
         positive, every_label = self._labels
         both = (positive > 0) & (positive < every_label)
         self._solve(np.flatnonzero(self._shown & both))
+        self._heads.keep_zero_shot(self._shown)
 
     def _shown_labels(self, k: int) -> tuple[float, float]:
         return float(self._labels[0, k]), float(self._labels[1, k])

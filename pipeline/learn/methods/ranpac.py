@@ -95,6 +95,10 @@ class RanPac:
 
     def _solve(self, findings: npt.NDArray[np.int64]) -> None:
         """Give new weights to findings with labels of both classes."""
+        shown = np.zeros(len(self._sums.group), dtype=bool)
+        shown[findings] = True
+        # Without both classes there is no need to take a matrix apart.
+        findings = findings[self._has_both()[findings]]
         for group in np.unique(self._sums.group[findings]):
             gram = self._sums.grams[group]
             count = gram[-1, -1]
@@ -105,6 +109,13 @@ class RanPac:
             values, vectors = np.linalg.eigh(about)
             for k in findings[self._sums.group[findings] == group]:
                 self._solve_one(int(k), count, mean, np.maximum(values, 0), vectors)
+        self._heads.keep_zero_shot(shown)
+
+    def _has_both(self) -> npt.NDArray[np.bool_]:
+        """Findings whose labels vary, shape (K,)."""
+        positives = self._sums.moments[:, -1]
+        counts = np.maximum(self._sums.grams[self._sums.group, -1, -1], 1)
+        return np.asarray(self._sums.squares - positives**2 / counts > 1e-12 * counts)
 
     def _solve_one(
         self, k: int, count: float, mean: Floats, values: Floats, vectors: Floats
@@ -112,8 +123,6 @@ class RanPac:
         """From the eigenvalues and vectors of the finding's centred Gram matrix."""
         moment = self._sums.moments[k]
         positives = moment[-1]
-        if self._sums.squares[k] - positives**2 / count <= 1e-12 * count:
-            return
         data = vectors.T @ (moment[:-1] - mean * positives)
         penalty = PENALTIES * max(values.mean(), 1e-12)
         weights = vectors @ (data[:, None] / (values[:, None] + penalty))

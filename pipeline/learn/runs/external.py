@@ -283,7 +283,7 @@ def _rows(features: Features, split: str) -> npt.NDArray[np.int64]:
 
 
 def _last_task(store: FeatureStore, run_id: str) -> int:
-    rows = store.sql(
+    rows = store.rows(
         "SELECT coalesce(max(task), 0) FROM metrics WHERE run_id = ?", [run_id]
-    ).fetchall()
+    )
     return int(rows[0][0])

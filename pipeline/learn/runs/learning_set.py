@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from retune.store import (
     EncoderRow,
+    EncoderSpec,
     FeatureStore,
     LabelledImages,
     choose_encoder,
@@ -273,9 +274,11 @@ def _contaminated(
 ) -> tuple[npt.NDArray[np.bool_], str]:
     """Which images the backbone knows, and why that cannot be told in full."""
     trained_on = read_trained_on(store, encoder.fingerprint)
+    parts = EncoderSpec.from_json(encoder.spec).parts if encoder.spec else ()
+    silent = not trained_on or not all(read_trained_on(store, one) for one in parts)
+    unsaid = f"backbone {encoder.backbone} does not say whom it knows" if silent else ""
     if not trained_on:
-        nothing = np.zeros(len(images), dtype=bool)
-        return nothing, f"backbone {encoder.backbone} does not say whom it knows"
+        return np.zeros(len(images), dtype=bool), unsaid
     known = [
         trained_on.knows(
             [populations[name] for name in part["dataset"].to_pylist()],
@@ -284,24 +287,26 @@ def _contaminated(
         )
         for part in images.to_batches(max_chunksize=_PART_ROWS)
     ]
+    which = np.concatenate([np.empty(0, dtype=bool), *known])
     hidden = _pseudonymised(store) & set(images["dataset"].unique().to_pylist())
-    because = f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
-    return np.concatenate([np.empty(0, dtype=bool), *known]), because
+    if unsaid:
+        return which, unsaid
+    return which, f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
 
 
 def _pseudonymised(store: FeatureStore) -> set[str]:
     if "pseudonym_keys" not in table_names(store):
         return set()
-    rows = store.sql("SELECT dataset FROM pseudonym_keys").fetchall()
+    rows = store.rows("SELECT dataset FROM pseudonym_keys")
     return {dataset for (dataset,) in rows}
 
 
 def _label_versions(store: FeatureStore, datasets: Sequence[str]) -> dict[str, int]:
     if "label_versions" not in table_names(store):
         return {}
-    rows = store.sql(
+    rows = store.rows(
         "SELECT dataset, max(version) FROM label_versions GROUP BY dataset"
-    ).fetchall()
+    )
     return {dataset: int(version) for dataset, version in rows if dataset in datasets}
 
 

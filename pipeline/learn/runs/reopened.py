@@ -320,7 +320,7 @@ def find_state(store: FeatureStore, name: str) -> RunState:
     elif not path.is_file():
         path = run_folder(store, find_run(store, name).run_id) / STATE_FILE
     state = load_state(path)
-    known = [row[0] for row in store.sql("SELECT fingerprint FROM encoders").fetchall()]
+    known = [row[0] for row in store.rows("SELECT fingerprint FROM encoders")]
     if state.fingerprint not in known:
         raise FingerprintMismatchError(
             f"{path} is of encoder {state.fingerprint}; {store.path} has "

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def predict(
         detailed: Also uncertainty, distance and whether an image is unlike those that
             were trained on, where the model knows them.
     """
-    device = next(iter(model.state_dict().values())).device
+    device = _device_of(model)
     model.eval()
     columns: list[npt.NDArray[np.float32]] | None = None
     with torch.inference_mode():
@@ -129,6 +130,16 @@ def predict(
     return plain
 
 
+def _device_of(model: Model | torch.nn.Module) -> torch.device:
+    """Where the tensors of a model are."""
+    if isinstance(model, torch.nn.Module):
+        tensor = next(chain(model.parameters(), model.buffers()))
+    else:
+        tensor = next(iter(model.state_dict().values()))
+    device: torch.device = tensor.device
+    return device
+
+
 def _with_familiarity(
     prediction: Prediction,
     model: FamiliarModel,
@@ -138,7 +149,7 @@ def _with_familiarity(
 ) -> Prediction:
     """The same with uncertainty, distance and flag; NaN and False in other rows."""
     assert isinstance(model, torch.nn.Module)
-    device = next(iter(model.state_dict().values())).device
+    device = _device_of(model)
     chosen = np.arange(len(embedding)) if rows is None else rows
     spread = np.full(prediction.difference.shape, np.nan, dtype=np.float32)
     distance = np.full(len(embedding), np.nan, dtype=np.float32)

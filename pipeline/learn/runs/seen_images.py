@@ -96,9 +96,9 @@ def _lists_of(store: FeatureStore, digests: Collection[str]) -> dict[str, ImageL
     """Runs of this store that made some of the contributions, with their images."""
     if not digests:
         return {}
-    rows = store.sql(
+    rows = store.rows(
         "SELECT * FROM runs WHERE status = 'finished' ORDER BY started_at"
-    ).fetchall()
+    )
     lists = {}
     for run in (Run(*row) for row in rows):
         record = read_record(run)

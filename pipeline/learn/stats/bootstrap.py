@@ -16,6 +16,7 @@ __all__ = [
     "draw_with_classes",
     "mean_of_draws",
     "percentile_interval",
+    "resample_ranks",
 ]
 
 #: Draws are made until this many images were weighed, but within the two bounds.
@@ -23,6 +24,10 @@ _WEIGHED_IMAGES = 5_000_000
 _FEWEST, _MOST = 200, 1000
 #: A draw that lacks a class of a finding is made anew, so often at most.
 _MOST_ATTEMPTS = 200
+#: Draws that are weighed together: a few MB, which stay in the cache.
+_DRAWS_AT_ONCE = 8
+#: Images whose weights add up to less than 2³¹, for any draw that can be met.
+_FEW_IMAGES = 1 << 22
 #: Sums of so many weights are exact in float32.
 _EXACT_IN_FLOAT32 = 1 << 22
 
@@ -139,53 +144,74 @@ def bootstrap_auroc(
     for k in range(targets.shape[1]):
         seen = observed[:, k]
         score, positive = scores[seen, k], targets[seen, k] > 0
-        if positive.any() and not positive.all() and not np.isnan(score).any():
-            columns.append(_of_finding(score, positive, draws.patient[seen], draws))
-        else:
-            columns.append(np.full(draws.times.shape[1], np.nan))
+        columns.append(resample_ranks(score, positive, draws.patient[seen], draws)[0])
     return np.stack(columns, axis=1)
 
 
-def _of_finding(
+def resample_ranks(
     score: Array, positive: Mask, patient: npt.NDArray[np.int64], draws: PatientDraws
-) -> Floats:
-    """AUROC in each draw, shape (B,): pairs in order over pairs, by weight."""
-    order = np.argsort(score)
-    run = _runs(score[order], positive[order])
-    positive, patient = positive[order], patient[order]
+) -> tuple[Floats, Floats]:
+    """AUROC and average precision of one finding in every draw, from one sort.
 
-    def weigh(chosen: Mask) -> tuple[npt.NDArray[np.int64], Floats]:
-        """Runs that hold such images, and the weight of these in each draw."""
-        of_run = run[chosen]
-        starts = np.flatnonzero(np.r_[True, of_run[1:] != of_run[:-1]])
-        weights = np.add.reduceat(draws.times[patient[chosen]], starts, axis=0)
-        return of_run[starts], weights.astype(np.float64)
+    Args:
+        score: Scores of n images, shape (n,).
+        positive: Shape (n,).
+        patient: Number of each image's patient, shape (n,).
+        draws: Draws of these patients.
 
-    low_runs, down = weigh(~positive)
-    high_runs, up = weigh(positive)
-    below = np.concatenate([np.zeros((1, down.shape[1])), np.cumsum(down, axis=0)])
-    # A run of both classes is one score: half of it counts as below.
-    before = below[np.searchsorted(low_runs, high_runs, side="left")]
-    until = below[np.searchsorted(low_runs, high_runs, side="right")]
-    pairs = below[-1] * up.sum(axis=0)
-    in_order = np.einsum("rb,rb->b", up, before + until) / 2
-    drawn: Floats = np.full(len(pairs), np.nan)
-    np.divide(in_order, pairs, out=drawn, where=pairs > 0)
-    return drawn
+    Returns:
+        Both of shape (B,), NaN where a draw lacks a class that the figure needs, or a
+        score is NaN.
 
-
-def _runs(ordered: Array, positive: Mask) -> npt.NDArray[np.int64]:
-    """Number of the run that each image is in, ascending scores given.
-
-    Neighbours of one class make one run, because no pair within it counts; equal
-    scores of both classes make a run of their own.
+    >>> score, positive = np.array([0.1, 0.2, 0.3]), np.array([False, True, False])
+    >>> draws = PatientDraws(np.arange(3), np.array([[1.0, 2], [1, 1], [1, 0]]))
+    >>> [one.tolist() for one in resample_ranks(score, positive, draws.patient, draws)]
+    [[0.5, 1.0], [0.5, 1.0]]
     """
-    tie = np.r_[0, np.cumsum(ordered[1:] != ordered[:-1])]
-    size, n_positive = np.bincount(tie), np.bincount(tie, weights=positive)
-    label_type = np.where(n_positive == 0, 0, np.where(n_positive == size, 1, 2))
-    begins = np.r_[True, (label_type[1:] != label_type[:-1]) | (label_type[1:] == 2)]
-    runs: npt.NDArray[np.int64] = (np.cumsum(begins) - 1)[tie]
-    return runs
+    n_draws = draws.times.shape[1]
+    area, precision = np.full((2, n_draws), np.nan)
+    if not positive.any() or np.isnan(score).any():
+        return area, precision
+    order = np.argsort(score)
+    ordered, places = score[order], np.flatnonzero(positive[order])
+    patient = patient[order]
+    # Figures change only at scores that a positive image has: there, at the first and
+    # behind the last image of this score, weights are needed.
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    group = np.searchsorted(starts, places, side="right") - 1
+    first = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
+    group = group[first]
+    low, high = starts[group], np.r_[starts[1:], len(order)][group]
+    last = np.r_[first[1:], len(places)]
+    narrow = np.int32 if len(order) < _FEW_IMAGES else np.int64
+    for begin in range(0, n_draws, _DRAWS_AT_ONCE):
+        part = slice(begin, begin + _DRAWS_AT_ONCE)
+        times = np.ascontiguousarray(draws.times[:, part].T.astype(narrow))
+        weight = np.take(times, patient, axis=1)
+        below = _cumulated(weight)
+        hits = _cumulated(np.take(weight, places, axis=1))
+        hits_low = np.take(hits, first, axis=1)
+        hits_high = np.take(hits, last, axis=1)
+        all_low, all_high = (np.take(below, at, axis=1) for at in (low, high))
+        n_positive = hits[:, -1:].astype(np.int64)
+        n = below[:, -1:].astype(np.int64)
+        new = (hits_high - hits_low).astype(np.float64)
+        # Negatives below, once without and once with those of the same score.
+        behind = all_low - hits_low + all_high - hits_high
+        pairs = n_positive * (n - n_positive)
+        twice = (new * behind).sum(axis=1, keepdims=True)
+        np.divide(twice, 2 * pairs, out=area[part, None], where=pairs > 0)
+        above = np.maximum(n - all_low, 1)
+        steps = (new * ((n_positive - hits_low) / above)).sum(axis=1, keepdims=True)
+        np.divide(steps, n_positive, out=precision[part, None], where=n_positive > 0)
+    return area, precision
+
+
+def _cumulated(weight: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
+    """Sums before each column and at the end, shape (B, n + 1)."""
+    sums = np.zeros((len(weight), weight.shape[1] + 1), dtype=weight.dtype)
+    np.cumsum(weight, axis=1, out=sums[:, 1:])
+    return sums
 
 
 def mean_of_draws(table: Floats) -> Floats:

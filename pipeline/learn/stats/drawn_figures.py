@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .bootstrap import PatientDraws
+from .bootstrap import PatientDraws, resample_ranks
 from .catalog_names import Metric
 from .intervals import Z95, logit_interval
 from .metrics import N_BINS, Array, Floats, Mask, bins_of
@@ -25,10 +25,12 @@ class DrawnFigures:
         tables: By metric, shape (B, K) each; NaN where a draw has none.
         excess: What chance alone would give, shape (K,); 0 for metrics that it does
             not name.
+        auroc: AUROC in each draw, shape (B, K).
     """
 
     tables: Mapping[Metric, Floats]
     excess: Mapping[Metric, Floats]
+    auroc: Floats
 
     def intervals(self, values: Mapping[str, Floats]) -> dict[Metric, Floats]:
         """Ends of the 95 % interval of each figure, shape (2, K) each.
@@ -114,19 +116,20 @@ def draw_figures(
     """
     columns: dict[Metric, list[Floats]] = {metric: [] for metric in _ALL}
     excess = np.zeros(targets.shape[1])
+    areas = np.full((draws.times.shape[1], targets.shape[1]), np.nan)
     for k in range(targets.shape[1]):
         seen = observed[:, k]
         patient, positive = draws.patient[seen], targets[seen, k] > 0
         chance = probability[seen, k].astype(np.float64)
         values, excess[k] = _of_labels(chance, positive, patient, thresholds[k], draws)
         values |= _of_constant(float(constant[k]), positive, patient, draws)
-        values[Metric.AVERAGE_PRECISION] = _average_precision(
+        areas[:, k], values[Metric.AVERAGE_PRECISION] = resample_ranks(
             score[seen, k], positive, patient, draws
         )
         for metric in _ALL:
             columns[metric].append(values[metric])
     tables = {name: np.stack(one, axis=1) for name, one in columns.items()}
-    return DrawnFigures(tables, {Metric.CALIBRATION_ERROR: excess})
+    return DrawnFigures(tables, {Metric.CALIBRATION_ERROR: excess}, areas)
 
 
 _ALL = (
@@ -139,8 +142,9 @@ def _weighed(
     values: Floats, patient: npt.NDArray[np.int64], draws: PatientDraws
 ) -> Floats:
     """Sums over images, each as often as its patient was drawn: (n, F) to (B, F)."""
-    sums = np.zeros((len(draws.times), values.shape[1]))
-    np.add.at(sums, patient, values)
+    n_patients = len(draws.times)
+    columns = [np.bincount(patient, one, n_patients) for one in values.T]
+    sums = np.stack(columns, axis=1)
     return np.asarray(draws.times.T.astype(np.float64) @ sums)
 
 
@@ -193,30 +197,3 @@ def _of_constant(
         Metric.BRIER_CONSTANT: _ratio(squares, n),
         Metric.CALIBRATION_ERROR_CONSTANT: _ratio(np.abs(gaps), n),
     }
-
-
-def _average_precision(
-    score: Array,
-    positive: Mask,
-    patient: npt.NDArray[np.int64],
-    draws: PatientDraws,
-) -> Floats:
-    if not positive.any() or np.isnan(score).any():
-        return np.full(draws.times.shape[1], np.nan)
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    # Only where a positive image is passed does anything add to the figure: there,
-    # at the end of the images with the same score, precision is needed.
-    rank = np.cumsum(np.r_[False, ordered[1:] != ordered[:-1]])
-    places = np.flatnonzero(positive[order])
-    first = np.r_[True, rank[places[1:]] != rank[places[:-1]]]
-    ends = np.searchsorted(rank, rank[places[first]], side="right")
-    weight = draws.times[patient[order[: ends[-1]]]]
-    starts = np.r_[0, ends[:-1]]
-    every = np.cumsum(np.add.reduceat(weight, starts, axis=0, dtype=np.float64), axis=0)
-    new = np.add.reduceat(
-        weight[places], np.flatnonzero(first), axis=0, dtype=np.float64
-    )
-    true = np.cumsum(new, axis=0)
-    precision = np.divide(true, every, out=np.zeros(true.shape), where=every > 0)
-    return _ratio((precision * new).sum(axis=0), true[-1])

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ..problem.features import Features, number_patients
 from ..problem.prediction import Prediction
 from ..problem.targets import Targets
-from .bootstrap import bootstrap_auroc, draw_with_classes, percentile_interval
+from .bootstrap import draw_with_classes, percentile_interval
 from .catalog_names import Metric
 from .drawn_figures import draw_figures
 from .intervals import (
@@ -277,11 +277,11 @@ class _Evaluator:
             value, observed = images.value, images.observed
             cells = value[:, counted], observed[:, counted]
             draws = draw_with_classes(images.patient, *cells, seed=seed)
-            table = bootstrap_auroc(scores[0], value, observed, draws)
-            ends = np.array([percentile_interval(column) for column in table.T]).T
             drawn = draw_figures(
                 scores[2], scores[0], value, observed, thresholds, self._constant, draws
             )
+            columns = drawn.auroc.T
+            ends = np.array([percentile_interval(column) for column in columns]).T
             intervals = drawn.intervals(figures.others)
             for metric in drawn.tables if counted.any() else ():
                 mean = float(figures.others[metric][counted].mean())

@@ -29,6 +29,8 @@ from retune.store.errors import (
     TrainingError,
 )
 
+pytestmark = pytest.mark.e2e
+
 _QUICK = TrainRequest("joint", epochs=2, bounds=False)
 _SUMS = TrainRequest("joint", method="analytic", bounds=False)
 

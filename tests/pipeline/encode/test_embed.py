@@ -12,6 +12,7 @@ import pytest
 from image_samples import write_dataset, write_images, write_table, write_tiny_backbone
 from PIL import Image
 
+from retune.pipeline.app.encoders.backbones import drop_backbone, list_backbones
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.encode import embed as embed_module
 from retune.pipeline.encode.backbones.contract import Backbone
@@ -253,6 +254,28 @@ def test_an_interruption_keeps_what_is_encoded(
     assert len(_vectors(store)) == 8
     assert _embed(store, backbone).images_encoded == 12
     assert not store.verify()
+    assert _rates(store) == [(8, "cpu"), (12, "cpu")]
+
+
+def _rates(store: FeatureStore) -> list[tuple[int, str]]:
+    return store.sql(
+        'SELECT images, device FROM encodings WHERE seconds > 0 ORDER BY "at"'
+    ).fetchall()
+
+
+def test_the_rate_of_an_encoder_is_kept_and_goes_with_it(
+    store: FeatureStore, backbone: str
+) -> None:
+    store.sql("DROP TABLE encodings", write=True)  # as in an older store
+    assert list_backbones(store) == []
+    _embed(store, backbone)
+    _embed(store, backbone)  # nothing is left to encode: no rate
+    assert _rates(store) == [(20, "cpu")]
+    seconds = store.sql("SELECT seconds FROM encodings").fetchall()[0][0]
+    listed = list_backbones(store)[0]
+    assert listed.images_per_second == pytest.approx(20 / seconds)
+    drop_backbone(store, listed.fingerprint)
+    assert _rates(store) == []
 
 
 def test_a_backbone_that_breaks_down_keeps_what_is_encoded(

@@ -93,6 +93,19 @@ def test_keys_must_be_distinct_and_as_many_as_vectors(tmp_path: Path) -> None:
         shards.publish_shard(tmp_path, encoder(), "image", _keys(4), vectors(4, dim=9))
 
 
+@pytest.mark.parametrize("n", [1, 3, 2000, 20_000])
+def test_checksums_of_what_is_written_are_those_of_the_file(
+    tmp_path: Path, n: int
+) -> None:
+    header = _publish(tmp_path, n=n, dim=8)
+    assert header.file_crc32 == shards.file_checksum(header.path)
+    assert shards.check_contents(header.path) == header
+    with h5py.File(header.path) as file:
+        np.testing.assert_array_equal(
+            file["embedding"][...], vectors(n, 8).astype(file["embedding"].dtype)
+        )
+
+
 def test_a_full_disk_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -79,6 +79,9 @@ class Analytic:
         n_features = self._start.shape[1]
         self._train = Sums.none(len(features.findings), n_features)
         self._validation = Sums.none(len(features.findings), n_features)
+        # Findings whose validation sums are still to be taken: only a state needs them,
+        # and those of all findings at once are one pass over the images.
+        self._due = np.zeros(len(features.findings), dtype=bool)
         # Which images each finding's validation sums were last taken from.
         self._counted = np.zeros(len(features.findings), dtype=np.int64)
         self._known: dict[bytes, Centred | None] = {}
@@ -128,10 +131,7 @@ class Analytic:
         self._seen[task.rows] |= new
         self._train = add_sums(self._train, self._sum(task.rows, new))
         shown = task.mask.any(axis=0) & (self._counted != self._here)
-        cells = self._problem.targets.observed[self._validation_rows] & shown
-        self._validation = add_sums(
-            self._validation, self._sum(self._validation_rows, cells)
-        )
+        self._due |= shown
         self._counted[shown] = self._here
         if not np.isfinite(self._train.grams).all():
             raise TrainingError(
@@ -167,7 +167,7 @@ class Analytic:
         self._take("weight", solution.weights)
         self._take("intercept", solution.intercepts)
         self._take_covariance(solution, centred)
-        self._take_familiarity()
+        self.model.look_later(self._take_familiarity)
         moved = (self.model.weight != before[0]).any(dim=1)
         moved |= self.model.intercept != before[1]
         shown = self._train.grams[self._train.group, -1, -1] > 0
@@ -197,6 +197,7 @@ class Analytic:
         self._take("learned", solution.learned)
         self._take("group", self._train.group)
 
+    @one_thread()
     def _take_familiarity(self) -> None:
         """The distribution of what was trained on, and how far validation lies."""
         seen = seen_images(self._train)
@@ -246,8 +247,13 @@ class Analytic:
             fitted = calibrate(values[seen, k], positive, share, line, trusted=learned)
             self.model.slope[k], self.model.offset[k] = fitted.slope, fitted.offset
 
+    @one_thread()
     def state(self) -> dict[str, Tensor]:
         """The sums, the prior, and which validation images were counted."""
+        rows = self._validation_rows
+        cells = self._problem.targets.observed[rows] & self._due
+        self._validation = add_sums(self._validation, self._sum(rows, cells))
+        self._due[:] = False
         return {
             **self._train.to_tensors("train"),
             **self._validation.to_tensors("validation"),
@@ -280,6 +286,7 @@ class Analytic:
                 "Continue with the options and findings that the run was made with.",
             )
         self._train, self._validation = train, validation
+        self._due[:] = False
         self._counted = counted.numpy().astype(np.int64)
         self._seen[:] = False
         if int(state.get("local.images", torch.tensor(0))) == self._images:

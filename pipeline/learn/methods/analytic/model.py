@@ -1,6 +1,6 @@
 """The model of `analytic`: linear, with an error bar and a sense of the familiar."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from ...problem.contract import Scores
 from ...problem.features import Prompts
 
 __all__ = ["AnalyticModel", "require_mean_pooling", "zero_shot_directions"]
+
+#: Buffers that say what images were seen.
+_OF_SEEN = ("centre", "whitening", "typical", "distance_limit", "alarm_rate")
 
 
 class AnalyticModel(nn.Module):
@@ -32,6 +35,7 @@ class AnalyticModel(nn.Module):
 
     def __init__(self, zero_shot: Tensor, projection: Tensor, scale: float) -> None:
         super().__init__()
+        self._due: Callable[[], None] | None = None
         n_findings, n_random = len(zero_shot), projection.shape[1]
         weight = functional.pad(zero_shot, (0, n_random)).double()
         nothing = torch.zeros(0)
@@ -77,6 +81,32 @@ class AnalyticModel(nn.Module):
     distance_limit: Tensor
     alarm_rate: Tensor
     projection: Tensor
+
+    def look_later(self, look: Callable[[], None]) -> None:
+        """Let what says which images were seen be brought up to date when it is needed.
+
+        Scores do not need it, so that of a sequence of tasks only the last pays for it.
+
+        Args:
+            look: Fills in those buffers.
+        """
+        self._due = look
+
+    def _look(self) -> None:
+        look, self._due = self._due, None
+        if look is not None:
+            look()
+
+    def __getattr__(self, name: str) -> Any:
+        """A buffer, up to date."""
+        if name in _OF_SEEN:
+            self._look()
+        return super().__getattr__(name)
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:
+        """All buffers, up to date."""
+        self._look()
+        return super().state_dict(*args, **kwargs)
 
     def features(self, x: Tensor) -> Tensor:
         """φ of embeddings of shape (B, D): shape (B, D + M)."""
@@ -157,6 +187,7 @@ class AnalyticModel(nn.Module):
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
         """Take what `state_dict` gave; older models may lack the covariance."""
+        self._due = None  # what is taken replaces what would be looked at
         known = self.state_dict()
         for name, tensor in state_dict.items():
             # Sizes follow from what was learned, so that a new model cannot know them.

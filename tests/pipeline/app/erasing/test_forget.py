@@ -31,6 +31,8 @@ from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError, ErasedDataError, TrainingError
 from retune.store.runs import read_run_marks
 
+pytestmark = pytest.mark.e2e
+
 _SUMS = TrainRequest("joint", method="analytic", bounds=False, predictions=True)
 _QUICK = TrainRequest("joint", epochs=2, bounds=False)
 #: Numbers of patients in training, validation and test.
@@ -270,6 +272,16 @@ def test_a_namesake_elsewhere_is_not_taken_for_him(store: FeatureStore) -> None:
     assert not report
     assert "some erased ids (1) also belong to patients elsewhere" in receipt.notes[0]
     assert store.sql("SELECT count(*) FROM trained_on").fetchall() == [(1,)]
+
+
+def test_the_rates_of_encoders_name_nobody_and_stay(store: FeatureStore) -> None:
+    store.sql(
+        "INSERT INTO encodings SELECT fingerprint, 9, 3.0, 'cpu', added_at "
+        "FROM encoders",
+        write=True,
+    )
+    assert not verify_erased(store, _forget(store, 2).receipt)[1]  # type: ignore[attr-defined]
+    assert store.sql("SELECT images, seconds FROM encodings").fetchall() == [(9, 3.0)]
 
 
 def test_receipts_form_a_chain(store: FeatureStore) -> None:

@@ -41,6 +41,8 @@ for number in steps:
 """
 _KILLS = 30
 
+pytestmark = pytest.mark.e2e
+
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:

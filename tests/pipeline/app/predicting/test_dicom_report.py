@@ -95,6 +95,6 @@ def test_what_is_no_dicom_is_told(workspace: Path, tmp_path: Path) -> None:
         tmp_path / "sr",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "1 images have no report" in done.stderr
+    assert "1 image has no report" in done.stderr
     assert "it is no DICOM file" in done.stderr
     assert not list((tmp_path / "sr").iterdir())

@@ -50,6 +50,58 @@ def test_a_german_export_needs_no_repair(tmp_path, encoding):
     assert details[2]["Station"] is None
 
 
+@pytest.mark.parametrize(
+    ("above", "n_titles"),
+    [
+        ("Thoraxaufnahmen 2026\n", 1),
+        ("Thoraxaufnahmen 2026;;;;;;;\nErstellt am;28.01.2026;;;;;;\n\n", 2),
+        ("sep=;\r\nListe\r\n\r\nErstellt am;28.01.2026\r\nvon:;RIS\r\n", 5),
+        ('"Liste\naller Aufnahmen"\n', 2),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8-sig"])
+def test_lines_above_the_header_are_passed_over_and_said(
+    tmp_path, above, n_titles, encoding
+):
+    (tmp_path / "ris.csv").write_bytes((above + GERMAN).encode(encoding))
+    table = read(tmp_path, path_prefix=(("P:\\Bilder", ""),))
+    plain = german(tmp_path)
+    assert table.images.equals(plain.images)
+    assert table.states.tolist() == plain.states.tolist()
+    said = f"lines above the names of the columns: {n_titles}, not read"
+    assert said in table.warnings
+    # Complaints name the line of the file, titles counted.
+    line = 5 + len(above.splitlines())
+    assert any(f"line {line}: '?!'" in one for one in table.warnings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "path,patient_id,Edema\na.png,1,1\nb.png,2,\n",
+        "path,patient_id,Edema,x,y\na.png,1,1,,\n",
+    ],
+)
+def test_a_header_is_never_taken_for_a_title(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    table = read(tmp_path)
+    assert table.images["path"].to_pylist()[0] == "a.png"
+    assert not any("above the names" in line for line in table.warnings)
+
+
+def test_a_workbook_may_have_titles_too(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["Thoraxaufnahmen 2026"])
+    book.active.append([])
+    book.active.append(["path", "patient_id", "Edema"])
+    book.active.append(["a.png", "007", "ja"])
+    book.save(tmp_path / "t.xlsx")
+    plan = read_dataset(tmp_path)
+    assert plan.images["patient_id"].to_pylist() == ["007"]
+    assert plan.states.tolist() == [[POSITIVE]]
+
+
 def test_what_was_not_understood_is_counted_and_shown_with_its_row(tmp_path):
     said = german(tmp_path).warnings
     assert (
@@ -126,6 +178,16 @@ def test_an_absolute_path_is_answered_with_the_option(tmp_path):
     ):
         read(tmp_path)
     assert "`path_prefix` '//srv/x='" in caught.value.hint
+
+
+def test_without_files_the_option_is_what_all_absolute_paths_begin_with(
+    tmp_path, write_table
+):
+    rows = ["D:\\b\\p1\\a.png,1,1", "D:\\b\\p2\\c.png,2,0", "own/d.png,3,0"]
+    write_table("t.csv", "path,patient_id,Edema", rows)
+    with pytest.raises(DatasetError, match="2 such paths") as caught:
+        read(tmp_path)
+    assert "`path_prefix` 'D:/b='" in caught.value.hint
 
 
 def test_files_are_found_in_another_case(tmp_path, write_table):

@@ -284,6 +284,30 @@ def test_distance_is_of_the_direction_and_the_limit_holds_back_validation() -> N
     assert float(method.model.alarm_rate) == pytest.approx(0.1)
 
 
+def test_what_is_worked_out_when_needed_is_the_same_whenever_that_is() -> None:
+    features, prompts = problem()
+    targets = make_targets(features.states)
+    rows = features.rows("train")
+    plan = plan_scenario("label", targets, features.patient, rows, FINDINGS)
+    asked, silent = _analytic(features, prompts), _analytic(features, prompts)
+    for task in plan.tasks:
+        asked.learn(task)
+        asked.state(), asked.model.state_dict()
+        silent.learn(task)
+    x = torch.from_numpy(features.embedding).float()
+    with torch.inference_mode():
+        assert torch.equal(silent.model.distance(x), asked.model.distance(x))
+    kept = asked.model.state_dict()
+    for name, tensor in silent.model.state_dict().items():
+        assert torch.equal(tensor, kept[name]), name
+    known = Sums.from_tensors("validation", asked.state())
+    later = Sums.from_tensors("validation", silent.state())
+    np.testing.assert_allclose(
+        later.grams[later.group], known.grams[known.group], rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(later.moments, known.moments, rtol=1e-12, atol=1e-12)
+
+
 def test_models_of_before_measure_distance_as_they_did() -> None:
     features, prompts = problem()
     method = _analytic(features, prompts)

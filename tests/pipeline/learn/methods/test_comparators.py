@@ -53,6 +53,21 @@ def test_a_linear_head_is_a_logistic_regression_of_its_task() -> None:
         assert min(fits) < 0.02
 
 
+@pytest.mark.parametrize("learner", [Linear, RanPac, L3a])
+def test_findings_that_learn_nothing_are_calibrated_too(
+    learner: type[Linear | RanPac | L3a],
+) -> None:
+    setting = _problem()
+    method = learner(setting)
+    for task in _tasks(setting, "class"):  # labels of one class
+        method.learn(task)
+    held = setting.features.rows("validation")
+    chance = predict(method.model, setting.features.embedding[held]).probability
+    seen, value = setting.targets.observed[held], setting.targets.value[held]
+    share = np.where(seen, value, 0).sum(axis=0) / seen.sum(axis=0)
+    assert np.abs(chance.mean(axis=0) - share).max() < 0.05
+
+
 def test_ranpac_after_all_tasks_is_one_ridge_on_random_features() -> None:
     setting = _problem(projection=40)
     method = RanPac(setting)
