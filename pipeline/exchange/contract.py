@@ -26,6 +26,12 @@ __all__ = [
 #: Rows that are read at a time; a shard has as many.
 BLOCK_ROWS = 16_384
 _FLOATS = ("float16", "float32", "float64")
+#: What can hold vectors or ids.
+_FIT = {
+    "vectors": "Vectors are lists of float16, float32 or float64, or a matrix of them. "
+    "Convert others first: integers that stand for floats, bfloat16, nested lists.",
+    "ids": "Ids are text or whole numbers, one for each vector.",
+}
 
 
 @dataclass(frozen=True)
@@ -112,27 +118,29 @@ def choose_column(
             return given
         raise ConfigurationError(
             f"{path} has no column {given!r} that could hold {role}; it has: {have}",
-            f"Name the right one with `{role}`.",
+            f"Name the right one with `{role}`. {_FIT[role]}",
         )
     if len(fitting) == 1:
         return fitting[0]
     raise ConfigurationError(
         f"{path} has {len(fitting)} columns that could hold {role}; it has: {have}",
-        f"Name the one to take with `{role}`.",
+        f"Name the one to take with `{role}`." if fitting else _FIT[role],
     )
 
 
-def stored_type(path: Path, dtype: object) -> str:
+def stored_type(path: Path, dtype: np.dtype[np.generic]) -> str:
     """The type that vectors of a file are kept in.
 
     Raises:
         DatasetError: They are no floating-point numbers.
     """
-    name = str(dtype)
+    name = np.dtype(dtype).newbyteorder("=").name
     if name not in _FLOATS:
         raise DatasetError(
-            f"the vectors in {path} are {name}, not floating-point numbers",
-            "Vectors have to be float16, float32 or float64.",
+            f"the vectors in {path} are {name}; they have to be float16, float32 or "
+            "float64",
+            "Convert them first. Integers that stand for floats and bfloat16 lose "
+            "nothing as float32.",
         )
     return "float32" if name == "float64" else name
 

@@ -60,10 +60,15 @@ def agreed_shape(tables: Sequence[VectorTable]) -> tuple[int, str]:
         DatasetError: A file cannot be read.
     """
     dims = {table.dim: table.path for table in tables if table.n_rows}
+    if not dims or set(dims) == {0}:
+        names = ", ".join(str(table.path) for table in tables)
+        raise ConfigurationError(
+            f"there are no vectors in {names}", "Did whatever wrote them end well?"
+        )
     if len(dims) != 1 or 0 in dims:
         told = ", ".join(f"{dim} in {path}" for dim, path in sorted(dims.items()))
         raise ConfigurationError(
-            f"vectors of one encoder are equally long; found: {told or 'no vectors'}",
+            f"vectors of one encoder are equally long; found: {told}",
             "Import files of different encoders one after the other, each under a "
             "`backbone_name` of its own.",
         )

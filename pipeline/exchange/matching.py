@@ -104,7 +104,7 @@ def _names(values: pa.ChunkedArray | pa.Array) -> pa.Array:
     >>> _names(pa.array(["p10/s1/ab.dcm.png", "ab.c", None])).to_pylist()
     ['ab.dcm', 'ab', None]
     """
-    bare = pc.replace_substring_regex(values, r"^.*/", "")
+    bare = pc.replace_substring_regex(values, r"^.*[/\\]", "")
     return _as_they_are(pc.replace_substring_regex(bare, r"(.)\.[^.]*$", r"\1"))
 
 
@@ -158,9 +158,11 @@ def _counted(ids: pa.Array, image_rows: npt.NDArray[np.int64], join: str) -> Mat
 
 
 def _shown(ids: pa.Array, rows: npt.NDArray[np.int64]) -> tuple[str, ...]:
-    return tuple(str(text) for text in ids.take(pa.array(rows[:_SHOWN])).to_pylist())
+    shown = ids.take(pa.array(rows[:_SHOWN])).to_pylist()
+    return tuple("(no id)" if text is None else str(text) for text in shown)
 
 
 def _some(values: pa.Array | pa.ChunkedArray) -> str:
-    shown = [str(text) for text in values.slice(0, 3).to_pylist()]
+    first = values.slice(0, 3).to_pylist()
+    shown = ["(no id)" if text is None else str(text) for text in first]
     return ", ".join(shown) + (", …" if len(values) > len(shown) else "")

@@ -14,13 +14,7 @@ from ..errors import ConfigurationError, StoreBusyError, StoreError
 from ..fingerprint import EncoderSpec
 from ..schema import CREATE_TABLES, create_table
 from ..vectors.shard_verification import verify_shard
-from ..vectors.shards import (
-    KEY_DTYPE,
-    Keys,
-    ShardHeader,
-    Vectors,
-    publish_shard,
-)
+from ..vectors.shards import KEY_DTYPE, Keys, ShardHeader, Vectors, publish_shard
 from .appending import with_earlier_rows
 from .dropping import DroppedEncoder, drop_encoder_rows, remove_shards
 from .entering import (

@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from retune.store import EncoderSpec, FeatureStore, StoreWriter, choose_encoder
-from retune.store.errors import ConfigurationError, FingerprintMismatchError
+from retune.store.errors import (
+    ConfigurationError,
+    DatasetError,
+    FingerprintMismatchError,
+)
 from retune.store.fingerprint import content_digest
 from retune.store.queries.identities import read_image_names
 from retune.store.queries.outgoing import (
@@ -19,7 +23,7 @@ from retune.store.queries.work import read_known_keys
 from ...encode.concatenation import extend_concatenations
 from ...exchange.contract import ColumnNames, VectorTable
 from ...exchange.exporting import FORMATS, refuse_existing, write_export
-from ...exchange.identity import external_spec, source_digest
+from ...exchange.identity import EXTERNAL, external_spec, source_digest
 from ...exchange.importing import (
     Counts,
     agreed_shape,
@@ -166,17 +170,34 @@ def import_vectors(
     match = _match(tables, images, request) if tables else None
     counts, n_texts = Counts(), 0
     with store.writer("import-vectors") as writer:
+        for fingerprint in _left_empty(store, request.backbone_name):
+            writer.drop_encoder(fingerprint)
         label = request.source or f"imported:{spec.fingerprint}"
         writer.add_encoder(spec, label, "imported")
         if match is not None:
-            counts = _import_images(
-                store, writer, spec, tables, match, images, progress
-            )
+            try:
+                counts = _import_images(
+                    store, writer, spec, tables, match, images, progress
+                )
+            except DatasetError:
+                for fingerprint in _left_empty(store, request.backbone_name):
+                    writer.drop_encoder(fingerprint)
+                raise
         if sentences:
             known = read_known_keys(store, spec.fingerprint, "text").astype(str)
             n_texts = import_texts(writer, spec, texts, sentences, known.tolist())
         extend_concatenations(store, writer, spec.fingerprint)
     return _summary(store, spec, request, counts, match, n_texts, bool(sentences))
+
+
+def _left_empty(store: FeatureStore, name: str) -> list[str]:
+    """Imported encoders of this name without a vector: their import failed."""
+    rows = store.sql(
+        """SELECT fingerprint FROM encoders WHERE backbone = ? AND precision = ?
+            AND fingerprint NOT IN (SELECT fingerprint FROM features)""",
+        [name, EXTERNAL],
+    ).fetchall()
+    return [fingerprint for (fingerprint,) in rows]
 
 
 def _check(request: ImportRequest) -> None:
@@ -219,7 +240,9 @@ def _spec(
     """
     dim, dtype = agreed_shape([*tables, *texts])
     rows = store.rows(
-        "SELECT spec FROM encoders WHERE backbone = ?", [request.backbone_name]
+        """SELECT spec FROM encoders WHERE backbone = ?
+            AND fingerprint IN (SELECT fingerprint FROM features)""",
+        [request.backbone_name],
     )
     have = [EncoderSpec.from_json(row[0]) for row in rows]
     if request.add:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retune.store import EncoderSpec, FileState, ItemFailure
-from retune.store.errors import BackboneError, StoreError, StoreWriteError
+from retune.store.errors import BackboneError, DatasetError, StoreError, StoreWriteError
 from retune.store.vectors.shards import KEY_DTYPE, Keys, Vectors
 
 from .digest_set import DigestSet
@@ -56,7 +56,8 @@ class ShardSink:
     that were made of them.
 
     Use it as a context manager. On leaving, everything is published and committed, also
-    after Ctrl-C or a failure of the backbone: what is encoded is kept.
+    after Ctrl-C, a failure of the backbone or of a file that is imported: what came
+    before is kept.
 
     Args:
         writer: Writer of the store; nobody else may use it while the sink is open.
@@ -112,7 +113,7 @@ class ShardSink:
     ) -> None:
         try:
             if error_type is None or issubclass(
-                error_type, (KeyboardInterrupt, BackboneError)
+                error_type, (KeyboardInterrupt, BackboneError, DatasetError)
             ):
                 self.flush()
                 self._wait(0)

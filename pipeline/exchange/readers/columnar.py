@@ -72,7 +72,7 @@ class ColumnarTable:
     @cached_property
     def dtype(self) -> str:
         """``float16`` or ``float32``."""
-        item = self.schema.field(self.vectors).type.value_type
+        item = _plain(self.schema.field(self.vectors).type).value_type
         return stored_type(self.path, np.dtype(item.to_pandas_dtype()))
 
     @cached_property
@@ -88,11 +88,11 @@ class ColumnarTable:
     @cached_property
     def dim(self) -> int:
         """D: the list's size, or the usual length of the first rows."""
-        vector_type = self.schema.field(self.vectors).type
+        vector_type = _plain(self.schema.field(self.vectors).type)
         if pa.types.is_fixed_size_list(vector_type):
             return int(vector_type.list_size)
         for batch in self._read([self.vectors]):
-            length = usual_length(_lengths(batch.column(0)))
+            length = usual_length(_lengths(_storage(batch.column(0))))
             if length:
                 return length
         return 0
@@ -123,15 +123,25 @@ class ColumnarTable:
                 )
         schema = pa.schema([(name, pa.string()) for name in present])
         parts = [
-            pa.record_batch([text_of(column) for column in batch.columns], schema)
+            pa.record_batch([self._text(column) for column in batch.columns], schema)
             for batch in self._read(present)
         ]
         return pa.Table.from_batches(parts, schema)
 
+    def _text(self, column: pa.Array) -> pa.Array:
+        try:
+            return text_of(column)
+        except pa.ArrowException as error:
+            raise DatasetError(
+                f"ids in {self.path} are no text: {error}",
+                "Ids have to be UTF-8 text or whole numbers; name their column with "
+                "`ids`.",
+            ) from error
+
     def blocks(self) -> Iterator[Block]:
         """All rows in order."""
         for batch in self._read([self.vectors]):
-            column = batch.column(0)
+            column = _storage(batch.column(0))
             if not len(column):
                 continue
             try:
@@ -176,8 +186,19 @@ def _ipc(
     return pa.ipc.open_file(file) if magic == b"ARROW1" else pa.ipc.open_stream(file)
 
 
+def _plain(column_type: pa.DataType) -> pa.DataType:
+    """What a column is stored as; an extension such as a tensor names another type."""
+    extended = isinstance(column_type, pa.BaseExtensionType)
+    return column_type.storage_type if extended else column_type
+
+
+def _storage(column: pa.Array) -> pa.Array:
+    return column.storage if isinstance(column, pa.ExtensionArray) else column
+
+
 def _item_type(list_type: pa.DataType) -> pa.DataType | None:
     """The type of a list's numbers; None if it is no list of floats."""
+    list_type = _plain(list_type)
     is_list = (
         pa.types.is_list(list_type)
         or pa.types.is_large_list(list_type)
@@ -208,7 +229,8 @@ def text_of(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if pa.types.is_floating(column.type):  # ids that somebody's blank made floats
-        column = pc.cast(column, pa.int64(), safe=True)
+        known = pc.is_finite(column)
+        column = pc.cast(pc.if_else(known, column, None), pa.int64(), safe=True)
     return column.cast(pa.string())
 
 

@@ -4,7 +4,10 @@ Mapped pages would count as the process's memory; a file that is read into one b
 after the other needs no more than a block.
 """
 
+import math
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -30,7 +33,11 @@ from ..contract import (
 
 __all__ = ["ArchiveTable", "MatrixFile", "MatrixTable", "strings_of"]
 
-_FAULTS = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+#: The last three: headers of .npy are read as an expression of Python.
+_FAULTS = (
+    OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error,
+    NotImplementedError, TypeError, SyntaxError, tokenize.TokenError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,11 @@ class MatrixFile:
     def _header(self) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
         try:
             with self._opened() as file:
-                return _read_header(file)
+                header = _read_header(file)
+            self._check_size(*header)
         except _FAULTS as error:
             raise self._unreadable(error) from error
+        return header
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,6 +111,19 @@ class MatrixFile:
                     yield block
         except _FAULTS as error:
             raise self._unreadable(error) from error
+
+    def _check_size(
+        self, shape: tuple[int, ...], by_columns: bool, dtype: np.dtype[np.generic]
+    ) -> None:
+        """A header that promises more than there is must not have room made for it."""
+        del by_columns
+        if self.member is None:
+            there = self.path.stat().st_size
+        else:
+            with zipfile.ZipFile(self.path) as archive:
+                there = archive.getinfo(self.member).file_size
+        if math.prod(shape) * dtype.itemsize > there:
+            raise EOFError("it is cut short")
 
     def _mapped_blocks(self) -> Iterator[npt.NDArray[np.generic]]:
         """Of an array that is stored by columns: rows are spread over the file."""
@@ -191,21 +213,27 @@ class MatrixTable:
     @cached_property
     def dtype(self) -> str:
         """``float16`` or ``float32``."""
+        return stored_type(self.path, self.matrix.dtype)
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
         if len(self.matrix.shape) != 2:
             raise DatasetError(
-                f"the vectors in {self.path} have shape {self.matrix.shape}, not (N, D)"
+                f"the vectors in {self.path} have shape {self.matrix.shape}, not "
+                "(N, D)",
+                "They have to be one matrix with a row for each image.",
             )
-        return stored_type(self.path, self.matrix.dtype)
+        return self.matrix.shape[0], self.matrix.shape[1]
 
     @property
     def n_rows(self) -> int:
         """N."""
-        return self.matrix.shape[0]
+        return self._shape[0]
 
     @property
     def dim(self) -> int:
         """D."""
-        return self.matrix.shape[1]
+        return self._shape[1]
 
     def ids(self) -> pa.Array | None:
         """The ids beside the matrix."""

@@ -1,6 +1,7 @@
 """Which files a user named, and how they belong together."""
 
 import csv
+import io
 import json
 import re
 from collections.abc import Sequence
@@ -116,12 +117,16 @@ def _read_list(path: Path) -> pa.Table:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DatasetError(f"cannot read {path}: {error}") from error
+        raise DatasetError(
+            f"cannot read {path}: {error}", "It has to be text in UTF-8."
+        ) from error
     if _suffix(path) == ".txt":
         return pa.table({"id": pa.array(text.splitlines(), pa.string())})
-    rows = csv.reader(
-        text.splitlines(), delimiter="\t" if _suffix(path) == ".tsv" else ","
-    )
+    first = text.partition("\n")[0]
+    delimiter = "\t" if _suffix(path) == ".tsv" else ","
+    if delimiter not in first:
+        delimiter = next((mark for mark in ";\t" if mark in first), delimiter)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     try:
         header = next(rows, [])
         cells = [row for row in rows if row]
@@ -178,7 +183,10 @@ def _dataset(folder: Path, names: ColumnNames) -> list[VectorTable]:
             f"{folder / 'state.json'} names no data files",
             "It has to be a folder as `Dataset.save_to_disk` writes it.",
         )
-    files = [_inside(folder, dict(one).get("filename")) for one in listed]
+    files = [
+        _inside(folder, one.get("filename") if isinstance(one, dict) else one)
+        for one in listed
+    ]
     return [ColumnarTable(path, names) for path in files]
 
 
@@ -189,6 +197,14 @@ def _clip_retrieval(folder: Path, names: ColumnNames) -> list[VectorTable]:
         for path in (folder / "img_emb").iterdir()
         if (match := _CLIP_RETRIEVAL.fullmatch(path.name))
     )
+    described = {path.name for path in folder.glob("metadata/metadata_*.parquet")}
+    lone = sorted(described - {f"metadata_{one}.parquet" for one in numbers})
+    if lone:
+        vectors = lone[0].replace("metadata_", "img_emb_").replace(".parquet", ".npy")
+        raise DatasetError(
+            f"{folder / 'metadata' / lone[0]} has no {folder / 'img_emb' / vectors}",
+            "clip-retrieval writes both; copy the folder `img_emb` as a whole.",
+        )
     chosen = replace(names, ids=names.ids or "image_path")
     tables: list[VectorTable] = []
     for number in numbers:

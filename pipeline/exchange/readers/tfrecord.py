@@ -200,9 +200,16 @@ class ExampleTable:
 
     @cached_property
     def _first(self) -> Mapping[str, Feature]:
+        first = None
         for _, example in self._examples():
-            return example
-        raise DatasetError(f"{self.path} has no records")
+            if any(isinstance(value, np.ndarray) for value in example.values()):
+                return example  # one without a vector may come first
+            first = first or example
+        if first is None:
+            raise DatasetError(
+                f"{self.path} has no records", "Download it again, or leave it out."
+            )
+        return first
 
     @cached_property
     def _vectors(self) -> str:

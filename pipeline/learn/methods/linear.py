@@ -85,7 +85,7 @@ class Linear:
             line = Line(1.0, 0.0)  # it is a logit already
             labels = float(counts[0][k]), float(counts[1][k])
             self._heads.put(int(k), weights[:, k], float(intercepts[k]), line, labels)
-        self._heads.keep_zero_shot(task.mask.any(axis=0))
+        self._heads.keep_zero_shot(np.asarray(task.mask.any(axis=0)))
 
     def state(self) -> dict[str, Tensor]:
         """The heads."""

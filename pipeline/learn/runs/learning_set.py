@@ -287,11 +287,9 @@ def _contaminated(
         )
         for part in images.to_batches(max_chunksize=_PART_ROWS)
     ]
-    which = np.concatenate([np.empty(0, dtype=bool), *known])
     hidden = _pseudonymised(store) & set(images["dataset"].unique().to_pylist())
-    if unsaid:
-        return which, unsaid
-    return which, f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
+    because = f"ids of {', '.join(sorted(hidden))} are pseudonyms" if hidden else ""
+    return np.concatenate([np.empty(0, dtype=bool), *known]), unsaid or because
 
 
 def _pseudonymised(store: FeatureStore) -> set[str]:
