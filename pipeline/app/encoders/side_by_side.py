@@ -225,8 +225,8 @@ def less_few(curve: Curve, first: Curve, point: CurvePoint) -> tuple[float, ...]
     the difference. Which patients were drawn is not in it.
 
     Args:
-        curve: Of one encoder.
-        first: Of the other, on the same images and findings.
+        curve: Curve of one encoder.
+        first: Curve of the other, on the same images and findings.
         point: One of `curve`.
     """
     key = point.method, point.n_patients
