@@ -177,6 +177,15 @@ def _print_shots(compared: "ComparedBackbones") -> None:
             for one in points
         ]
         rows.append([name, *told])
+        less = [
+            ""
+            if one is None or one.difference is None
+            else f"{one.difference:+.3f} ({one.difference_low:+.3f} to "
+            f"{one.difference_high:+.3f})"
+            for one in points
+        ]
+        if any(less):
+            rows.append([f"... less {names[0]}, paired", *less])
     print_table(["backbone", *map(str, numbers)], rows)
 
 

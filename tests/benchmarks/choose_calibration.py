@@ -33,6 +33,7 @@ from choose_prior import (
     parts,
     read_pools,
 )
+from sklearn.isotonic import IsotonicRegression
 
 from retune.pipeline.learn.methods.analytic.ridge import log_prior
 from retune.pipeline.learn.stats import calibration
@@ -131,6 +132,18 @@ def beta(case: Case) -> Floats:
     return _sigmoid(terms(case.held) @ weights)
 
 
+def platt_alone(case: Case) -> Floats:
+    """Platt's line with smoothed targets and nothing else."""
+    fitted = calibration.platt(case.score, case.label > 0)
+    return _sigmoid(fitted.slope * case.held + fitted.offset)
+
+
+def isotonic(case: Case) -> Floats:
+    """The rising step function nearest to the labels."""
+    rising = IsotonicRegression(y_min=0.001, y_max=0.999, out_of_bounds="clip")
+    return np.asarray(rising.fit(case.score, case.label).predict(case.held))
+
+
 def constant(case: Case) -> Floats:
     """The share of positives."""
     return np.full(len(case.held), case.share)
@@ -162,6 +175,8 @@ RULES: Mapping[str, Rule] = {
     "slope 0.2 ± 0.2, height scale 0.3": line(slope=(0.2, 0.2), height=0.3),
     "patients left out too": line(left_out=True),
     "patients left out too, height 0.2": line(left_out=True, height=0.2),
+    "Platt's line alone": platt_alone,
+    "isotonic": isotonic,
     "Beta calibration, near the line": beta,
 }
 

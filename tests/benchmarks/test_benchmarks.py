@@ -293,7 +293,7 @@ def test_the_rule_in_use_is_the_one_of_the_method() -> None:
         weights = exact_weights(
             lambda chosen: pool.phi[chosen], rows, pool.label[:n], every, pool.start
         )
-        scores = choose_prior.RULES["in use"](few)
+        scores = choose_prior.RULES["base, r scale 0.2"](few)
         wanted = pool.phi[n:] @ weights.T
         np.testing.assert_allclose(
             scores - scores.mean(axis=0), wanted - wanted.mean(axis=0), atol=1e-9
@@ -307,16 +307,17 @@ def test_the_rule_in_use_is_the_one_of_the_method() -> None:
 def test_a_prior_is_chosen_without_test_patients(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = ("in use", "after RAIL", "patients left out, half of it", "after LP++")
+    names = ("base", "after RAIL", "patients left out, half of it", "after LP++")
     rules = {name: choose_prior.RULES[name] for name in names}
     monkeypatch.setattr(choose_prior, "RULES", rules)
+    monkeypatch.setattr(choose_prior, "_IN_USE", "base")
     monkeypatch.setattr(choose_prior, "POINTS", (16, "all", "label"))
     pool = choose_prior.synthetic(n_images=240, dim=12, n_findings=3)
     table = choose_prior.measure({"unknown": pool}, 2)
     choose_prior.print_table(table)
     choose_prior.nested(table, pool, 2)
     printed = capsys.readouterr().out
-    assert "chosen: in use" in printed  # the only one that may be
+    assert "chosen: base\n" in printed  # the only one that may be
     assert "test patients, label: chosen so" in printed
     for seed, rest, test in choose_prior.outer("unknown", pool, 2):
         learn, held = choose_prior.division(pool, rest, seed)
@@ -327,7 +328,7 @@ def test_a_prior_is_chosen_without_test_patients(
 def test_a_calibration_is_chosen_without_test_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = ("a constant", "in use", "patients left out too", "height scale 0.2")
+    names = ("a constant", "in use", "patients left out too", "isotonic")
     rules = {name: choose_calibration.RULES[name] for name in names}
     rules["Beta"] = choose_calibration.beta
     monkeypatch.setattr(choose_calibration, "RULES", rules)

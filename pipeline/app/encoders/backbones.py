@@ -23,6 +23,7 @@ from .side_by_side import (
     common_images,
     concatenated,
     few_patients,
+    less_few,
     score_all,
 )
 
@@ -186,6 +187,9 @@ class BackboneShots:
         auroc: Mean over findings and over three draws of patients.
         low: Lower end of its 95 % interval over test patients.
         high: Upper end.
+        difference: Less that of the first encoder; None for the first itself.
+        difference_low: Lower end of its paired 95 % interval over test patients.
+        difference_high: Upper end.
     """
 
     backbone: str
@@ -193,6 +197,9 @@ class BackboneShots:
     auroc: float
     low: float
     high: float
+    difference: float | None = None
+    difference_low: float | None = None
+    difference_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -286,12 +293,18 @@ def _shots(
         for name, counts in zip(joint.findings, joint.final.counted, strict=True)
         if counts
     ]
+    curves = [few_patients(one.candidate, findings, config) for one in scored]
     return tuple(
         BackboneShots(
-            one.candidate.name, point.n_patients, point.auroc, point.low, point.high
+            one.candidate.name,
+            point.n_patients,
+            point.auroc,
+            point.low,
+            point.high,
+            *(less_few(curve, curves[0], point) if curve is not curves[0] else ()),
         )
-        for one in scored
-        for point in few_patients(one.candidate, findings, config)
+        for one, curve in zip(scored, curves, strict=True)
+        for point in curve.points
     )
 
 

@@ -9,10 +9,11 @@ import numpy.typing as npt
 from retune.store.errors import ConfigurationError
 
 from ...encode.concatenation import side_by_side
-from ...learn.curves.curve import CurveConfig, CurvePoint, measure_curve
+from ...learn.curves.curve import Curve, CurveConfig, CurvePoint, measure_curve
 from ...learn.problem.features import SET_ASIDE, Features, Prompts
 from ...learn.runs.experiment import Experiment, ExperimentConfig, run_experiment
 from ...learn.runs.learning_set import LearningSet
+from ...learn.stats.intervals import patient_variance
 from ...learn.stats.paired import MacroDifference, macro_difference
 from ...progress import Progress, ProgressCallback, silent
 
@@ -22,11 +23,14 @@ __all__ = [
     "common_images",
     "concatenated",
     "few_patients",
+    "less_few",
     "score_all",
 ]
 
 #: Training patients of the points of a data-efficiency curve, and draws of them.
 _SHOTS, _DRAWS = (8, 32, 128, None), 3
+#: Standard deviations to either side that hold 95 % of a normal distribution.
+_NORMAL_95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ def score_all(
 
 def few_patients(
     candidate: Candidate, findings: Sequence[str], config: ExperimentConfig
-) -> tuple[CurvePoint, ...]:
+) -> Curve:
     """Test AUROC of the exact method by the number of training patients.
 
     All candidates learn from the same patients, because the draws depend on images and
@@ -196,7 +200,7 @@ def few_patients(
         findings: Those whose mean it is.
         config: Its policies and seed.
     """
-    curve = measure_curve(
+    return measure_curve(
         candidate.features,
         candidate.prompts,
         CurveConfig(
@@ -211,7 +215,29 @@ def few_patients(
             train=config.train,
         ),
     )
-    return curve.points
+
+
+def less_few(curve: Curve, first: Curve, point: CurvePoint) -> tuple[float, ...]:
+    """What a point is above that of another encoder, with its 95 % interval.
+
+    Both learned from the same patients and are tested on the same ones; what a test
+    patient moves is taken together before it is squared, so that the interval is of
+    the difference. Which patients were drawn is not in it.
+
+    Args:
+        curve: Of one encoder.
+        first: Of the other, on the same images and findings.
+        point: One of `curve`.
+    """
+    key = point.method, point.n_patients
+    rows = [*curve.influences[key], *first.influences[key]]
+    n_draws, n_findings = len(curve.influences[key]), len(curve.findings)
+    weights = np.full((len(rows), n_findings), 1 / (n_draws * n_findings))
+    weights[n_draws:] *= -1
+    others = [one.auroc.mean() for one in first.influences[key]]
+    difference = point.auroc - float(np.mean(others))
+    margin = _NORMAL_95 * patient_variance(rows, weights) ** 0.5
+    return difference, difference - margin, difference + margin
 
 
 def _difference(

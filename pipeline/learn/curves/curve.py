@@ -129,6 +129,8 @@ class Curve:
         beyond: Numbers of patients that were asked for and are not there.
         points: Means with intervals, method by method.
         scores: What they are means of.
+        influences: Method and number of patients -> what each test patient moves, draw
+            by draw, for a comparison with another curve on the same images.
     """
 
     findings: tuple[str, ...]
@@ -136,6 +138,9 @@ class Curve:
     beyond: tuple[int, ...]
     points: tuple[CurvePoint, ...]
     scores: tuple[CurveScore, ...]
+    influences: Mapping[tuple[str, int], tuple[PatientInfluence, ...]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
 
 def measure_curve(
@@ -195,7 +200,8 @@ def measure_curve(
     scores = [one for key in order for one in measured.scores(key[0], influences[key])]
     names = tuple(np.array(measured.features.findings, object)[measured.counted])
     excluded = measured.excluded
-    return Curve(names, excluded, tuple(beyond), tuple(points), tuple(scores))
+    moved = {key: tuple(one for _, one in influences[key]) for key in order}
+    return Curve(names, excluded, tuple(beyond), tuple(points), tuple(scores), moved)
 
 
 def _without_texts(methods: tuple[str, ...], prompts: Prompts) -> tuple[str, ...]:

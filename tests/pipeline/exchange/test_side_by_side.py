@@ -68,6 +68,11 @@ def test_all_are_scored_on_the_same_images(store: retune.Store, tmp_path: Path) 
     assert comparison.advice.startswith("take good")
     points = [(one.backbone, one.n_patients) for one in comparison.shots]
     assert len(points) == 3 * len({number for _, number in points})
+    most = max(number for _, number in points)
+    few = {one.backbone: one for one in comparison.shots if one.n_patients == most}
+    less = few["good"].difference
+    assert less == pytest.approx(few["good"].auroc - few["poor"].auroc)
+    assert few["good"].difference_low < less < few["good"].difference_high
     last = comparison.shots[-1]
     assert last.backbone == "good+poor"
     assert last.auroc == pytest.approx(scores["good+poor", "joint"].auroc, abs=0.02)
@@ -86,6 +91,12 @@ def test_an_encoder_against_itself_shows_no_difference(
     )
     twin = [one for one in comparison.scores if one.backbone == "twin"]
     assert {one.difference for one in twin} == {0.0}
+    few = [one for one in comparison.shots if one.backbone == "twin"]
+    for one in few:
+        ends = (one.difference, one.difference_low, one.difference_high)
+        assert ends == pytest.approx((0, 0, 0), abs=1e-12)
+    first = [one for one in comparison.shots if one.backbone == "poor"]
+    assert {one.difference for one in first} == {None}
     assert "do not show a difference" in comparison.advice
 
 

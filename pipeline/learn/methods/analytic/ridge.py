@@ -48,7 +48,7 @@ CORRELATIONS = np.r_[0.0, np.arange(0.025, 0.8, 0.05)]
 #: Prior: the chance that zero-shot says nothing, r = 0,
 _USELESS = 0.3
 #: and otherwise half a normal distribution of r with this scale;
-_CORRELATION_SCALE = 0.12
+_CORRELATION_SCALE = 0.2
 #: the chance that zero-shot's ranking is to be kept as it is, h = 0,
 _ZERO_SHOT = 0.1
 #: and otherwise a normal distribution of log10 h. Its mean is that of a finding which

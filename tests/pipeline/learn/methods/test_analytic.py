@@ -148,7 +148,7 @@ def test_candidates_weigh_by_the_marginal_likelihood_of_all_labels() -> None:
     middle = -0.375 + np.log10(4 * share * (1 - share))
     steps = np.exp(-0.5 * ((np.log10(RATIOS[1:]) - middle) / 0.25) ** 2)
     chances = np.r_[0.1, 0.9 * steps / steps.sum()]
-    trust = np.exp(-0.5 * (CORRELATIONS[1:] / 0.12) ** 2)
+    trust = np.exp(-0.5 * (CORRELATIONS[1:] / 0.2) ** 2)
     trust = np.r_[0.3, 0.7 * trust / trust.sum()]
     for ratio, chance in zip(RATIOS, chances, strict=True):
         tau = ratio * 40 / (about**2 / spread).sum() * np.diag(1 / spread)
