@@ -70,6 +70,33 @@ def test_rooms_stay_free_of_heavy_or_foreign_packages(folder: str) -> None:
         )
 
 
+#: Files that let HDF5 open a file, and why they may.
+_HDF5 = {
+    "pipeline/exchange/readers/hdf5_worker.py": "a process that may end",
+    "pipeline/exchange/writers/matrices.py": "it writes",
+    "store/vectors/shards.py": "own bytes, or a file that its checksum confirms",
+}
+
+
+def test_hdf5_opens_files_behind_few_doors() -> None:
+    files = _files("store") + _files("pipeline") + _files("cli")
+    opening = [
+        path.relative_to(_ROOT).as_posix()
+        for path in files
+        if "h5py.File(" in path.read_text(encoding="utf-8")
+    ]
+    assert sorted(opening) == sorted(_HDF5)
+    asking = [
+        path.relative_to(_ROOT).as_posix()
+        for path in _files("store")
+        if "check_contents(" in (text := path.read_text(encoding="utf-8"))
+        or "shards import read_header" in text
+        or " read_header(" in text
+    ]
+    doors = ["store/vectors/shard_verification.py", "store/vectors/shards.py"]
+    assert sorted(asking) == doors
+
+
 def test_one_file_of_the_pipeline_draws_bars() -> None:
     drawing = [
         path.relative_to(_ROOT).as_posix()

@@ -135,8 +135,9 @@ class VectorReader:
             _read_into(block, path, shard.offset_bytes + first_byte)
         else:
             out[read.positions] = self.mapped(shard_id)[read.rows]
-        if isinstance(out, np.memmap):  # neither file may stay in memory
+        if isinstance(out, np.memmap):
             release_pages(out)
+        if len(read.rows) > shard.n_rows // 2:  # what is copied need not stay twice
             release_pages(self._maps.get(shard_id))
 
     def whole(
