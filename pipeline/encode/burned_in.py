@@ -57,15 +57,31 @@ def has_burned_in_text(picture: Image.Image) -> bool:
 
 
 def _has_words(grey: Grey) -> bool:
-    steps = np.diff(grey.astype(np.int16), axis=1)
-    strokes = np.minimum(_edges(steps > _STEP), _edges(steps < -_STEP))
-    busy = strokes >= _STROKES
-    if len(busy) < _ROWS or not busy.any() or busy.mean() > _MOST_OF_IT:
+    higher = grey + np.uint8(_STEP)
+    can_rise = higher >= _STEP  # else the sum was above 255 and began anew at 0
+    rising = (grey[:, 1:] > higher[:, :-1]) & can_rise[:, :-1]
+    falling = (grey[:, :-1] > higher[:, 1:]) & can_rise[:, 1:]
+    # Rows of words have so many edges; most rows of radiographs have not.
+    rows = np.flatnonzero(np.minimum(_in_rows(rising), _in_rows(falling)) >= _STROKES)
+    if len(rows) < _ROWS - 1:
+        return False
+    strokes = np.minimum(_edges(rising[rows]), _edges(falling[rows]))
+    busy = np.zeros((len(grey), strokes.shape[1]), dtype=bool)
+    busy[rows] = strokes >= _STROKES
+    if not busy.any() or busy.mean() > _MOST_OF_IT:
         return False
     counts = np.cumsum(busy, axis=0, dtype=np.int32)
     first = counts[_ROWS - 1 : _ROWS]
     in_rows = np.concatenate([first, counts[_ROWS:] - counts[:-_ROWS]])
     return bool((in_rows >= _ROWS - 1).any())
+
+
+def _in_rows(steep: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
+    """How many there are in each row; a third of the time of `np.count_nonzero`."""
+    counts: npt.NDArray[np.uint32] = np.add.reduce(
+        steep.view(np.uint8), axis=1, dtype=np.uint32
+    )
+    return counts
 
 
 def _edges(steep: npt.NDArray[np.bool_]) -> npt.NDArray[np.int16]:

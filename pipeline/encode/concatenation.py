@@ -62,9 +62,7 @@ def encoder_named(store: FeatureStore, name: str) -> EncoderRow:
     Raises:
         ConfigurationError: None fits, or more than one does.
     """
-    rows = store.sql(
-        "SELECT count(*) FROM encoders WHERE backbone = ?", [name]
-    ).fetchall()
+    rows = store.rows("SELECT count(*) FROM encoders WHERE backbone = ?", [name])
     if rows[0][0]:
         return choose_encoder(store, backbone=name)
     return choose_encoder(store, fingerprint=name)
@@ -92,9 +90,7 @@ def concatenated_encoder(
     """
     if backbone is None or "+" not in backbone:
         return None
-    specs = store.sql(
-        "SELECT spec FROM encoders WHERE backbone = ?", [backbone]
-    ).fetchall()
+    specs = store.rows("SELECT spec FROM encoders WHERE backbone = ?", [backbone])
     if any(not EncoderSpec.from_json(spec).parts for (spec,) in specs):
         return None  # somebody's name for one encoder
     parts = [encoder_named(store, name) for name in backbone.split("+")]
@@ -119,15 +115,15 @@ def extend_concatenations(
     Raises:
         StoreWriteError: The disk refused.
     """
-    rows = store.sql("SELECT spec FROM encoders WHERE spec LIKE '%\"parts\"%'")
-    for (text,) in rows.fetchall():
+    rows = store.rows("SELECT spec FROM encoders WHERE spec LIKE '%\"parts\"%'")
+    for (text,) in rows:
         spec = EncoderSpec.from_json(text)
         if fingerprint in spec.parts and _has_all(store, spec.parts):
             _extend(store, writer, spec, _missing(store, spec), silent)
 
 
 def _has_all(store: FeatureStore, parts: Sequence[str]) -> bool:
-    rows = store.sql("SELECT fingerprint FROM encoders").fetchall()
+    rows = store.rows("SELECT fingerprint FROM encoders")
     return set(parts) <= {name for (name,) in rows}
 
 

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from image_samples import write_dataset, write_tiny_backbone
 from PIL import Image, ImageDraw, ImageFont
 
 from retune.pipeline.app.embed import embed
 from retune.pipeline.app.ingest import IngestRequest, ingest
-from retune.pipeline.encode.burned_in import has_burned_in_text
+from retune.pipeline.encode.burned_in import _has_words, has_burned_in_text
 from retune.pipeline.encode.options import EmbedOptions
 from retune.store import FeatureStore
 
@@ -47,6 +49,38 @@ def test_a_name_is_seen_and_a_side_marker_is_not(size: int, share: float) -> Non
     for marker in ("L", "R", "AP"):
         assert not has_burned_in_text(_with(film, marker, height))
     assert not has_burned_in_text(film)
+
+
+def _words_by_definition(grey: np.ndarray) -> bool:
+    """Six rows, five of them with a window that goes up and down seven times."""
+    steps = np.diff(grey.astype(int), axis=1)
+    times = []
+    for steep in (steps > 24, steps < -24):
+        begins = steep & ~np.pad(steep, ((0, 0), (1, 0)))[:, :-1]
+        starts = range(0, begins.shape[1] - 39, 20)
+        each = [begins[:, start : start + 40].sum(axis=1) for start in starts]
+        times.append(np.array(each).reshape(-1, len(grey)))
+    busy = np.minimum(*times) >= 7
+    if not busy.size or busy.mean() > 0.2:
+        return False
+    rows = range(len(grey) - 5)
+    return any((busy[:, row : row + 6].sum(axis=1) >= 5).any() for row in rows)
+
+
+@given(seed=st.integers(0, 10_000))
+def test_it_is_what_its_definition_says(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    size = int(random.integers(64, 200))
+    film = _film(size, seed)
+    for _ in range(int(random.integers(0, 3))):
+        text = "PORTABLE 12:30 SMITH"[: int(random.integers(3, 20))]
+        film = _with(film, text, int(random.integers(8, 30)), seed)
+    rows = np.asarray(film)[: int(random.integers(1, size))].copy()
+    if seed % 3 == 0:
+        rows[random.random(rows.shape) < 0.1] = random.integers(0, 256)
+    if seed % 4 == 0:
+        rows = 255 - rows  # near the end of the scale
+    assert _has_words(rows) == _words_by_definition(rows)
 
 
 def test_noise_stripes_and_small_pictures_are_no_words() -> None:
