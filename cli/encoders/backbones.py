@@ -27,7 +27,7 @@ from ..terminal.printing import (
 )
 
 if TYPE_CHECKING:
-    from retune.pipeline.app.encoders.backbones import ComparedBackbones
+    from retune.pipeline.app.encoders.comparison import ComparedBackbones
 
 __all__ = ["backbones_app"]
 
@@ -105,7 +105,7 @@ def compare_command(
 
     Example: retune-cli backbones compare mini rad-dino mini+rad-dino
     """
-    from retune.pipeline.app.encoders.backbones import (
+    from retune.pipeline.app.encoders.comparison import (
         CompareBackbones,
         compare_backbones,
         draw_comparison,

@@ -8,12 +8,11 @@ import pytest
 from exchange_samples import IDS, N, make_store, vectors_of, write
 
 import retune
-from retune.pipeline.app.encoders.backbones import (
+from retune.pipeline.app.encoders.backbones import drop_backbone, list_backbones
+from retune.pipeline.app.encoders.comparison import (
     CompareBackbones,
     compare_backbones,
     draw_comparison,
-    drop_backbone,
-    list_backbones,
 )
 from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
 from retune.store.errors import ConfigurationError
