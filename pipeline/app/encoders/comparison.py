@@ -1,4 +1,4 @@
-"""Encoders held against each other on the same images and patients."""
+"""Encoders compared on the same images and patients."""
 
 import json
 from collections.abc import Sequence
