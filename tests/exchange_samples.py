@@ -42,6 +42,14 @@ def vectors_of(n: int = N, dim: int = D, dtype: str = "float32") -> np.ndarray:
     return np.random.default_rng(7).standard_normal((n, dim)).astype(dtype)
 
 
+def telling(store: retune.Store, *findings: str) -> np.ndarray:
+    """Vectors of all images that tell whether they have these findings."""
+    vectors, frame = vectors_of(), store.frame(labels=True)
+    for number, finding in enumerate(findings):
+        vectors[:, number] = 3 * frame[finding].to_numpy() - 1.5
+    return vectors
+
+
 def lists(vectors: np.ndarray) -> pa.Array:
     """Vectors as fixed-size lists."""
     flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))

@@ -12,11 +12,9 @@ error ("debiased" in `make results`) is taken. Rules that need images of earlier
 again, which a method that keeps sums does not have, are measured and cannot be chosen.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +30,7 @@ from choose_prior import (
     own,
     parts,
     read_pools,
+    stores_parser,
 )
 from sklearn.isotonic import IsotonicRegression
 
@@ -287,12 +286,7 @@ def measure(pools: Mapping[str, Pool], n_splits: int) -> npt.NDArray[np.float64]
 
 def main() -> None:
     """Print the table and the choice."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clean", type=Path)
-    parser.add_argument("shipped", type=Path)
-    parser.add_argument("--splits", type=int, default=20)
-    parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
-    given = parser.parse_args()
+    given = stores_parser(__doc__, 20).parse_args()
     read = read_pools(given.clean, given.shipped, given.backbone)
     pools = {name: read[name] for name in ("unknown", "known")}
     table = measure(pools, given.splits)

@@ -13,23 +13,19 @@ the least that any has, by more than 0.002); of these the highest mean final AUR
 rules within 0.002 of it count as equal, and of these the one in use is kept.
 """
 
-import argparse
 import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from results import divided, learned, leave_out, only, zero_shot
+from choose_prior import read_radiographs, stores_parser
+from results import divided, learned, only, zero_shot
 
 from retune.pipeline.datasets.splits import resplit
 from retune.pipeline.learn.problem.features import Features, Prompts
 from retune.pipeline.learn.problem.scenarios import Task, plan_scenario
-from retune.pipeline.learn.runs.learning_set import load_learning_set
-from retune.pipeline.learn.runs.selection import Selection
 from retune.pipeline.learn.training import trainer
-from retune.store import FeatureStore
 
 #: Labels that are added to n, and the share of m that is, below n.
 RULES: Mapping[str, tuple[float, float]] = {
@@ -100,25 +96,9 @@ def measure(
 
 def main() -> None:
     """Print the table and the choice."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("clean", type=Path)
-    parser.add_argument("shipped", type=Path)
-    parser.add_argument("--splits", type=int, default=10)
-    parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
-    given = parser.parse_args()
+    given = stores_parser(__doc__, 10).parse_args()
     torch.set_num_threads(1)
-    pools = {}
-    for name, store, datasets, backbone in (
-        ("unknown", given.clean, ("nih-320",), given.backbone),
-        ("known", given.shipped, ("nih-320", "nih-64"), "mini"),
-    ):
-        selection = Selection(datasets, allow_contaminated=True)
-        read = load_learning_set(FeatureStore(store), selection, backbone=backbone)
-        features = read.features
-        if name == "known":
-            folder = Path(__file__).resolve().parents[2] / "pipeline/encode/backbones"
-            features = leave_out(features, folder / "mini-patients.txt")
-        pools[name] = features, read.prompts
+    pools = read_radiographs(given.clean, given.shipped, given.backbone)
     table = measure(pools, given.splits)
     out = sys.stdout.write
     titles = [f"{name}, {scenario}" for name in pools for scenario in _SCENARIOS]

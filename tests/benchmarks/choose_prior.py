@@ -665,35 +665,51 @@ def nested(table: Table, pool: Pool, n_splits: int) -> None:
 
 def read(
     store: Path, datasets: tuple[str, ...], backbone: str, seen: Path | None = None
-) -> Pool:
-    """A pool from a store, without the patients of a list."""
+) -> tuple[Features, Prompts]:
+    """Images of a store, without the patients of a list."""
     selection = Selection(datasets, allow_contaminated=True)
     read_set = load_learning_set(FeatureStore(store), selection, backbone=backbone)
     features = read_set.features
     if seen is not None:
         features = leave_out(features, seen)
-    return Pool.of(features, read_set.prompts)
+    return features, read_set.prompts
 
 
-def read_pools(clean: Path, shipped: Path, backbone: str) -> dict[str, Pool]:
-    """The data sets, by name."""
+def read_radiographs(
+    clean: Path, shipped: Path, backbone: str
+) -> dict[str, tuple[Features, Prompts]]:
+    """Radiographs whose zero-shot is chance, and others on which it is good."""
     folder = Path(__file__).resolve().parents[2] / "pipeline/encode/backbones"
     listed = folder / "mini-patients.txt"
     return {
         "unknown": read(clean, ("nih-320",), backbone),
         "known": read(shipped, ("nih-320", "nih-64"), "mini", listed),
-        "drawings": read(clean, ("demo",), backbone),
+    }
+
+
+def read_pools(clean: Path, shipped: Path, backbone: str) -> dict[str, Pool]:
+    """The data sets, by name."""
+    radiographs = read_radiographs(clean, shipped, backbone)
+    return {
+        **{name: Pool.of(*one) for name, one in radiographs.items()},
+        "drawings": Pool.of(*read(clean, ("demo",), backbone)),
         "synthetic": synthetic(),
     }
 
 
-def main() -> None:
-    """Print the table and the choice."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def stores_parser(description: str | None, splits: int) -> argparse.ArgumentParser:
+    """What every script of `make choose-prior` is given."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("clean", type=Path)
     parser.add_argument("shipped", type=Path)
-    parser.add_argument("--splits", type=int, default=20)
+    parser.add_argument("--splits", type=int, default=splits)
     parser.add_argument("--backbone", default="local-dir:build/mini-benchmark/mini")
+    return parser
+
+
+def main() -> None:
+    """Print the table and the choice."""
+    parser = stores_parser(__doc__, 20)
     parser.add_argument("--nested", action="store_true")
     given = parser.parse_args()
     pools = read_pools(given.clean, given.shipped, given.backbone)

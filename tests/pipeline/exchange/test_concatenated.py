@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from command_line import run_command
-from exchange_samples import IDS, D, N, make_store, vectors_of, write
+from exchange_samples import IDS, D, N, make_store, telling, vectors_of, write
 
 import retune
 from retune.pipeline.app.encoders.backbones import drop_backbone
@@ -46,9 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`told` has texts, `mute` has none and lacks ten images."""
     folder = tmp_path_factory.mktemp("made")
     store = make_store(folder)
-    frame = store.frame(labels=True)
-    good = vectors_of()
-    good[:, 0] = 3 * frame["Edema"].to_numpy() - 1.5
+    good = telling(store, "Edema")
     texts = (texts_of(folder, D),)
     take(store, folder / "a", "told", good, texts=texts)
     take(store, folder / "b", "mute", vectors_of(N - 10, 5), IDS[: N - 10])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exchange_samples import IDS, N, make_store, vectors_of, write
+from exchange_samples import IDS, N, make_store, telling, vectors_of, write
 
 import retune
 from retune.pipeline.app.encoders.backbones import drop_backbone, list_backbones
@@ -29,11 +29,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`good` vectors show the labels, `poor` ones show nothing and lack some images."""
     folder = tmp_path_factory.mktemp("made")
     store = make_store(folder)
-    frame = store.frame(labels=True)
-    good = vectors_of()
-    good[:, 0] = 3 * frame["Edema"].to_numpy() - 1.5
-    good[:, 1] = 3 * frame["Fracture"].to_numpy() - 1.5
-    take(store, folder / "a", "good", good)
+    take(store, folder / "a", "good", telling(store, "Edema", "Fracture"))
     take(store, folder / "b", "poor", vectors_of(N - 4, 5))
     return folder
 

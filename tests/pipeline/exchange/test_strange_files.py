@@ -68,6 +68,7 @@ def parquet(folder: Path, vectors: pa.Array, ids: object = None) -> Given:
 
 
 def matrix(folder: Path, vectors: np.ndarray, text: bytes | None = None) -> Given:
+    # Arrays of objects are written as pickles, which the importer has to refuse.
     np.save(folder / "x.npy", vectors, allow_pickle=True)
     lines = "\n".join(IDS).encode() if text is None else text
     (folder / "x.txt").write_bytes(lines)
