@@ -4,6 +4,7 @@ import inspect
 import shlex
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -167,9 +168,17 @@ def run_arguments(arguments: list[str]) -> int:
     debug = "--debug" in given
 
     def run() -> int:
-        return run_guarded(lambda: app(args=given, prog_name="retune-cli"), debug=debug)
+        return run_guarded(lambda: _command_line()(given, "retune-cli"), debug=debug)
 
     return run_silently(run) if silenced else run()
+
+
+@cache
+def _command_line() -> typer.core.TyperGroup:
+    """All verbs; building them takes longer than many a command."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, typer.core.TyperGroup)
+    return group
 
 
 def _knows_quiet(verb: str) -> bool:

@@ -20,6 +20,7 @@ from .atomic_files import TEMPORARY_PREFIX
 from .catalog_errors import is_held, is_held_by_us, storage_errors, store_error
 from .commits import check_commits, count_commit, set_commits
 from .errors import StoreNotFoundError, StoreWriteError
+from .kept_catalogs import keep, let_go
 from .sandbox import CLOSED, allow_places
 from .schema import CREATE_TABLES, label_matrix_sql
 
@@ -201,6 +202,8 @@ class Catalog:
                 allow_places(connection, places)
             if checked:
                 check_commits(self.path.parent, connection)
+            if _is_shared(read_only, config):
+                keep(self.path, lambda: self._connect(read_only, config))
         except duckdb.Error as error:
             connection.close()
             raise store_error(error, self.path) from error
@@ -208,6 +211,14 @@ class Catalog:
             connection.close()
             raise
         return connection
+
+    def _connect(
+        self, read_only: bool, config: Mapping[str, str]
+    ) -> duckdb.DuckDBPyConnection:
+        with _connecting:
+            return duckdb.connect(
+                str(self.path), read_only=read_only, config=dict(config)
+            )
 
     def _patiently(
         self, read_only: bool, patience_seconds: float, config: Mapping[str, str]
@@ -217,11 +228,10 @@ class Catalog:
         own_deadline = time.monotonic() + _OWN_PATIENCE_SECONDS
         wait_seconds = _FIRST_WAIT_SECONDS
         while True:
+            if not _is_shared(read_only, config):
+                let_go(self.path)
             try:
-                with _connecting:
-                    return duckdb.connect(
-                        str(self.path), read_only=read_only, config=dict(config)
-                    )
+                return self._connect(read_only, config)
             except duckdb.Error as error:
                 late = time.monotonic() >= deadline
                 own = is_held_by_us(error) and time.monotonic() < own_deadline
@@ -229,6 +239,11 @@ class Catalog:
                     raise store_error(error, self.path, patience_seconds) from error
             time.sleep(wait_seconds)
             wait_seconds = min(2 * wait_seconds, _LONGEST_WAIT_SECONDS)
+
+
+def _is_shared(read_only: bool, config: Mapping[str, str]) -> bool:
+    """Whether connections of that kind can be open beside a kept one."""
+    return read_only and config == CLOSED
 
 
 def _publish(temporary: Path, path: Path) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from .changes.pending_runs import find_pending, insert_run, keep_run
 from .errors import ConfigurationError, StoreBusyError, StoreWriteError
 from .feature_store import FeatureStore
+from .kept_catalogs import opening_once
 from .schema import create_table
 
 __all__ = [
@@ -168,6 +169,7 @@ def add_metrics(
     store.refresh_copies(run_id=run_id)
 
 
+@opening_once
 def find_run(store: FeatureStore, name: str) -> Run:
     """Find a run by its name, its id, the beginning of the id, or ``latest``.
 

@@ -1,5 +1,6 @@
 """Fixtures that every room's tests share."""
 
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -48,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if any(item.get_closest_marker(mark) for mark in _LONG)
     }
     items.sort(key=lambda item: item.path not in long)
+
+
+def pytest_collection_finish() -> None:
+    """Leave out what is loaded by now when garbage is sought.
+
+    Libraries and tests stay to the end, and are most of what each search goes through.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _real_data_folder() -> Path | None:

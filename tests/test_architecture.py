@@ -130,7 +130,7 @@ def test_nothing_uses_the_recipe_of_mini() -> None:
 _FLOORS = (
     "store/errors", "store/schema", "store/label_states", "store/checksums",
     "store/atomic_files", "store/hidden_paths", "store/catalog_errors",
-    "store/sandbox", "store/commits", "store/catalog",
+    "store/sandbox", "store/commits", "store/kept_catalogs", "store/catalog",
     "store/fingerprint", "store/vectors", "store/changes", "store/erasure",
     "store/feature_store",
     "store/runs", "store/results", "store/relabelling", "store/description_sets",

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from retune.store import FeatureStore, find_run
 from retune.store.errors import ConfigurationError
+from retune.store.kept_catalogs import opening_once
 from retune.store.runs import (
     delete_run,
     read_run_names,
@@ -46,6 +47,7 @@ class RunEntry:
     started_at: datetime
 
 
+@opening_once
 def list_runs(store: FeatureStore, tag: str | None = None) -> Listing[RunEntry]:
     """The finished runs, newest first.
 

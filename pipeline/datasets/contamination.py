@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from retune.store.errors import BackboneError
 from retune.store.feature_store import FeatureStore
+from retune.store.kept_catalogs import opening_once
 from retune.store.queries.tables import table_names
 
 from .leakage import populations_query
@@ -167,6 +168,7 @@ def trained_on_of_mini() -> TrainedOn:
     return parse_trained_on(folder.joinpath(name).read_text(encoding="utf-8"), name)
 
 
+@opening_once
 def read_trained_on(store: FeatureStore, fingerprint: str) -> TrainedOn:
     """What an encoder of a store was trained on, as far as its backbone says.
 
@@ -191,6 +193,7 @@ def read_trained_on(store: FeatureStore, fingerprint: str) -> TrainedOn:
     )
 
 
+@opening_once
 def count_contaminated(store: FeatureStore) -> list[Contaminated]:
     """How many images each encoder's backbone knows, by dataset; none: no row."""
     counts = []

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from retune.store.errors import LeakageError
 from retune.store.feature_store import FeatureStore
+from retune.store.kept_catalogs import opening_once
 from retune.store.queries.labelled import checked_condition
 from retune.store.queries.tables import table_names
 
@@ -54,6 +55,7 @@ class Leak:
     examples: tuple[str, ...]
 
 
+@opening_once
 def read_populations(store: FeatureStore) -> dict[str, str]:
     """Dataset -> whose patients it has; equal ids of one population are one patient."""
     rows = store.rows(populations_query(store))
@@ -81,6 +83,7 @@ def populations_query(store: FeatureStore) -> str:
         FROM datasets LEFT JOIN dataset_populations USING (dataset)"""
 
 
+@opening_once
 def read_identities(
     store: FeatureStore,
     *,
@@ -107,6 +110,7 @@ def read_identities(
     ).to_arrow_table()
 
 
+@opening_once
 def find_leaks(
     store: FeatureStore,
     *,

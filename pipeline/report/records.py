@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
+from retune.store.kept_catalogs import opening_once
 
 from ..learn.runs.record import RunRecord
 from ..learn.stats.catalog_names import Bound, Metric
@@ -130,6 +131,7 @@ class ReportedRun:
         return sorted({split for _, split, _, _ in self.cells if "=" in split})
 
 
+@opening_once
 def read_runs(store: FeatureStore, names: Sequence[str] = ()) -> list[ReportedRun]:
     """Finished runs with their figures, oldest first.
 

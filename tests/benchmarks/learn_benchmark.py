@@ -47,6 +47,8 @@ _PROMPTS, _BATCH = 5, 6144
 N_IMAGES: int | None = None
 #: Images of the run against a DataLoader, which takes minutes for all of them.
 _LOADED = 20_000
+#: Images on which two precisions are compared.
+_COMPARED = 60_000
 
 
 def simulate(
@@ -60,8 +62,7 @@ def simulate(
     assert package.origin is not None
 
     path = Path(package.origin).parent / "data/chexpert_train.csv.gz"
-    table = pd.read_csv(path)
-    table = table.iloc[: n_images or N_IMAGES]
+    table = pd.read_csv(path, nrows=n_images or N_IMAGES)
     values = table[list(findings)].to_numpy(dtype=np.float64)
     states = np.select(
         [values == 1, values == 0, values == -1],
@@ -246,7 +247,7 @@ def precision_row(dim: int = 128) -> Row:
     from retune.pipeline.learn.runs.saved_model import predict
     from retune.pipeline.learn.stats.metrics import auroc
 
-    features, prompts = simulate(dim, 60_000)
+    features, prompts = simulate(dim, _COMPARED)
     targets = make_targets(features.states)
     held = features.rows("validation")
     plan = plan_scenario(

@@ -8,6 +8,7 @@ from pathlib import Path
 from encode_benchmark import radiographs
 from measuring import Row, in_turns
 
+from retune.cli.main import run_arguments
 from retune.pipeline.app.predicting.image_sources import find_images
 from retune.pipeline.app.predicting.model import RunModel
 from retune.pipeline.datasets.ingest import IngestPlan, read_dataset
@@ -30,7 +31,9 @@ def predict_rows(root: Path, repeats: int) -> list[Row]:
         ("embed",),
         ("train", "--scenario", "joint", "--method", "analytic"),
     ):
-        _run(*command, "--store", store)
+        assert (
+            run_arguments([*map(str, command), "--store", str(store), "--quiet"]) == 0
+        )
     first = Path(plan.root, plan.images["path"][0].as_py())
     one, bare, ratio = in_turns(
         lambda: _run("predict", "latest", first, "--store", store),

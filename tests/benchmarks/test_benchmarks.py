@@ -47,6 +47,7 @@ def little(monkeypatch: pytest.MonkeyPatch) -> None:
         (learn_benchmark, "N_IMAGES", 1_500),
         (learn_benchmark, "_BATCH", 256),
         (learn_benchmark, "_LOADED", 600),
+        (learn_benchmark, "_COMPARED", 3_000),
         (exchange_benchmark, "N_ROWS", 900),
         (exchange_benchmark, "DIM", 16),
         (forget_benchmark, "N_IMAGES", 800),

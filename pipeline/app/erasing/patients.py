@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from retune.store import FeatureStore
 from retune.store.erasure.tombstones import erased_among
 from retune.store.errors import ConfigurationError
+from retune.store.kept_catalogs import opening_once
 from retune.store.queries.labelled import checked_condition
 
 from ...datasets.leakage import populations_query, read_populations
@@ -41,6 +42,7 @@ def read_patient_file(path: Path) -> tuple[str, ...]:
     return ids
 
 
+@opening_once
 def choose_patients(
     store: FeatureStore,
     ids: Sequence[str],

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from retune.store import FeatureStore
 from retune.store.erasure.tombstones import erased_among, remove_tombstones
+from retune.store.kept_catalogs import opening_once
 
 from ...datasets.ingest import IngestPlan
 from ...datasets.leakage import population_of, read_populations
@@ -27,6 +28,7 @@ class Returning:
     note: str = ""
 
 
+@opening_once
 def keep_erased_out(
     store: FeatureStore, plan: IngestPlan, population: str | None, *, un_forget: bool
 ) -> Returning:

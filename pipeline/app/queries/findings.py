@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retune.store import FeatureStore
+from retune.store.kept_catalogs import opening_once
 
 from ...datasets.label_counts import LabelCount, count_labels
 from ...datasets.layouts import known_layouts
@@ -46,6 +47,7 @@ class Alias:
     finding: str
 
 
+@opening_once
 def list_findings(
     store: FeatureStore, datasets: Sequence[str] | None = None
 ) -> Listing[FindingRow]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retune.store import FeatureStore
+from retune.store.kept_catalogs import opening_once
 
 from ...datasets.contamination import Contaminated, count_contaminated
 from ...datasets.leakage import Leak, find_leaks
@@ -152,6 +153,7 @@ class StoreStatus:
         return "\n".join(lines)
 
 
+@opening_once
 def store_status(store: FeatureStore) -> StoreStatus:
     """Look at a store as a whole."""
     runs = list_runs(store)

@@ -12,6 +12,7 @@ nothing, instead of something at random.
 """
 
 import json
+from functools import cache
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -66,8 +67,13 @@ def build_mini(
     preprocess = PreprocessCfg(**config["preprocess_cfg"])
     transform = image_transform_v2(preprocess, is_train=False)
     context_length = config["model_cfg"]["text_cfg"]["context_length"]
-    tokenizer = open_clip.SimpleTokenizer(context_length=context_length)
-    return model, transform, tokenizer, config["model_cfg"]
+    return model, transform, _tokenizer(context_length), config["model_cfg"]
+
+
+@cache
+def _tokenizer(context_length: int) -> Any:
+    """CLIP's tokenizer, whose tables take a while to make; nothing changes it."""
+    return open_clip.SimpleTokenizer(context_length=context_length)
 
 
 def save_trained(model: Any, token_ids: torch.Tensor, path: Path) -> None:

@@ -22,6 +22,9 @@ __all__ = ["LEAST_COSINE", "agreement", "choose_precision", "with_precision"]
 
 #: Mean cosine to float32 below which ``auto`` stays with float32.
 LEAST_COSINE = 0.999
+#: Fingerprints of two precisions and the device -> whether their vectors agree: a
+#: notebook that loads a backbone again need not encode both ways again.
+_agree: dict[tuple[str, str, str], bool] = {}
 _N_PICTURES = 4
 _SENTENCES = (
     "There is a small right pleural effusion.",
@@ -67,9 +70,12 @@ def choose_precision(exact: Backbone, known: Collection[str] = ()) -> Backbone:
         if replace(exact.spec, precision=precision).fingerprint in known:
             return with_precision(exact, precision)
     fast = with_precision(exact, _usual(exact.device))
-    if fast is exact or min(agreement(exact, fast)) < LEAST_COSINE:
+    if fast is exact:
         return exact
-    return fast
+    pair = (exact.spec.fingerprint, fast.spec.fingerprint, str(exact.device))
+    if pair not in _agree:
+        _agree[pair] = min(agreement(exact, fast)) >= LEAST_COSINE
+    return fast if _agree[pair] else exact
 
 
 def agreement(exact: Backbone, other: Backbone) -> tuple[float, float]:

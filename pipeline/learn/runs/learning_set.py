@@ -17,6 +17,7 @@ from retune.store import (
     read_descriptions,
     read_labelled_images,
 )
+from retune.store.kept_catalogs import opening_once
 from retune.store.queries.tables import table_names
 
 from ...datasets.contamination import read_trained_on
@@ -86,6 +87,7 @@ class LearningSet(ImageSet):
     prompts: Prompts
 
 
+@opening_once
 def load_images(
     store: FeatureStore,
     selection: Selection,
@@ -130,6 +132,7 @@ def load_images(
     return place_images(store, encoder, read, split, selection)
 
 
+@opening_once
 def load_learning_set(
     store: FeatureStore,
     selection: Selection,
@@ -165,6 +168,7 @@ def load_learning_set(
     return LearningSet(**vars(images), prompts=prompts)
 
 
+@opening_once
 def place_images(
     store: FeatureStore,
     encoder: EncoderRow,

@@ -21,6 +21,7 @@ from retune.store.errors import (
     FingerprintMismatchError,
     TrainingError,
 )
+from retune.store.kept_catalogs import opening_once
 
 from ...datasets.leakage import read_populations
 from ...datasets.splits import resplit
@@ -150,6 +151,7 @@ def check_sound(saved: SavedModel, file: Path) -> None:
             )
 
 
+@opening_once
 def load_own_images(
     store: FeatureStore, reopened: ReopenedRun, splits: Sequence[str]
 ) -> ImageSet:
@@ -234,6 +236,7 @@ def _check_all_there(store: FeatureStore, run: Run, listed: ImageList) -> None:
     )
 
 
+@opening_once
 def load_other_images(
     store: FeatureStore,
     reopened: ReopenedRun,

@@ -6,6 +6,7 @@ import numpy as np
 
 from retune.store import FeatureStore, Run
 from retune.store.errors import TrainingError
+from retune.store.kept_catalogs import opening_once
 
 from ...datasets.leakage import read_identities
 from ...datasets.splits import resplit
@@ -22,6 +23,7 @@ _UNTRAINED = ("merge", "zero-shot")
 _COUNTED = ("train", "validation")
 
 
+@opening_once
 def find_seen_images(
     store: FeatureStore, reopened: ReopenedRun, image_ids: Collection[str]
 ) -> list[str]:

@@ -1,16 +1,17 @@
 """`embed` encodes each content once, loses nothing, and goes on after any crash."""
 
 import shutil
-import signal
 import subprocess
 import sys
 from dataclasses import replace
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from image_samples import write_dataset, write_images, write_table, write_tiny_backbone
 from PIL import Image
+from process_samples import embed_aloud, forking_context
 
 from retune.pipeline.app.encoders.backbones import drop_backbone, list_backbones
 from retune.pipeline.datasets.ingest import read_dataset
@@ -28,6 +29,11 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_tiny_backbone(tmp_path_factory.mktemp("backbone") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def forking() -> ForkServerContext:
+    return forking_context()
 
 
 def ingest(store: FeatureStore, folder: Path) -> None:
@@ -355,29 +361,20 @@ def test_readers_that_hold_the_catalog_do_not_stop_encoding(
 
 @pytest.mark.parametrize("moment", range(4))
 def test_kill_9_at_any_moment_loses_nothing_that_was_committed(
-    store: FeatureStore, backbone: str, moment: int
+    store: FeatureStore, backbone: str, forking: ForkServerContext, moment: int
 ) -> None:
-    code = (
-        "import sys\n"
-        "from retune.pipeline.encode.embed import EmbedOptions, embed\n"
-        "from retune.store import FeatureStore\n"
-        "def show(p):\n"
-        "    print(p.stage, p.done, flush=True)\n"
-        f"embed(FeatureStore({str(store.path)!r}), "
-        f"EmbedOptions({backbone!r}, batch_size=2, shard_rows=2), show)\n"
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("images"):
-            break
+    options = EmbedOptions(backbone, batch_size=2, shard_rows=2)
+    hears, tells = forking.Pipe(duplex=False)
+    process = forking.Process(target=embed_aloud, args=(store.path, options, tells))
+    process.start()
+    tells.close()
+    while hears.recv() != "images":
+        pass
     for _ in range(moment):  # another moment of the loop each time
-        process.stdout.readline()
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+        hears.recv()
+    process.kill()
+    process.join()
+    hears.close()
     _embed(store, backbone)
     assert len(_vectors(store)) == 20
     assert store.sql(

@@ -5,7 +5,6 @@ enough to be killed thirty times.
 """
 
 import errno
-import multiprocessing
 import os
 import shutil
 import signal
@@ -21,6 +20,7 @@ import numpy as np
 import pytest
 from image_samples import write_dataset, write_images
 from PIL import Image
+from process_samples import forking_context
 from stub_backbone import (
     StubBackbone,
     assert_tidy,
@@ -62,15 +62,7 @@ def expected(template: Path) -> Rows:
 
 @pytest.fixture(scope="module")
 def forking() -> ForkServerContext:
-    """Processes that begin with everything imported."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["retune.pipeline.encode.embed", "retune.pipeline.datasets.ingest"]
-    )
-    first = context.Process(target=str)  # starts the server
-    first.start()
-    first.join()
-    return context
+    return forking_context()
 
 
 def _run(context: ForkServerContext, folder: Path, seconds: float | None) -> int:
@@ -277,7 +269,9 @@ def test_a_second_embed_says_who_writes_and_waits_or_leaves(
 def test_queries_from_another_process_run_throughout(
     store: FeatureStore, expected: Rows, forking: ForkServerContext
 ) -> None:
-    process = forking.Process(target=embed_stub, args=(store.path,))
+    # A commit for each image: queries have time to fall between two of them.
+    slowly = {"batch_size": 1, "shard_rows": 1}
+    process = forking.Process(target=embed_stub, args=(store.path,), kwargs=slowly)
     process.start()
     counts = []
     while process.is_alive():

@@ -15,11 +15,14 @@ from retune.pipeline.app.train import TrainRequest, train
 from retune.store import FeatureStore
 from retune.store.erasure.receipts import RECEIPTS_FOLDER
 
-#: Forks itself for each kill: one start-up serves them all. In a child, the step of
-#: that number ends the process as a power cut would.
+#: Forks itself for each kill: one start-up serves them all, also of what an erasure
+#: would load later. In a child, the step of that number ends the process as a power cut
+#: would.
 _CHILDREN = """
 import json, os, sys
 from pathlib import Path
+import pandas
+import retune.pipeline.app.gallery.thumbnails, retune.pipeline.app.queries.image_files
 from retune.pipeline.app.erasing.forget import ForgetRequest, forget
 from retune.pipeline.learn.erasing import unlearning
 from retune.store import FeatureStore

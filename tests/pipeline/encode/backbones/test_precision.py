@@ -26,6 +26,12 @@ def exact(tmp_path_factory: pytest.TempPathFactory) -> Backbone:
     return load_backbone(source, precision="float32", device="cpu")
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another test found to agree is measured again."""
+    monkeypatch.setattr(precision_module, "_agree", {})
+
+
 def _on_a_processor(monkeypatch: pytest.MonkeyPatch, *, bfloat16: bool) -> None:
     monkeypatch.setattr(precision_module, "has_bfloat16", lambda: bfloat16)
 
@@ -55,6 +61,22 @@ def test_a_model_that_suffers_stays_exact(
     _on_a_processor(monkeypatch, bfloat16=True)
     monkeypatch.setattr(precision_module, "agreement", lambda *_: (0.9999, 0.98))
     assert choose_precision(exact) is exact
+
+
+def test_it_is_measured_once(exact: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    _on_a_processor(monkeypatch, bfloat16=True)
+    measured: list[Backbone] = []
+
+    def agree(_: Backbone, other: Backbone) -> tuple[float, float]:
+        measured.append(other)
+        return 1.0, 0.0 if other.spec.output_dtype == "float32" else 1.0
+
+    monkeypatch.setattr(precision_module, "agreement", agree)
+    other = replace(exact, spec=replace(exact.spec, output_dtype="float32"))
+    for _ in range(2):
+        assert choose_precision(exact).spec.precision == "bfloat16"
+        assert choose_precision(other) is other
+    assert len(measured) == 2
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
