@@ -155,9 +155,9 @@ def train_command(
         typer.Option(
             "--caution",
             min=0.0,
-            help="Number of labels at which a task moves the weights half of"
-            " the way to the trained weights; 0 moves them all the way "
-            "[100].",
+            help="A task of n labels, after m in the tasks before, moves the"
+            " weights n/(n + m + this number) of the way to the trained weights; 0"
+            " moves them all the way [100].",
         ),
     ] = None,
     score: Annotated[

@@ -66,8 +66,8 @@ class TrainRequest:
         batch_size: Images in a step.
         patience: Passes without a better validation loss before a task ends.
         learn_scale: Whether the factor on the logit is learned.
-        caution: Labels at which a task moves the weights half of the way that it
-            trained them; 0: all the way.
+        caution: A task of n labels, after m in the tasks before, moves the weights
+            n/(n + m + caution) of the way that it trained them; 0: all the way.
         precision: ``auto`` (None), ``float32`` or ``bfloat16``.
         seed: Seed of weights, batches, parts and bootstrap.
         seeds: Number of runs, with seeds from `seed` on.

@@ -45,9 +45,9 @@ class TrainConfig:
         epoch_steps: Steps in a pass, at most; a larger task's pass is a sample of it.
         patience: Stop a task after so many passes without a better validation loss and
             go back to the best; 0: train all epochs and keep the last.
-        caution: Labels at which a task moves the weights half of the way that it
-            trained them, n of them n/(n + caution) of it; 0: all the way. They are
-            counted by `training.trainer.telling_labels`. The first task of adaptors
+        caution: A task of n labels, after m in the tasks before, moves the weights
+            n/(n + m + caution) of the way that it trained them; 0: all the way. Labels
+            are counted by `training.trainer.telling_labels`. The first task of adaptors
             that start at random weights always goes all the way.
         seed: Seed of weights and batches.
         precision: A name in `PRECISIONS`.
@@ -67,7 +67,7 @@ class TrainConfig:
     epochs: int = 200
     epoch_steps: int = 100
     patience: int = 20
-    caution: float = 200.0
+    caution: float = 100.0
     seed: int = 0
     precision: str = "float32"
     shuffle: Shuffle = "rows"

@@ -116,6 +116,7 @@ class Trainer:
         )
         self._random = generator(self._config.seed, "batches")
         self._tasks_learned = 0
+        self._labels_learned = 0.0
 
     def learn(self, task: Task) -> int:
         """Train on one task.
@@ -155,22 +156,27 @@ class Trainer:
                 break
         if best_weights is not None:
             self._optimiser.weights.copy_(best_weights)
-        self._blend(start, task)
+        n_labels = telling_labels(task, self._problem.targets)
+        self._blend(start, n_labels)
         self._tasks_learned += 1
+        self._labels_learned += n_labels
         self._hook.after_task(
             self.model, self._optimiser, self._x, self._targets, rows, mask
         )
         return epoch
 
-    def _blend(self, start: Tensor, task: Task) -> None:
-        """Go back towards the weights from before the task if it had few labels."""
+    def _blend(self, start: Tensor, n_labels: float) -> None:
+        """Go back towards the weights from before the task.
+
+        The further, the fewer labels it had beside those of the tasks before.
+        """
         if not self._config.caution:
             return
         # Half of the way back to random weights is no better than either end.
         if not self._tasks_learned and not starts_as_zero_shot(self.model):
             return
-        n_labels = telling_labels(task, self._problem.targets)
-        share = n_labels / (n_labels + self._config.caution)
+        others = self._config.caution + self._labels_learned
+        share = n_labels / (n_labels + others)
         self._optimiser.weights.lerp_(start, 1 - share)
 
     def _pass_over(self, rows: Tensor, mask: Tensor) -> None:
@@ -243,6 +249,8 @@ class Trainer:
         }
         state_tensors["random"] = random_to_tensor(self._random)
         state_tensors["tasks_learned"] = torch.tensor(self._tasks_learned)
+        labels = torch.tensor(self._labels_learned, dtype=torch.float64)
+        state_tensors["labels_learned"] = labels
         return state_tensors
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -265,3 +273,5 @@ class Trainer:
         self._hook.restore(part("hook"))
         self._random = random_from_tensor(state["random"])
         self._tasks_learned = int(state["tasks_learned"])
+        # States from before labels were counted have none.
+        self._labels_learned = float(state.get("labels_learned", 0.0))

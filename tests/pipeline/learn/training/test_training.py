@@ -25,6 +25,7 @@ from retune.pipeline.learn.training.trainer import (
     Trainer,
     build_model,
     preset,
+    telling_labels,
     untrained,
 )
 from retune.store.errors import ConfigurationError, TrainingError
@@ -254,6 +255,38 @@ def test_a_task_moves_the_weights_by_a_share_that_follows_its_labels() -> None:
     share = n_labels / (n_labels + 60)
     expected = weights["start"] + share * (weights["0.0"] - weights["start"])
     torch.testing.assert_close(weights["60.0"], expected)
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_labels_of_earlier_tasks_hold_a_task_back(resumed: bool) -> None:
+    """The second of two tasks of n labels moves n/(2n + caution) of the way."""
+    features, prompts = problem()
+    targets = make_targets(features.states)
+    rows = features.rows("train")
+    task = plan_scenario("joint", targets, features.patient, rows, FINDINGS).tasks[0]
+    n = telling_labels(task, targets)
+
+    def make(caution: float) -> Trainer:
+        config = replace(_QUICK, caution=caution)
+        given = Problem(features, prompts, targets, config, torch.device("cpu"))
+        return Trainer(build_model(config, prompts, len(FINDINGS), 12), given)
+
+    def weights(trainer: Trainer) -> torch.Tensor:
+        parts = [p.detach().reshape(-1) for p in trainer.model.parameters()]
+        return torch.cat(parts).clone()
+
+    first = make(60.0)
+    first.learn(task)
+    start, state = weights(first), first.state()
+    if resumed:
+        first = make(60.0)
+        first.restore(state)
+    first.learn(task)
+    whole = make(0.0)
+    whole.restore(state)
+    whole.learn(task)
+    expected = start + n / (2 * n + 60) * (weights(whole) - start)
+    torch.testing.assert_close(weights(first), expected)
 
 
 def test_labels_of_one_class_leave_the_default_where_it_was() -> None:
