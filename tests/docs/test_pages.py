@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from warm_command import warm_command
 
 import retune
 from retune.pipeline.datasets import layouts
@@ -54,6 +55,13 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of `retune-cli` that starts at once."""
+    with warm_command(tmp_path_factory.mktemp("warm")) as folder:
+        yield folder
+
+
 def _runs(page: Path) -> bool:
     return any(
         language in _RUN and "not run:" not in remark
@@ -66,7 +74,11 @@ def _runs(page: Path) -> bool:
     "page", [page for page in PAGES if _runs(page)], ids=lambda page: page.stem
 )
 def test_its_blocks_run(
-    page: Path, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    demo: Path,
+    programs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "here"
     if _EMPTY in page.read_text(encoding="utf-8"):
@@ -74,7 +86,8 @@ def test_its_blocks_run(
     else:
         shutil.copytree(demo, folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    for place in (Path(sys.executable).parent, programs):
+        monkeypatch.setenv("PATH", str(place), prepend=":")
     known: dict[str, object] = {}
     for remark, language, code in blocks(page):
         if "not run:" in remark or "plugin:" in remark or language in _SHOWN:
