@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from warm_command import warm_command
+from warm_programs import warm_programs
 
 import retune
 from retune.pipeline.datasets import layouts
@@ -58,7 +58,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The folder of `retune-cli` that starts at once."""
-    with warm_command(tmp_path_factory.mktemp("warm")) as folder:
+    with warm_programs(tmp_path_factory.mktemp("warm")) as folder:
         yield folder
 
 

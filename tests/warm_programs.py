@@ -1,8 +1,8 @@
-"""`retune-cli` as a program that starts at once: forked from a process that waits.
+"""Programs that start at once: forked from a process that waits.
 
-A page of the documentation calls it as a shell does, with its own folder, environment,
-input, output and exit code. Only the start-up is shared, most of which loads torch and
-open_clip.
+A page of the documentation calls `retune-cli` as a shell does, with its own folder,
+environment, input, output and exit code, and a notebook has a kernel of its own. Only
+the start-up is shared, most of which loads torch and open_clip.
 """
 
 import importlib
@@ -12,19 +12,20 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
-__all__ = ["warm_command"]
+__all__ = ["warm_programs"]
 
 #: What the shell starts instead: hands over all that a process has, and waits.
 _CLIENT = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as server:
     server.connect({address!r})
-    whole = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+    whole = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
     socket.send_fds(server, [len(whole).to_bytes(4, "big")], [0, 1, 2])
     server.sendall(whole)
     code = server.recv(1)
@@ -33,24 +34,26 @@ sys.exit(code[0] if code else 1)
 
 
 @contextmanager
-def warm_command(folder: Path) -> Iterator[Path]:
-    """A folder with a program `retune-cli` for PATH, which works during the block.
+def warm_programs(folder: Path) -> Iterator[Path]:
+    """A folder with programs for PATH, `retune-cli` and `kernel`, during the block.
 
     Args:
         folder: An empty one, with a short path.
     """
     address = str(folder / "socket")
-    program = folder / "bin" / "retune-cli"
-    program.parent.mkdir()
-    program.write_text(_CLIENT.format(python=sys.executable, address=address))
-    program.chmod(0o755)
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("retune-cli", "kernel"):
+        client = _CLIENT.format(python=sys.executable, address=address)
+        (programs / name).write_text(client)
+        (programs / name).chmod(0o755)
     with subprocess.Popen(
         [sys.executable, __file__, address], stdout=subprocess.PIPE
     ) as server:
         assert server.stdout is not None
         assert server.stdout.readline() == b"ready\n"
         try:
-            yield program.parent
+            yield programs
         finally:
             server.terminate()
 
@@ -111,10 +114,9 @@ def _answer(call: socket.socket) -> NoReturn:
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
-        sys.argv = ["retune-cli", *arguments]
-        from retune.cli.main import main
-
-        main()
+        sys.argv = arguments
+        tempfile.tempdir = None  # the environment may name another
+        _run(Path(arguments[0]).name)
     except SystemExit as stop:
         code = stop.code
     finally:
@@ -122,6 +124,17 @@ def _answer(call: socket.socket) -> NoReturn:
         sys.stderr.flush()
         call.sendall(bytes([code if isinstance(code, int) else 1]))
         os._exit(0)
+
+
+def _run(name: str) -> None:
+    if name == "retune-cli":
+        from retune.cli.main import main
+
+        main()
+    else:
+        from ipykernel.kernelapp import launch_new_instance
+
+        launch_new_instance()
 
 
 if __name__ == "__main__":
