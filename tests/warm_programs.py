@@ -120,8 +120,9 @@ def _answer(call: socket.socket) -> NoReturn:
     except SystemExit as stop:
         code = stop.code
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.__stdout__, sys.__stderr__):  # a kernel has others, closed
+            if stream is not None:
+                stream.flush()
         call.sendall(bytes([code if isinstance(code, int) else 1]))
         os._exit(0)
 
