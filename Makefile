@@ -53,11 +53,14 @@ RADIOGRAPHS ?= ../shared/data
 mini: setup ## Train the embedded backbone anew on RADIOGRAPHS (nih-320, nih-64)
 	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini pipeline/encode/backbones
 
-mini-benchmark: setup ## Train a mini that saw no patient of nih-320, for make results
+mini-benchmark: setup ## Train minis that saw no patient of nih-320, or of nih-64, for make results
 	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini-benchmark build/mini-benchmark --without nih-320
+	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python -m retune.pipeline.mini_recipe '$(RADIOGRAPHS)' build/mini-without-64 build/mini-without-64 --without nih-64
+	$(BIN)/retune-cli embed --backbone local-dir:build/mini-without-64/mini --datasets nih-64 --store build/mini-without-64/store
 
 results: $(VENV)/.developing ## Methods on radiographs that no backbone saw (after make mini-benchmark)
 	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python tests/benchmarks/results.py build/mini-benchmark/store
+	OMP_WAIT_POLICY=passive OPENBLAS_THREAD_TIMEOUT=4 $(BIN)/python tests/benchmarks/results.py build/mini-without-64/store --datasets nih-64 --splits 10 --draws 1 --backbone local-dir:build/mini-without-64/mini
 
 # Patients that the shipped mini never saw, for what is chosen on known radiographs.
 build/shipped/store: | $(VENV)/.developing
@@ -67,7 +70,7 @@ build/shipped/store: | $(VENV)/.developing
 choose-prior: $(VENV)/.developing | build/shipped/store ## What analytic, its probabilities and finetune were chosen by, without test patients
 	$(BIN)/python tests/benchmarks/choose_prior.py build/mini-benchmark/store build/shipped/store --nested
 	$(BIN)/python tests/benchmarks/choose_calibration.py build/mini-benchmark/store build/shipped/store
-	$(BIN)/python tests/benchmarks/choose_caution.py build/mini-benchmark/store build/shipped/store
+	$(BIN)/python tests/benchmarks/choose_caution.py build/mini-benchmark/store build/shipped/store build/mini-without-64/store
 
 # One more than two cores: tests that start processes wait half of their time.
 TEST_PROCESSES ?= 3

@@ -158,10 +158,11 @@ def _print_text(result: "ExternalEvaluation", rows: "Sequence[FindingFigures]") 
     if evaluation.note:
         print_line(f"{evaluation.note[0].upper()}{evaluation.note[1:]}.")
     print_line()
-    print_line("probabilities; * a constant: the share of positives seen in training")
+    print_line("probabilities; * a constant: the share of positives seen in training;")
+    print_line("** what exact probabilities would have, because labels scatter")
     print_table(
         ("finding", "AP, 95 %", "F1, 95 %", "Brier, 95 %", "constant*",
-         "calibration error, 95 %", "constant*"),
+         "calibration error, 95 %", "chance**", "constant*"),
         [_probability_row(one) for one in rows],
     )  # fmt: skip
     print_line()
@@ -207,5 +208,6 @@ def _probability_row(one: "FindingFigures") -> tuple[str, ...]:
         with_ends(one.brier, one.brier_interval),
         plain(one.brier_constant),
         with_ends(one.calibration_error, one.calibration_error_interval),
+        plain(one.calibration_error_by_chance),
         plain(one.calibration_error_constant),
     )

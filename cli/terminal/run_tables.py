@@ -179,11 +179,11 @@ def _probability_lines(experiment: "Experiment") -> list[str]:
         if mean is None or mean[0] != mean[0]:
             continue
         beside = final.means[constant][0]
-        lines.append(
-            "{} {:.3f} ({:.3f} to {:.3f}); of a constant {:.3f}".format(
-                words, *mean, beside
-            )
-        )
+        line = "{} {:.3f} ({:.3f} to {:.3f})".format(words, *mean)
+        if metric is Metric.CALIBRATION_ERROR:
+            by_chance = final.means[Metric.CALIBRATION_ERROR_BY_CHANCE][0]
+            line += f"; by chance alone {by_chance:.3f}"
+        lines.append(f"{line}; of a constant {beside:.3f}")
     lines.append(f"thresholds: {experiment.config.operating_point} on validation")
     if not final.note:
         return lines

@@ -72,6 +72,8 @@ class FindingFigures:
             training.
         calibration_error: Expected calibration error over 15 bins.
         calibration_error_interval: Its lower end less what chance alone would give.
+        calibration_error_by_chance: What exact probabilities would have, because labels
+            scatter; NaN without a bootstrap.
         calibration_error_constant: Calibration error of the constant.
         threshold: From which probability the finding is called positive.
         threshold_from: Where that comes from, in words.
@@ -95,6 +97,7 @@ class FindingFigures:
     brier_constant: float
     calibration_error: float
     calibration_error_interval: tuple[float, float]
+    calibration_error_by_chance: float
     calibration_error_constant: float
     threshold: float
     threshold_from: str
@@ -137,6 +140,8 @@ def _figures(result: ExternalEvaluation, column: int) -> FindingFigures:
     evaluation = result.evaluation
 
     def value(metric: Metric) -> float:
+        if metric not in evaluation.others:
+            return math.nan
         return float(evaluation.others[metric][column])
 
     def interval(metric: Metric) -> tuple[float, float]:
@@ -164,6 +169,7 @@ def _figures(result: ExternalEvaluation, column: int) -> FindingFigures:
         value(Metric.BRIER_CONSTANT),
         value(Metric.CALIBRATION_ERROR),
         interval(Metric.CALIBRATION_ERROR),
+        value(Metric.CALIBRATION_ERROR_BY_CHANCE),
         value(Metric.CALIBRATION_ERROR_CONSTANT),
         float(evaluation.thresholds[column]),
         str(result.origins[column]),

@@ -94,7 +94,7 @@ def concatenated_encoder(
     if any(not EncoderSpec.from_json(spec).parts for (spec,) in specs):
         return None  # somebody's name for one encoder
     parts = [encoder_named(store, name) for name in backbone.split("+")]
-    spec = _spec(backbone, parts)
+    spec = _spec(parts)
     if len(set(spec.parts)) < len(parts):
         raise ConfigurationError(
             f"{backbone} has an encoder twice",
@@ -127,10 +127,11 @@ def _has_all(store: FeatureStore, parts: Sequence[str]) -> bool:
     return set(parts) <= {name for (name,) in rows}
 
 
-def _spec(name: str, parts: Sequence[EncoderRow]) -> EncoderSpec:
+def _spec(parts: Sequence[EncoderRow]) -> EncoderSpec:
+    """The same encoder, whether its parts were named by backbone or by fingerprint."""
     types = {EncoderSpec.from_json(one.spec).output_dtype for one in parts}
     return EncoderSpec(
-        backbone=name,
+        backbone="+".join(one.backbone for one in parts),
         weights_digest=content_digest(" ".join(p.fingerprint for p in parts).encode()),
         model_config={
             "class": "concatenated",

@@ -7,9 +7,10 @@ choose-prior`; of the other patients a fifth are validation. Scores are zero-sho
 in `class`) and those of `analytic` from all training patients and, as in `label`, from
 a part of them for each finding. The rule of choice, stated before any figure was seen:
 the least mean Brier score over data sets and scores; rules within 0.0003 of it count
-as equal, and of these the one in use is kept, else the one with the least calibration
-error ("debiased" in `make results`) is taken. Rules that need images of earlier tasks
-again, which a method that keeps sums does not have, are measured and cannot be chosen.
+as equal, and of these the one that was in use before is kept, else the one with the
+least calibration error ("debiased" in `make results`) is taken. Rules that need images
+of earlier tasks again, which a method that keeps sums does not have, are measured and
+cannot be chosen.
 """
 
 import sys
@@ -39,7 +40,8 @@ from retune.pipeline.learn.stats import calibration
 from retune.pipeline.learn.stats.calibration import Line, calibrate, smoothed_share
 
 _EQUAL = 0.0003
-_IN_USE = "in use"
+#: What was in use before this choice, and is kept where nothing is better.
+_BEFORE = "before"
 _SCORES = ("zero-shot", "analytic", "analytic, label")
 
 
@@ -76,19 +78,15 @@ Rule = Callable[[Case], Floats]
 def line(
     *,
     slope: tuple[float, float] | None = None,
-    trusted: float | None = None,
-    height: float | None = None,
+    trusted: float = 1.0,
+    height: float = 0.1,
     left_out: bool = False,
     factor: float = 1.0,
 ) -> Rule:
     """`calibrate` with other numbers, or with scores of training images as well."""
-    changes: dict[str, float] = {}
+    changes = {"_HEIGHT_SCALE": height, "_TRUSTED_SPREAD": trusted}
     if slope is not None:
         changes |= {"_SLOPE": slope[0], "_SLOPE_SPREAD": slope[1]}
-    if trusted is not None:
-        changes["_TRUSTED_SPREAD"] = trusted
-    if height is not None:
-        changes["_HEIGHT_SCALE"] = height
 
     def rule(case: Case) -> Floats:
         before = {name: getattr(calibration, name) for name in changes}
@@ -113,7 +111,7 @@ def line(
 def beta(case: Case) -> Floats:
     """Beta calibration (Kull 2017) of the expected line, near it: 1 ± 0.5 each."""
     if not case.learned:
-        return RULES[_IN_USE](case)
+        return RULES[_BEFORE](case)
 
     def terms(score: Floats) -> Floats:
         p = np.clip(score, 0.005, 0.995)
@@ -154,7 +152,7 @@ def _sigmoid(logit: Floats) -> Floats:
 
 RULES: Mapping[str, Rule] = {
     "a constant": constant,
-    _IN_USE: line(),
+    _BEFORE: line(),
     "slope 0.3 ± 0.3": line(slope=(0.3, 0.3)),
     "slope 0.25 ± 0.25": line(slope=(0.25, 0.25)),
     "slope 0.25 ± 0.5": line(slope=(0.25, 0.5)),
@@ -169,11 +167,23 @@ RULES: Mapping[str, Rule] = {
     "height scale 0.2": line(height=0.2),
     "height scale 0.3": line(height=0.3),
     "height scale 0.5": line(height=0.5),
+    "height scale 1": line(height=1.0),
+    "height scale 2": line(height=2.0),
+    "tangent × (1 ± 0.5), height scale 0.3": line(trusted=0.5, height=0.3),
+    "tangent × (1 ± 0.5), height scale 0.5": line(trusted=0.5, height=0.5),
+    "tangent × 0.7 (1 ± 1), height scale 0.3": line(factor=0.7, height=0.3),
+    "tangent × 0.7 (1 ± 1), height scale 0.5": line(factor=0.7, height=0.5),
+    "tangent × 0.7 (1 ± 0.5), height scale 0.3": line(
+        trusted=0.5, factor=0.7, height=0.3
+    ),
+    "tangent × 0.7 (1 ± 0.5), height scale 0.5": line(
+        trusted=0.5, factor=0.7, height=0.5
+    ),
     "slope 0.3 ± 0.3, height scale 0.2": line(slope=(0.3, 0.3), height=0.2),
     "slope 0.2 ± 0.2, height scale 0.2": line(slope=(0.2, 0.2), height=0.2),
     "slope 0.2 ± 0.2, height scale 0.3": line(slope=(0.2, 0.2), height=0.3),
     "patients left out too": line(left_out=True),
-    "patients left out too, height 0.2": line(left_out=True, height=0.2),
+    "patients left out too, height scale 0.2": line(left_out=True, height=0.2),
     "Platt's line alone": platt_alone,
     "isotonic": isotonic,
     "Beta calibration, near the line": beta,
@@ -306,7 +316,7 @@ def main() -> None:
         out(f"  {rule:<34}{np.sqrt(max(0.0, square[r])):10.3f}{brier[r]:8.4f}\n")
     open_to = [r for r in range(1, len(names)) if "left out" not in names[r]]
     equal = [r for r in open_to if brier[r] <= brier[open_to].min() + _EQUAL]
-    kept = names.index(_IN_USE)
+    kept = names.index(_BEFORE)
     best = kept if kept in equal else min(equal, key=lambda r: square[r])
     out(f"chosen: {names[best]}\n")
 

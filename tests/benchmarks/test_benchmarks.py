@@ -329,7 +329,7 @@ def test_a_prior_is_chosen_without_test_patients(
 def test_a_calibration_is_chosen_without_test_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = ("a constant", "in use", "patients left out too", "isotonic")
+    names = ("a constant", "before", "patients left out too", "isotonic")
     rules = {name: choose_calibration.RULES[name] for name in names}
     rules["Beta"] = choose_calibration.beta
     monkeypatch.setattr(choose_calibration, "RULES", rules)
@@ -343,7 +343,7 @@ def test_a_calibration_is_chosen_without_test_patients(
 def test_caution_is_chosen_without_test_patients(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    few = {"n/(n + 100), in use": (100.0, 0.0), "hardly": (1e9, 0.0)}
+    few = {"n/(n + 100)": (100.0, 0.0), "hardly": (1e9, 0.0)}
     monkeypatch.setattr(choose_caution, "RULES", few)
     monkeypatch.setattr(choose_caution, "_SCENARIOS", ("data",))
     pools = {"unknown": problem(n_images=200)}

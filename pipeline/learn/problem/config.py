@@ -67,7 +67,7 @@ class TrainConfig:
     epochs: int = 200
     epoch_steps: int = 100
     patience: int = 20
-    caution: float = 100.0
+    caution: float = 200.0
     seed: int = 0
     precision: str = "float32"
     shuffle: Shuffle = "rows"

@@ -14,15 +14,12 @@ _FACTOR_SPREAD, _SHIFT_SPREAD = 0.5, 2.0
 #: at an AUROC of 0.64 and 1.2 at 0.8;
 _SLOPE, _SLOPE_SPREAD = 0.5, 0.5
 #: the same where the scores estimate probabilities, as a factor of the expected slope;
-_TRUSTED_SPREAD = 1.0
+_TRUSTED_SPREAD = 0.5
 #: and the scale of the Cauchy prior of the height: near the share of positives, unless
 #: many validation labels contradict it.
-_HEIGHT_SCALE = 0.1
+_HEIGHT_SCALE = 0.5
 #: No line is flatter than this share of the expected slope.
 _LEAST_FACTOR = 0.05
-#: n·p(1 - p) from which labels decide on the height: forty times the prior's curvature,
-#: which is 1/(4·0.1²) at most.
-_MANY_LABELS = 1000
 _STEPS = 50
 _SHARES = tuple(0.5**power for power in range(20))
 
@@ -166,7 +163,9 @@ def _heavy_tailed(
     """
     own = smoothed_share(float(target.sum()), len(target))
     starts = [float(np.log(own / (1 - own)))]
-    if len(target) * own * (1 - own) < _MANY_LABELS:
+    # Forty times as curved as the prior ever is the other way, which is 1/(4·scale²).
+    many = 10 / _HEIGHT_SCALE**2
+    if len(target) * own * (1 - own) < many:
         starts.insert(0, about[1])
     likeliest, least = about, np.inf
     for height in starts:

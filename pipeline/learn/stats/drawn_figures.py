@@ -23,8 +23,9 @@ class DrawnFigures:
 
     Attributes:
         tables: By metric, shape (B, K) each; NaN where a draw has none.
-        excess: What chance alone would give, shape (K,); 0 for metrics that it does
-            not name.
+        excess: What chance alone would give: that of exact probabilities, for which
+            the labels of so many images and patients scatter; shape (K,), NaN where
+            probabilities are, 0 for metrics that it does not name.
         auroc: AUROC in each draw, shape (B, K).
     """
 
@@ -165,7 +166,7 @@ def _of_labels(
     if np.isnan(chance).any():  # nothing is known of these images
         nothing = np.full(draws.times.shape[1], np.nan)
         names = (Metric.F1, Metric.BRIER, Metric.CALIBRATION_ERROR)
-        return dict.fromkeys(names, nothing), 0.0
+        return dict.fromkeys(names, nothing), float("nan")
     called = chance >= threshold
     gap = chance - positive
     in_bin = np.zeros((len(chance), N_BINS))

@@ -272,6 +272,7 @@ class _Evaluator:
         """With the means; scores of shape (3, n, K)."""
         images, influence = self._images, figures.influence
         counted = images.counted & ~np.isnan(influence.auroc)
+        others = dict(figures.others)
         ends, intervals, means = None, {}, {}
         if seed is not None and (~np.isnan(influence.auroc)).any():
             value, observed = images.value, images.observed
@@ -282,13 +283,18 @@ class _Evaluator:
             )
             columns = drawn.auroc.T
             ends = np.array([percentile_interval(column) for column in columns]).T
-            intervals = drawn.intervals(figures.others)
+            intervals = drawn.intervals(others)
+            by_chance = drawn.excess[Metric.CALIBRATION_ERROR]
+            others[Metric.CALIBRATION_ERROR_BY_CHANCE] = by_chance
+            if counted.any():
+                mean = float(by_chance[counted].mean())
+                means[Metric.CALIBRATION_ERROR_BY_CHANCE] = (mean, np.nan, np.nan)
             for metric in drawn.tables if counted.any() else ():
-                mean = float(figures.others[metric][counted].mean())
+                mean = float(others[metric][counted].mean())
                 means[metric] = (mean, *drawn.mean_interval(metric, mean, counted))
         return Evaluation(
             influence=influence,
-            others=figures.others,
+            others=others,
             n_positive=images.n_positive,
             n_observed=images.n_observed,
             macro=mean_auroc_interval(influence, counted),

@@ -163,3 +163,14 @@ def test_a_new_picture_needs_one_encoder_at_a_time(
     drop_backbone(store.feature_store, "told+mute")
     assert not embeddings(store, "told+mute")
     assert len(embeddings(store, "told")) == N
+
+
+def test_parts_named_by_fingerprint_make_the_same_encoder(store: retune.Store) -> None:
+    by_name = concatenated_encoder(store.feature_store, "told+mute")
+    rows = store.sql("SELECT backbone, fingerprint FROM encoders").fetchall()
+    named = dict(rows)
+    by_fingerprint = concatenated_encoder(
+        store.feature_store, f"{named['told'][:10]}+{named['mute']}"
+    )
+    assert by_fingerprint == by_name == named["told+mute"]
+    assert store.sql("SELECT count(*) FROM encoders").fetchall() == [(3,)]

@@ -60,7 +60,8 @@ def _drawn(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_many_labels_decide_whatever_was_believed() -> None:
-    scores, positive = _drawn(50_000)
+    # The last belief is twenty times off, and a trusted one gives way to many labels.
+    scores, positive = _drawn(500_000)
     for prevalence, expected in ((0.2, Line(2, -3)), (0.9, Line(0.1, 5))):
         for trusted in (False, True):
             line = calibrate(scores, positive, prevalence, expected, trusted=trusted)

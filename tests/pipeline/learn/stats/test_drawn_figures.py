@@ -149,3 +149,31 @@ def test_without_figures_there_is_no_interval() -> None:
     assert np.isnan(interval_of_draws(Metric.F1, 0.5, nothing)).all()
     interval = interval_of_draws(Metric.CALIBRATION_ERROR, 0.05, np.full(9, 0.05), 0.02)
     assert interval == pytest.approx((0.03, 0.05))
+
+
+def test_exact_probabilities_have_the_calibration_error_of_chance() -> None:
+    random = np.random.default_rng(3)
+    patient = np.repeat(np.arange(150), 2)
+    seen = np.ones((300, 1), dtype=bool)
+    reached, by_chance = [], []
+    for _ in range(20):
+        chance = np.repeat(random.beta(1, 4, 150), 2)[:, np.newaxis]
+        value = (random.random((150, 1)) < chance[::2]).astype(float).repeat(2, axis=0)
+        drawn = draw_figures(
+            chance, chance, value, seen, np.full(1, 0.5), np.full(1, 0.2),
+            draw_patients(patient, seed=0, n_bootstrap=200),
+        )  # fmt: skip
+        reached.append(calibration_error(chance, value, seen)[0])
+        by_chance.append(drawn.excess[Metric.CALIBRATION_ERROR][0])
+    # Two alike images count as one: of independent ones it would be less by a third.
+    assert np.mean(by_chance) == pytest.approx(np.mean(reached), rel=0.12)
+
+
+def test_without_probabilities_chance_gives_no_figure() -> None:
+    seen, value = np.ones((4, 1), dtype=bool), np.array([[0.0], [1], [0], [1]])
+    nothing = np.full((4, 1), np.nan)
+    drawn = draw_figures(
+        nothing, value, value, seen, np.full(1, 0.5), np.full(1, 0.5),
+        draw_patients(np.arange(4), seed=0, n_bootstrap=20),
+    )  # fmt: skip
+    assert np.isnan(drawn.excess[Metric.CALIBRATION_ERROR]).all()
