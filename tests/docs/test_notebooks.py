@@ -4,12 +4,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from warm_programs import warm_programs
 
 NOTEBOOKS = sorted(
     (Path(__file__).resolve().parents[2] / "docs" / "notebooks").glob("*.ipynb")
@@ -19,21 +17,25 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of programs that start at once, a kernel among them."""
-    with warm_programs(tmp_path_factory.mktemp("warm")) as folder:
-        described = folder / "kernels" / "warm" / "kernel.json"
-        described.parent.mkdir(parents=True)
-        command = [str(folder / "kernel"), "-f", "{connection_file}"]
-        described.write_text(
-            json.dumps({"argv": command, "display_name": "warm", "language": "python"})
-        )
-        yield folder
+def kernels(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that describes a kernel which starts at once."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    described = folder / "kernels" / "warm" / "kernel.json"
+    described.parent.mkdir(parents=True)
+    command = [str(programs / "kernel"), "-f", "{connection_file}"]
+    described.write_text(
+        json.dumps({"argv": command, "display_name": "warm", "language": "python"})
+    )
+    return folder
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(
-    notebook: Path, programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    notebook: Path,
+    programs: Path,
+    kernels: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import nbformat
     from nbclient import NotebookClient
@@ -41,7 +43,7 @@ def test_it_runs(
     places = (str(programs), str(Path(sys.executable).parent))
     monkeypatch.setenv("PATH", os.pathsep.join((*places, os.environ["PATH"])))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setenv("JUPYTER_PATH", str(programs))
+    monkeypatch.setenv("JUPYTER_PATH", str(kernels))
     book = nbformat.read(notebook, as_version=4)
     NotebookClient(
         book,

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from warm_programs import warm_programs
 
 import retune
 from retune.pipeline.datasets import layouts
@@ -53,13 +52,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store.embed("mini")
     store.train("label", method="analytic", bounds=False)
     return folder
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of `retune-cli` that starts at once."""
-    with warm_programs(tmp_path_factory.mktemp("warm")) as folder:
-        yield folder
 
 
 def _runs(page: Path) -> bool:
