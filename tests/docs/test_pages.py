@@ -78,8 +78,7 @@ def test_its_blocks_run(
     else:
         shutil.copytree(demo, folder)
     monkeypatch.chdir(folder)
-    for place in (Path(sys.executable).parent, programs):
-        monkeypatch.setenv("PATH", str(place), prepend=":")
+    monkeypatch.setenv("PATH", f"{programs}:{Path(sys.executable).parent}", prepend=":")
     known: dict[str, object] = {}
     for remark, language, code in blocks(page):
         if "not run:" in remark or "plugin:" in remark or language in _SHOWN:
