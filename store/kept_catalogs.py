@@ -7,6 +7,7 @@ opening takes that time, because DuckDB shares what a process has open already.
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,15 +25,19 @@ class _Kept:
     """A catalog that somebody wants to stay open.
 
     Attributes:
+        until: When `time.monotonic` says so, it is kept no longer.
         n_blocks: How many blocks want it.
         connection: What keeps it open; None before the first reading and after a
             writing.
     """
 
+    until: float
     n_blocks: int = 0
     connection: duckdb.DuckDBPyConnection | None = None
 
 
+#: Reading that takes longer is not slowed down by another opening.
+_LONGEST_SECONDS = 1.0
 _catalogs: dict[str, _Kept] = {}
 _changing = threading.Lock()
 
@@ -41,15 +46,17 @@ _changing = threading.Lock()
 def kept_open(path: Path) -> Iterator[None]:
     """Leave a catalog open for reading after its first reading in the block.
 
-    Writers of other processes wait meanwhile, so a block has to be short. A writer of
-    this process does not: it lets go of the catalog first.
+    Writers of other processes wait meanwhile, so a block has to be short, and one that
+    reads for longer than a second keeps the file no more. A writer of this process does
+    not wait: it lets go of the catalog first.
 
     Args:
         path: The DuckDB file; it may be absent.
     """
     name = os.path.realpath(path)
     with _changing:
-        _catalogs.setdefault(name, _Kept()).n_blocks += 1
+        until = time.monotonic() + _LONGEST_SECONDS
+        _catalogs.setdefault(name, _Kept(until)).n_blocks += 1
     try:
         yield
     finally:
@@ -71,7 +78,9 @@ def keep(path: Path, reopen: Callable[[], duckdb.DuckDBPyConnection]) -> None:
         return
     with _changing:
         kept = _catalogs.get(os.path.realpath(path))
-        if kept is not None and kept.connection is None:
+        if kept is not None and time.monotonic() > kept.until:
+            _close(kept)
+        elif kept is not None and kept.connection is None:
             kept.connection = reopen()
 
 

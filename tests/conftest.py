@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+from warm_programs import warm_programs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -73,6 +74,13 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("no real X-rays: set RETUNE_REAL_DATA to a folder with nih-320/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with `retune-cli` and `kernel`, processes that start at once."""
+    with warm_programs(tmp_path_factory.mktemp("warm")) as folder:
+        yield folder
 
 
 def _chromium_path() -> str | None:

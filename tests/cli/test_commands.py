@@ -408,11 +408,13 @@ def test_the_store_comes_from_the_environment(workspace: Path, tmp_path: Path) -
     assert "1" in done.stdout
 
 
-def test_queries_work_while_embed_writes(workspace: Path, tmp_path: Path) -> None:
+def test_queries_work_while_embed_writes(
+    workspace: Path, programs: Path, tmp_path: Path
+) -> None:
     _fine(run("ingest", workspace / "data", "--layout", "table", cwd=tmp_path))
     process = subprocess.Popen(
-        [*_COMMAND, "embed", "--backbone", f"local-dir:{workspace / 'tiny'}",
-         "--batch-size", "1", "--quiet"],
+        [programs / "retune-cli", "embed", "--backbone",
+         f"local-dir:{workspace / 'tiny'}", "--batch-size", "1", "--quiet"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     asked = 0

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer
+from command_line import run_command
 
 from retune.cli.main import app
 from retune.cli.terminal.log import take_log_options
@@ -37,17 +38,23 @@ _VERBS = (
 
 
 def _help(*arguments: str) -> str:
+    done = run_command(*arguments, "--help", COLUMNS="88")
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_process_prints_the_same() -> None:
     done = subprocess.run(
         [
             sys.executable, "-c",
             "import sys; sys.argv[0] = 'retune-cli'; "
             "from retune.cli.main import main; main()",
-            *arguments, "--help",
+            "train", "--help",
         ],
         capture_output=True, text=True, check=True,
         env={**os.environ, "COLUMNS": "88", "TERMINAL_WIDTH": "88"},
     )  # fmt: skip
-    return done.stdout
+    assert done.stdout == _help("train")
 
 
 def test_help_texts_are_the_golden_ones() -> None:

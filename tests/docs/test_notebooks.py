@@ -16,19 +16,40 @@ NOTEBOOKS = sorted(
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(scope="module")
+def kernels(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that describes a kernel which starts at once."""
+    folder = tmp_path_factory.mktemp("jupyter")
+    described = folder / "kernels" / "warm" / "kernel.json"
+    described.parent.mkdir(parents=True)
+    command = [str(programs / "kernel"), "-f", "{connection_file}"]
+    described.write_text(
+        json.dumps({"argv": command, "display_name": "warm", "language": "python"})
+    )
+    return folder
+
+
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_runs(
-    notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    notebook: Path,
+    programs: Path,
+    kernels: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     import nbformat
     from nbclient import NotebookClient
 
-    bin_folder = Path(sys.executable).parent
-    monkeypatch.setenv("PATH", f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
+    places = (str(programs), str(Path(sys.executable).parent))
+    monkeypatch.setenv("PATH", os.pathsep.join((*places, os.environ["PATH"])))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_PATH", str(kernels))
     book = nbformat.read(notebook, as_version=4)
     NotebookClient(
-        book, timeout=600, resources={"metadata": {"path": tmp_path}}
+        book,
+        timeout=600,
+        kernel_name="warm",
+        resources={"metadata": {"path": tmp_path}},
     ).execute()
     for ran, kept in zip(book.cells, nbformat.read(notebook, 4).cells, strict=True):
         kinds = [_kinds(cell) for cell in (ran, kept)]

@@ -66,7 +66,11 @@ def _runs(page: Path) -> bool:
     "page", [page for page in PAGES if _runs(page)], ids=lambda page: page.stem
 )
 def test_its_blocks_run(
-    page: Path, demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: Path,
+    demo: Path,
+    programs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder = tmp_path / "here"
     if _EMPTY in page.read_text(encoding="utf-8"):
@@ -74,7 +78,7 @@ def test_its_blocks_run(
     else:
         shutil.copytree(demo, folder)
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+    monkeypatch.setenv("PATH", f"{programs}:{Path(sys.executable).parent}", prepend=":")
     known: dict[str, object] = {}
     for remark, language, code in blocks(page):
         if "not run:" in remark or "plugin:" in remark or language in _SHOWN:

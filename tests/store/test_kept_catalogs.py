@@ -103,6 +103,18 @@ def test_other_ways_of_opening_it_work(store: FeatureStore, tmp_path: Path) -> N
             assert len(store.sql("FROM image_features").fetchall()) == 10
 
 
+def test_long_work_keeps_it_no_longer(
+    store: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with kept_open(store.catalog.path):
+        _count(store)
+        assert _is_open(store)
+        monkeypatch.setattr("time.monotonic", lambda: float("inf"))
+        _count(store)
+        assert not _is_open(store)
+    assert not _is_open(store)
+
+
 def test_a_query_reaches_no_more_than_without(store: FeatureStore) -> None:
     with kept_open(store.catalog.path):
         _count(store)
