@@ -1,17 +1,63 @@
-"""What other learners reach on the same features: bounds to hold results against."""
+"""What other learners reach on the same features, to compare a run with."""
+
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 
 from ..problem.features import Features
+from ..problem.scenarios import Scenario, merge_tasks, plan_scenario
 from ..problem.targets import SOFT_TARGET, Targets
+from ..stats.catalog_names import Bound
+from ..stats.intervals import PatientInfluence
 from ..stats.metrics import auroc
+from .record import ExperimentConfig
+from .run_problem import RunProblem
 
-__all__ = ["logistic_regression_scores"]
+__all__ = ["logistic_regression_scores", "measure_bounds"]
 
 _STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+def measure_bounds(run: RunProblem, scenario: Scenario) -> dict[str, PatientInfluence]:
+    """Test AUROC of what a scenario is compared with.
+
+    Args:
+        run: Its images.
+        scenario: Its tasks.
+
+    Returns:
+        `Bound` -> AUROC on test; nothing without training images. Logistic regression
+        is left out where the vectors stay in a file: it would need all in memory.
+    """
+    influences: dict[str, PatientInfluence] = {}
+    features, config = run.features, run.config
+    train = features.rows("train")
+    if not len(train):
+        return influences
+    every = plan_scenario(
+        "joint", run.targets, features.patient, train, features.findings
+    ).tasks[0]
+    if scenario.name != "joint":
+        influences[Bound.JOINT] = run.learned_at_once(every)
+    if scenario.name in ("class", "label"):
+        merged = merge_tasks(scenario.tasks, len(features.image_id))
+        influences[Bound.JOINT_OBSERVED] = run.learned_at_once(merged)
+    elif scenario.name == "data":  # its parts are all cells
+        influences[Bound.JOINT_OBSERVED] = influences[Bound.JOINT]
+    if config.method != "analytic" and config.train.pooling == "mean":
+        exact = _exact_config(config)
+        influences[Bound.ANALYTIC] = run.learned_at_once(every, exact)
+    if not isinstance(features.embedding, np.memmap):
+        scores = logistic_regression_scores(features, run.targets)
+        influences[Bound.LOGISTIC_REGRESSION] = run.rows("test").influence(scores)
+    return influences
+
+
+def _exact_config(config: ExperimentConfig) -> ExperimentConfig:
+    """How the exact method learns the same."""
+    train = replace(config.train, options={})
+    return replace(config, method="analytic", train=train, score="difference")
 
 
 def logistic_regression_scores(
@@ -25,6 +71,10 @@ def logistic_regression_scores(
     Returns:
         Decision values, shape (N, K); NaN for a finding with one class in training.
     """
+    # Loaded here: it takes a second, and many runs need none of it.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
+
     train, validation = features.rows("train"), features.rows("validation")
     plain = features.embedding.astype(np.float32)
     x = StandardScaler().fit(plain[train]).transform(plain)
