@@ -213,9 +213,12 @@ def main() -> None:
         Selection((given.drawings,), allow_contaminated=True),
         fingerprint=read.encoder.fingerprint,
     )
-    rows = store.sql("SELECT dataset, root FROM datasets").fetchall()
-    root = Path(dict(rows)[given.dataset])
-    paths = [root / path for path in read.images["path"].to_pylist()[: given.turned]]
+    rows = store.rows(
+        """SELECT root, path FROM images JOIN datasets USING (dataset)
+        WHERE dataset = ? ORDER BY image_id""",
+        [given.dataset],
+    )
+    paths = [Path(root) / path for root, path in rows[: given.turned]]
     backbone = reopen_backbone(
         store,
         read.encoder.fingerprint,

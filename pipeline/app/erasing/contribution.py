@@ -10,8 +10,8 @@ import torch
 from retune.store import FeatureStore, find_run
 from retune.store.errors import ConfigurationError, TrainingError
 
+from ...learn.erasing.erased_sums import part_of_run
 from ...learn.erasing.subtracting import PatientSums, subtract_patients
-from ...learn.erasing.unlearning import part_of_run
 from ...learn.methods.analytic.sums import Sums
 from ...learn.runs.reopened import load_model_of, reopen_run
 from ...learn.runs.saving import run_folder

@@ -12,6 +12,7 @@ from retune.store.errors import TrainingError
 from retune.store.vectors.mapped_pages import release_pages
 
 __all__ = [
+    "EVERY_SPLIT",
     "SET_ASIDE",
     "SPLITS",
     "Features",
@@ -25,6 +26,8 @@ _BLOCK = 16_384
 SPLITS = ("train", "validation", "test")
 #: The split of images that must not count: the backbone was trained on their patients.
 SET_ASIDE = "set aside"
+#: All values of the split column.
+EVERY_SPLIT = (*SPLITS, SET_ASIDE)
 
 
 PatientIds = npt.NDArray[np.object_] | npt.NDArray[np.integer]
@@ -97,7 +100,7 @@ class Features:
             raise TrainingError(
                 "some embeddings are not finite", "Run `retune-cli verify`."
             )
-        unknown = sorted(set(self.split.tolist()) - {*SPLITS, SET_ASIDE})
+        unknown = sorted(set(self.split.tolist()) - set(EVERY_SPLIT))
         if unknown:
             raise TrainingError(f"unknown splits: {', '.join(map(str, unknown))}")
         self._check_patients()
