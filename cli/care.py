@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import JsonOption, StoreOption
-from .terminal.printing import counted, print_json, print_line
+from .terminal.printing import print_json, print_line
 
 if TYPE_CHECKING:
     from retune.store import ReconcileReport
@@ -93,7 +95,8 @@ def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
         )
         print_line(
             f"searched {counted(report.n_files, 'file')}, {report.n_bytes:,} bytes and "
-            f"{report.n_values:,} values for {len(read.needles):,} ids, paths, digests "
+            f"{counted(report.n_values, 'value')} for "
+            f"{counted(len(read.needles), 'id')}, paths, digests "
             "and vectors"
         )
         for column_type, count in report.values_only.items():

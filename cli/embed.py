@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import (
     DatasetsOption,
     JsonOption,
@@ -15,7 +17,7 @@ from .terminal.options import (
     split_names,
     store_flag,
 )
-from .terminal.printing import counted, print_json, print_line, progress_bar, remark
+from .terminal.printing import print_json, print_line, progress_bar, remark
 from .terminal.selection import announce_selection
 
 if TYPE_CHECKING:
@@ -227,11 +229,12 @@ def embed_command(
         f"{counted(summary.images_encoded, 'image')} encoded{speed}, "
         f"{summary.images_skipped:,} already done, "
         f"{summary.images_matched:,} with known content, "
-        f"{summary.descriptions_encoded:,} descriptions encoded"
+        f"{counted(summary.descriptions_encoded, 'description')} encoded"
     )
     if summary.descriptions_cut:
         print_line(
-            f"{len(summary.descriptions_cut):,} descriptions were cut at the end of "
+            f"{counted(len(summary.descriptions_cut), 'description', 'were')} cut at "
+            "the end of "
             "the context; --long chunk encodes all of each"
         )
     failed = summary.images_failed + summary.images_refused

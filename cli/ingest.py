@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import (
     JsonOption,
     QuietOption,
@@ -14,7 +16,6 @@ from .terminal.options import (
     store_flag,
 )
 from .terminal.printing import (
-    counted,
     print_json,
     print_line,
     print_table,
@@ -323,8 +324,8 @@ def _show(summary: "IngestSummary", store: Path, *, quiet: bool) -> None:
     if not summary.written:
         print_line(
             f"{summary.dataset}: {counted(change.n_images, 'image')}, "
-            f"{change.n_findings} "
-            f"findings, read as {summary.layout}; nothing was written"
+            f"{counted(change.n_findings, 'finding')}, read as {summary.layout}; "
+            "nothing was written"
         )
         return
     print_line(

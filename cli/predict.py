@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import (
     CoverageOption,
     ErasedOption,
@@ -17,7 +19,7 @@ from .terminal.options import (
     QuietOption,
     StoreOption,
 )
-from .terminal.printing import counted, print_line, print_table, progress_bar, remark
+from .terminal.printing import print_line, print_table, progress_bar, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.app.predicting.prediction import DecisionRule, ImagePrediction

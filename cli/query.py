@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import JsonOption, StoreOption
-from .terminal.printing import counted, print_csv, print_json, print_line, print_table
+from .terminal.printing import print_csv, print_json, print_line, print_table
 
 __all__ = ["sql_command", "status_command"]
 

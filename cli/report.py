@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import QuietOption, StoreOption
-from .terminal.printing import counted, print_line, progress_bar, remark
+from .terminal.printing import print_line, progress_bar, remark
 
 __all__ = ["report_command"]
 

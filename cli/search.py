@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from .terminal.options import (
     BackboneOption,
     DatasetsOption,
@@ -123,7 +125,7 @@ def search_command(
         )  # fmt: skip
     article = "an" if result.kind == "image" else "a"
     remark(
-        f"{result.n_compared:,} vectors compared with {article} {result.kind}",
+        f"{counted(result.n_compared, 'vector')} compared with {article} {result.kind}",
         quiet=quiet,
     )
     if out is not None:

@@ -1,6 +1,7 @@
 """What opening a store for writing set right, told before the work begins."""
 
 from retune.store import ReconcileReport
+from retune.store.errors import counted
 
 from .progress import Progress, ProgressCallback
 
@@ -11,15 +12,18 @@ def tell_healed(report: ReconcileReport, progress: ProgressCallback) -> None:
     """Tell what an interrupted command had left behind, a note each.
 
     >>> tell_healed(ReconcileReport(temporary_files=2), lambda p: print(p.note))
-    2 unfinished files of an interrupted command were removed
+    2 unfinished files were removed that an interrupted command left
     """
+    interrupted = "that an interrupted command left"
     notes = {
-        f"{report.adopted_shards:,} shards of an interrupted command were entered "
-        f"({report.adopted_rows:,} vectors)": report.adopted_shards,
-        f"{report.dropped_shards:,} shards are gone; {report.dropped_rows:,} vectors "
-        "will be encoded again": report.dropped_shards,
-        f"{report.temporary_files:,} unfinished files of an interrupted command were "
-        "removed": report.temporary_files,
+        f"{counted(report.adopted_shards, 'shard', 'were')} entered {interrupted} "
+        f"({counted(report.adopted_rows, 'vector')})": report.adopted_shards,
+        f"{counted(report.dropped_shards, 'shard', 'are')} gone; "
+        f"{counted(report.dropped_rows, 'vector')} will be encoded again": (
+            report.dropped_shards
+        ),
+        f"{counted(report.temporary_files, 'unfinished file', 'were')} removed "
+        f"{interrupted}": report.temporary_files,
         **{f"set aside as damaged: {one}": 1 for one in report.damaged.values()},
     }
     for note, present in notes.items():

@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 
 from .changes.pending_runs import find_pending, insert_run, keep_run
-from .errors import ConfigurationError, StoreBusyError, StoreWriteError
+from .errors import ConfigurationError, StoreBusyError, StoreWriteError, counted
 from .feature_store import FeatureStore
 from .kept_catalogs import opening_once
 from .schema import create_table
@@ -193,7 +193,8 @@ def find_run(store: FeatureStore, name: str) -> Run:
         return fitting[0]
     known = ", ".join(run.run_id for run in runs[-5:]) or "none"
     raise ConfigurationError(
-        f"'{name}' means {len(fitting)} runs of {store.path}; the newest are: {known}",
+        f"'{name}' means {counted(len(fitting), 'run')} of {store.path}; the newest "
+        f"are: {known}",
         "`retune-cli runs` lists them; `latest` is the newest.",
     )
 

@@ -304,6 +304,8 @@ def test_every_error_is_in_the_drawn_tree() -> None:
     drawing = errors.__doc__ or ""
     for name in errors.__all__:
         error_type = getattr(errors, name)
+        if error_type is errors.counted:
+            continue
         assert issubclass(error_type, errors.RetuneError)
         assert name in drawing
         assert error_type("what", "do this").hint == "do this"

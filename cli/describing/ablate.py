@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     BackboneOption,
     ContaminatedOption,
@@ -146,7 +148,7 @@ def _print_rows(rows: "Sequence[AblationRow]", set_name: str, *, quiet: bool) ->
             for row in rows
         ],
     )
-    counted = {
+    both_classes = {
         name
         for row in rows
         for name, (value, _, _) in row.findings.items()
@@ -154,9 +156,9 @@ def _print_rows(rows: "Sequence[AblationRow]", set_name: str, *, quiet: bool) ->
     }
     print_line()
     print_line(
-        f"AUROC: mean over {len(counted)} findings with both classes among the test "
-        f"images. ahead: 'described' ({set_name}) less this one, 95 % interval by "
-        "paired bootstrap over patients, p from the same draws."
+        f"AUROC: mean over {counted(len(both_classes), 'finding')} with both classes "
+        f"among the test images. ahead: 'described' ({set_name}) less this one, 95 % "
+        "interval by paired bootstrap over patients, p from the same draws."
     )
     for line in _resting_on_few(rows):
         print_line(line)

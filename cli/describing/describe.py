@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     JsonOption,
     QuietOption,
@@ -12,7 +14,7 @@ from ..terminal.options import (
     split_names,
     store_flag,
 )
-from ..terminal.printing import counted, print_json, print_line, progress_bar, remark
+from ..terminal.printing import print_json, print_line, progress_bar, remark
 from .ablate import ablate_command
 from .description_sets import add_set_commands
 

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import JsonOption, StoreOption
-from ..terminal.printing import counted, print_json, print_line, print_table, remark
+from ..terminal.printing import print_json, print_line, print_table, remark
 from .set_entry import SetArgument, edit_command, import_command
 
 if TYPE_CHECKING:

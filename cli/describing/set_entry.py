@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import StoreOption
-from ..terminal.printing import counted, print_line, remark
+from ..terminal.printing import print_line, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.describe.exchange import Imported

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     BlankOption,
     ContaminatedOption,
@@ -19,7 +21,6 @@ from ..terminal.options import (
     split_names,
 )
 from ..terminal.printing import (
-    counted,
     print_json,
     print_line,
     print_table,
@@ -209,7 +210,8 @@ def drop_command(
         print_json(vars(done))
         return
     print_line(
-        f"{done.n_images:,} vectors of images and {done.n_texts:,} of texts removed, "
+        f"{counted(done.n_images, 'vector')} of images and {done.n_texts:,} of texts "
+        "removed, "
         f"{done.n_bytes / 1e6:.1f} MB given back; {counted(len(done.runs), 'run')} "
         "tagged "
         "backbone-dropped"

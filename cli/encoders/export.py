@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     BackboneOption,
     DatasetsOption,
@@ -15,7 +17,7 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import counted, print_json, print_line, progress_bar
+from ..terminal.printing import print_json, print_line, progress_bar
 
 if TYPE_CHECKING:
     from retune.pipeline.app.export_for import ExportForRequest

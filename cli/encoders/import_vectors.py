@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     DatasetsOption,
     JsonOption,
@@ -13,7 +15,7 @@ from ..terminal.options import (
     split_names,
     store_flag,
 )
-from ..terminal.printing import counted, print_json, print_line, progress_bar, remark
+from ..terminal.printing import print_json, print_line, progress_bar, remark
 
 if TYPE_CHECKING:
     from retune.pipeline.app.encoders.exchange import ImportSummary
@@ -172,7 +174,8 @@ def import_vectors_command(
 def _lines(summary: "ImportSummary") -> list[str]:
     lines = [
         f"encoder {summary.fingerprint} ({summary.backbone}, D={summary.dim}, "
-        f"{summary.dtype}): {summary.imported:,} of {summary.rows:,} vectors imported, "
+        f"{summary.dtype}): {summary.imported:,} of {counted(summary.rows, 'vector')} "
+        "imported, "
         f"{summary.known:,} already there"
         + (f" (joined by {summary.join})" if summary.join else "")
     ]
@@ -190,7 +193,7 @@ def _lines(summary: "ImportSummary") -> list[str]:
         )
     if summary.set_name:
         lines.append(
-            f"{summary.texts:,} vectors of texts imported, description set "
+            f"{counted(summary.texts, 'vector')} of texts imported, description set "
             f"{summary.set_name}"
         )
     return lines

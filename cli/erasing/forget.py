@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     DatasetsOption,
     JsonOption,
@@ -14,7 +16,6 @@ from ..terminal.options import (
     split_names,
 )
 from ..terminal.printing import (
-    counted,
     print_json,
     print_line,
     print_table,

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import DatasetsOption, JsonOption, StoreOption, split_names
-from ..terminal.printing import counted, print_json, print_line
+from ..terminal.printing import print_json, print_line
 
 __all__ = ["state_command"]
 

@@ -5,8 +5,10 @@ from typing import Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import JsonOption, QuietOption, StoreOption
-from ..terminal.printing import counted, print_json, print_line, remark
+from ..terminal.printing import print_json, print_line, remark
 
 __all__ = ["export_model_command"]
 

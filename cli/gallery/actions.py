@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 
 if TYPE_CHECKING:
     from retune.pipeline.app.gallery.gallery import Gallery
@@ -85,7 +85,7 @@ async def make_selection(request: Request) -> Response:
         if 0 <= position < len(points.image_ids)
         and (image_id := points.image_ids[position]) is not None
     ]
-    key = gallery.keep_ids(ids, f"{len(ids):,} images selected in the map")
+    key = gallery.keep_ids(ids, f"{counted(len(ids), 'image')} selected in the map")
     return JSONResponse({"address": f"/images?among={quote(key)}"})
 
 

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import JsonOption, MinPositivesOption, StoreOption
-from ..terminal.printing import counted, print_json, print_line, print_table
+from ..terminal.printing import print_json, print_line, print_table
 
 if TYPE_CHECKING:
     from retune.pipeline.app.compare import Comparison, FindingDifference

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     BackboneOption,
     DatasetsOption,
@@ -15,7 +17,7 @@ from ..terminal.options import (
     WhereOption,
     split_names,
 )
-from ..terminal.printing import counted, print_csv, print_json, print_line, print_table
+from ..terminal.printing import print_csv, print_json, print_line, print_table
 from ..terminal.selection import announce_selection
 
 __all__ = ["duplicates_command"]

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     ContaminatedOption,
     CoverageOption,
@@ -20,7 +22,6 @@ from ..terminal.options import (
 )
 from ..terminal.printing import (
     contamination_line,
-    counted,
     print_json,
     print_line,
     print_table,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from retune.store.errors import counted
+
 from ..terminal.options import (
     BackboneOption,
     BlankOption,
@@ -18,7 +20,6 @@ from ..terminal.options import (
     split_names,
 )
 from ..terminal.printing import (
-    counted,
     print_csv,
     print_json,
     print_line,
@@ -114,7 +115,8 @@ def _print(audit: "LabelAudit", store: Path) -> None:
     print_table(audit.findings.columns, audit.findings.cells())
     print_line()
     print_line(
-        f"{audit.n_labels:,} labels compared; probability: by other patients' images; "
+        f"{counted(audit.n_labels, 'label')} compared; probability: by other patients' "
+        "images; "
         "suspected: by the rule of confident learning"
     )
     print_line(f"audit {audit.audit_id} in the table label_audits of {store}")

@@ -9,6 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
+from retune.store.errors import counted
+
 from .log import log_line
 from .wording import in_options
 
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "contamination_line",
-    "counted",
     "print_csv",
     "print_json",
     "print_line",
@@ -39,23 +40,6 @@ def visible(text: str) -> str:
     from retune.pipeline.report.text_table import escaped
 
     return "\n".join(escaped(line) for line in text.split("\n"))
-
-
-_OF_ONE = {"are": "is", "depend": "depends", "have": "has", "seem": "seems",
-           "were": "was"}  # fmt: skip
-
-
-def counted(number: int, noun: str, verb: str = "") -> str:
-    """A number with its noun, and with a verb of `_OF_ONE` if one is given.
-
-    >>> counted(1, "image", "have"), counted(1200, "run")
-    ('1 image has', '1,200 runs')
-    """
-    one = number == 1
-    words = [f"{number:,}", noun if one else f"{noun}s"]
-    if verb:
-        words.append(_OF_ONE[verb] if one else verb)
-    return " ".join(words)
 
 
 def print_line(text: str = "") -> None:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retune.store.errors import counted
+
 from .printing import (
     contamination_line,
     print_json,
@@ -224,7 +226,7 @@ def _print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
         (str(run.seed), run.run_id, *values)
         for (run, _), values in zip(done, table.tolist(), strict=True)
     ]
-    rows.append(("mean", f"{len(done)} seeds", *table.mean(axis=0).tolist()))
+    rows.append(("mean", f"{counted(len(done), 'seed')}", *table.mean(axis=0).tolist()))
     rows.append(("SD", "of one run", *table.std(axis=0, ddof=1).tolist()))
     rows = [tuple(None if one != one else one for one in row) for row in rows]
     run = done[0][0]

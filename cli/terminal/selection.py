@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .printing import counted, remark
+from retune.store.errors import counted
+
+from .printing import remark
 
 if TYPE_CHECKING:
     from retune.store import FeatureStore

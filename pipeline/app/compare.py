@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from retune.store import FeatureStore, find_run
+from retune.store.errors import counted
 
 from ..learn.runs.scored_run import ScoredRun, check_comparable, score_run
 from ..learn.stats.paired import (
@@ -84,7 +85,7 @@ class Comparison:
         return (
             f"Comparison({self.first.run.run_id} less {self.second.run.run_id}: "
             f"{macro.difference:+.3f} ({macro.low:+.3f} to {macro.high:+.3f}), "
-            f"p = {macro.p:.3f}, {self.n_images} images)"
+            f"p = {macro.p:.3f}, {counted(self.n_images, 'image')})"
         )
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from retune.store import FeatureStore, find_run
+from retune.store.errors import counted
 
 from ..report.records import ReportedRun, read_runs
 from .run_entries import delete_runs, name_run, tag_runs
@@ -243,7 +244,8 @@ class Run:
         table = (self.summary.round(3) + 0.0).to_string()  # no -0.000
         return (
             f"run {self.run_id}{named}: scenario {record.scenario}, method "
-            f"{record.method}, {len(self.findings)} findings, {record.n_tasks} tasks\n"
+            f"{record.method}, {counted(len(self.findings), 'finding')}, "
+            f"{counted(record.n_tasks, 'task')}\n"
             f"{table}"
         )
 

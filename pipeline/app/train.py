@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retune.store import FeatureStore, Run, choose_encoder, find_run
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 
 from ..encode.concatenation import concatenated_encoder
 from ..learn.erasing.marks import refuse_erased, refuse_superseded
@@ -135,7 +135,8 @@ class TrainedRun:
         final = self.experiment.final.macro[0]
         return (
             f"TrainedRun({self.run.run_id}: {self.run.scenario}, {self.run.method}, "
-            f"{len(self.experiment.findings)} findings, mean AUROC {final:.3f})"
+            f"{counted(len(self.experiment.findings), 'finding')}, mean AUROC "
+            f"{final:.3f})"
         )
 
 

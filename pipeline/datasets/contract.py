@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import STATE_NAMES, UNLABELLED
 
 from .table_map import TableMap
@@ -265,7 +265,7 @@ def _detail_faults(table: LabelTable) -> list[str]:
         return []
     faults = []
     if details.num_rows != table.images.num_rows:
-        faults.append(f"details have {details.num_rows} rows")
+        faults.append(f"details have {counted(details.num_rows, 'row')}")
     for one in details.schema:
         wanted = (
             DETAIL_SCHEMA.field(one.name).type

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 from .acquisition import dates_from_dicom as read_dates
 from .acquisition import shifted_dates
@@ -182,7 +182,9 @@ def _dated(
     details = details.set_column(column_index, "acquired_at", dated)
     if not dated.null_count:
         return details, []
-    return details, [f"{dated.null_count:,} images have no date in table or DICOM file"]
+    return details, [
+        f"{counted(dated.null_count, 'image', 'have')} no date in table or DICOM file"
+    ]
 
 
 def _hidden_details(details: pa.Table, table: LabelTable, key: bytes) -> pa.Table:

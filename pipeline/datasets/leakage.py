@@ -10,7 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from retune.store.errors import LeakageError
+from retune.store.errors import LeakageError, counted
 from retune.store.feature_store import FeatureStore
 from retune.store.kept_catalogs import opening_once
 from retune.store.queries.labelled import checked_condition
@@ -182,7 +182,7 @@ def check_leakage(
     if not leaks:
         return
     told = "; ".join(
-        f"{leak.n_shared:,} {leak.kind}{'s' * (leak.n_shared > 1)} of "
+        f"{counted(leak.n_shared, leak.kind)} of "
         f"{' and '.join(leak.datasets)}, such as {leak.examples[0]}"
         for leak in leaks
     )

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from retune.store.errors import counted
+
 from .tables.listing import current_listing
 
 __all__ = ["find_moved", "moved_note"]
@@ -68,7 +70,10 @@ def moved_note(moved: Sequence[str], n_images: int) -> str:
     shown = ", ".join(f"{folder}/" if folder else "./" for folder in folders[:_SHOWN])
     if len(folders) > _SHOWN:
         shown += f" and {len(folders) - _SHOWN} more folders"
-    return f"{len(moved):,} of {n_images:,} images were found by their names in {shown}"
+    return (
+        f"{len(moved):,} of {counted(n_images, 'image', 'were')} found by their names "
+        f"in {shown}"
+    )
 
 
 def _parts_that_tell(paths: Sequence[str]) -> int | None:

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 __all__ = ["SPLITS", "assign_splits", "hash_fraction", "resplit"]
 
@@ -143,7 +143,8 @@ def _official_sides(
             for p in torn[:5]
         )
         raise DatasetError(
-            f"the official split puts {torn.size:,} patients on more than one side:"
+            f"the official split puts {counted(torn.size, 'patient')} on more than one "
+            "side:"
             f" {shown}{', …' if torn.size > 5 else ''}",
             "Divide all patients by their hash (`ignore_official_splits`), or repair "
             "the table.",

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from retune.store.errors import ConfigurationError, PipelineError
+from retune.store.errors import ConfigurationError, PipelineError, counted
 
 from .drawing import Film, FilmJob, draw_jobs
 from .labels import HEADER, train_cells, truth, valid_cells
@@ -135,7 +135,7 @@ def write_demo(
 def _check_arguments(n_images: int, seed: int, size: int, workers: int | None) -> None:
     if not 2 <= n_images <= _MOST_IMAGES:
         raise ConfigurationError(
-            f"a demo of {n_images} images cannot be drawn",
+            f"a demo of {counted(n_images, 'image')} cannot be drawn",
             f"Ask for 2 to {_MOST_IMAGES}: at least one to train, one to validate.",
         )
     if seed < 0:

@@ -14,7 +14,7 @@ from retune.store.description_sets import (
     read_drafts,
     save_draft,
 )
-from retune.store.errors import ConfigurationError, LanguageModelError
+from retune.store.errors import ConfigurationError, LanguageModelError, counted
 
 from ..descriptions.sentence import Polarity, content_digest
 from ..findings import NO_FINDING, spelling_key
@@ -289,7 +289,10 @@ def _unfinished(
 ) -> LanguageModelError:
     lines = "; ".join(f"{name}: {written.reason}" for name, written in failed.items())
     hints = {written.hint for written in failed.values() if written.hint}
-    hint = f"{n_finished} findings are kept. The same command asks for the rest"
+    hint = (
+        f"{counted(n_finished, 'finding', 'are')} kept. The same command asks for the "
+        "rest"
+    )
     if not all(written.hint for written in failed.values()):
         hint += "; `accept_anyway` fills up with what failed, and records it"
     spent = (
@@ -297,7 +300,7 @@ def _unfinished(
         f"{summary.tokens_out:,} out."
     )
     return LanguageModelError(
-        f"{len(failed)} findings could not be finished. {lines}",
+        f"{counted(len(failed), 'finding')} could not be finished. {lines}",
         " ".join([*sorted(hints), f"{hint}.", spent]),
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import yaml
 
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 
 from ..findings import NO_FINDING, spelling_key
 from .sentence import STEERING, Polarity, is_date
@@ -242,7 +242,7 @@ class _Walk:
         if self._n_sentences > _MOST_SENTENCES:
             raise self._error(
                 node,
-                f"more than {_MOST_SENTENCES:,} sentences",
+                f"more than {counted(_MOST_SENTENCES, 'sentence')}",
                 "Divide the set into several.",
             )
         sentences = []

@@ -9,6 +9,7 @@ from retune.store.errors import (
     ConfigurationError,
     FingerprintMismatchError,
     StoreCorruptError,
+    counted,
 )
 
 from ..platform.memory import keep_freed_memory
@@ -162,7 +163,8 @@ def _stand_in(
     loaded = load_backbone(source, output_dtype=spec.output_dtype, device=device)
     if loaded.spec.dim != spec.dim:
         raise FingerprintMismatchError(
-            f"'{backbone}' gives {loaded.spec.dim} numbers, the imported vectors of "
+            f"'{backbone}' gives {counted(loaded.spec.dim, 'number')}, the imported "
+            "vectors of "
             f"'{spec.backbone}' have {spec.dim}",
             "Name the model that made them with `encode_with`.",
         )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 __all__ = [
     "BLOCK_ROWS",
@@ -123,7 +123,8 @@ def choose_column(
     if len(fitting) == 1:
         return fitting[0]
     raise ConfigurationError(
-        f"{path} has {len(fitting)} columns that could hold {role}; it has: {have}",
+        f"{path} has {counted(len(fitting), 'column')} that could hold {role}; it has: "
+        f"{have}",
         f"Name the one to take with `{role}`." if fitting else _FIT[role],
     )
 

@@ -15,7 +15,7 @@ from retune.store import (
     ItemFailure,
     StoreWriter,
 )
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 from retune.store.vectors.shards import to_stored
 
 from ..encode.stage.sink import ShardSink
@@ -255,7 +255,7 @@ def _failure(
     if length < 0:
         reason = "its vector is null"
     elif length != spec.dim:
-        reason = f"its vector has {length} numbers, not {spec.dim}"
+        reason = f"its vector has {counted(length, 'number')}, not {spec.dim}"
     elif not np.isfinite(vector).all():
         reason = "its vector is not finite"
     elif not vector.any():

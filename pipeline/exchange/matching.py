@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 
 __all__ = ["JOINS", "Match", "match_by_position", "match_ids"]
 
@@ -74,7 +74,7 @@ def match_ids(ids: pa.Array, images: pa.Table, join: str = "auto") -> Match:
     assert best is not None
     if not best[0]:
         raise ConfigurationError(
-            f"none of {len(ids):,} ids is that of an image of the store; ids: "
+            f"none of {counted(len(ids), 'id')} is that of an image of the store; ids: "
             f"{_some(ids)}; images: {_some(images['image_id'])}",
             "Name the right column with `ids`; ids have to be image ids, paths, file "
             "names or content digests.",
@@ -90,8 +90,8 @@ def match_by_position(n_rows: int, images: pa.Table) -> Match:
     """
     if n_rows != len(images):
         raise ConfigurationError(
-            f"`by_position` needs equal lengths: {n_rows:,} vectors and "
-            f"{len(images):,} images",
+            f"`by_position` needs equal lengths: {counted(n_rows, 'vector')} and "
+            f"{counted(len(images), 'image')}",
             "Name a column with `ids`, or choose the images with `dataset`.",
         )
     order = pc.sort_indices(images["image_id"]).to_numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from retune.store import EncoderSpec, StoreWriter
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 from retune.store.vectors.shards import to_stored
 
 from ..descriptions.sentence import Description
@@ -132,7 +132,7 @@ def _checked(
         row = int(np.flatnonzero(~good)[0])
         raise DatasetError(
             f"{table.path}: the vector of a text, row {row + 1}, is not finite, zero, "
-            f"or has {int(lengths[row])} numbers instead of {spec.dim}",
+            f"or has {counted(int(lengths[row]), 'number')} instead of {spec.dim}",
             "Remove or repair that row.",
         )
     return stored

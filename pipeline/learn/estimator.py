@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from retune.store.errors import TrainingError
+from retune.store.errors import TrainingError, counted
 
 from .methods.analytic.ridge import centre, solve
 from .methods.analytic.sums import Sums, add_sums, sum_rows
@@ -199,7 +199,8 @@ class AnalyticClassifier(_ScikitClassifier):
         known = labels[~np.isnan(labels)]
         if len(labels) != len(x) or not np.isin(known, (0, 1)).all():
             raise ValueError(
-                f"y of shape {labels.shape} must have {len(x)} rows of 0, 1 or NaN"
+                f"y of shape {labels.shape} must have {counted(len(x), 'row')} of 0, 1 "
+                "or NaN"
             )
         return x, labels
 
@@ -227,7 +228,7 @@ class AnalyticClassifier(_ScikitClassifier):
         if self._findings:
             if hasattr(self, "sums_") and len(self.sums_.moments) != labels.shape[1]:
                 raise ValueError(
-                    f"y has {labels.shape[1]} findings, before it had "
+                    f"y has {counted(labels.shape[1], 'finding')}, before it had "
                     f"{len(self.sums_.moments)}"
                 )
             return np.nan_to_num(labels), ~np.isnan(labels)

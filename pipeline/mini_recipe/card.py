@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from retune.store.errors import counted
+
 from .measures import MIN_POSITIVE, Figure
 from .pools import TrainedPool
 from .training import RecipeConfig
@@ -24,7 +26,7 @@ def patient_list(pools: Sequence[TrainedPool]) -> str:
     """The patients that training saw, one per line, a section for each pool."""
     parts = []
     for one in pools:
-        title = f"# {one.pool.name}: {len(one.patients)} patients"
+        title = f"# {one.pool.name}: {counted(len(one.patients), 'patient')}"
         # The pools of radiographs are of one population; drawn patients are nobody.
         drawn = one.pool.name.startswith("demo")
         section = f"# patients of {one.pool.name if drawn else 'nih'}"

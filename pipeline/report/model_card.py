@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from retune.store.errors import counted
+
 __all__ = ["CardFigures", "card_text"]
 
 #: Name, value, and the ends of its interval.
@@ -56,9 +58,9 @@ def card_text(card: CardFigures) -> str:
         "## What it is",
         "",
         f"Embeddings of shape (N, {card.dim}), as the encoder {card.fingerprint} "
-        f"({card.backbone}) gives them, to probabilities of {len(card.findings)} "
-        f"findings. Method {card.method}, scenario {card.scenario}. Embeddings of "
-        "another encoder give figures without meaning.",
+        f"({card.backbone}) gives them, to probabilities of "
+        f"{counted(len(card.findings), 'finding')}. Method {card.method}, scenario "
+        f"{card.scenario}. Embeddings of another encoder give figures without meaning.",
         "",
         "## Data",
         "",

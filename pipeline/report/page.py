@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 
 from ..learn.stats.incremental import FORMULAS
 from . import page_tables
@@ -258,9 +258,8 @@ def _sections(
 def _title(comparison: Comparison) -> str:
     newest = comparison.groups[0].newest
     n_findings, n_images = len(comparison.basis.findings), newest.n_test_images
-    images = "" if n_images is None else f" on {n_images:,} test images"
-    plural = "" if n_findings == 1 else "s"
-    return f"{n_findings} finding{plural}{images}, {newest.backbone}"
+    images = "" if n_images is None else f" on {counted(n_images, 'test image')}"
+    return f"{counted(n_findings, 'finding')}{images}, {newest.backbone}"
 
 
 def _letter(number: int) -> str:

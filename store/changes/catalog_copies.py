@@ -28,7 +28,7 @@ from ..atomic_files import (
 )
 from ..catalog import Catalog, fill_catalog
 from ..commits import read_commits
-from ..errors import StoreCorruptError, StoreWriteError
+from ..errors import StoreCorruptError, StoreWriteError, counted
 from ..schema import TABLE_NAMES, label_matrix_sql, quoted
 from .entering import add_image_columns
 from .manifests import file_digest
@@ -301,7 +301,10 @@ def _problem(folder: Path, part: _Part) -> str:
         what = "does not match its checksum"
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
-    return f"{path}, the copy of {part.table}{of_run} ({part.rows:,} rows), {what}"
+    return (
+        f"{path}, the copy of {part.table}{of_run} ({counted(part.rows, 'row')}), "
+        f"{what}"
+    )
 
 
 def _read_index(folder: Path) -> _Index | None:

@@ -15,7 +15,7 @@ import duckdb
 
 from ..atomic_files import find_leftovers
 from ..catalog import has_table
-from ..errors import StoreCorruptError, StoreNotFoundError
+from ..errors import StoreCorruptError, StoreNotFoundError, counted
 from ..vectors.shard_verification import verify_shard
 from ..vectors.shards import ShardHeader
 from .rows import drop_shard, insert_shards
@@ -155,7 +155,7 @@ def refuse_missing_folders(root: Path, connection: duckdb.DuckDBPyConnection) ->
     if gone:
         raise StoreNotFoundError(
             f"the folder {gone[0]} is gone, and the catalog knows of shards in it"
-            + (f" and in {len(gone) - 1} others" if len(gone) > 1 else ""),
+            + (f" and in {counted(len(gone) - 1, 'other')}" if len(gone) > 1 else ""),
             "Is a disk or a share not mounted? If the vectors are lost for good, "
             "`retune-cli repair --drop-missing` removes their rows, and the next "
             "`embed` encodes the images again.",

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..catalog import scalar
-from ..errors import ConfigurationError, QueryError
+from ..errors import ConfigurationError, QueryError, counted
 from ..feature_store import FeatureStore
 from ..label_states import STATE_NAMES, UNLABELLED
 from ..vectors.shards import Vectors
@@ -125,7 +125,7 @@ def choose_encoder(
     ]
     listed = "; ".join(
         f"{row.fingerprint} ({row.backbone}, {row.precision}, D={row.dim}, "
-        f"{row.n_images} images)"
+        f"{counted(row.n_images, 'image')})"
         for row in encoders
     )
     if not encoders:

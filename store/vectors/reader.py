@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from duckdb.func import PythonUDFType
 from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
 
-from ..errors import FingerprintMismatchError, StoreCorruptError
+from ..errors import FingerprintMismatchError, StoreCorruptError, counted
 from .mapped_pages import release_pages
 from .places import (
     ShardPlace,
@@ -121,7 +121,7 @@ class VectorReader:
         path = self._root / shard.path
         if int(read.rows.max()) >= shard.n_rows:
             raise StoreCorruptError(
-                f"shard {path} has {shard.n_rows} rows; the catalog "
+                f"shard {path} has {counted(shard.n_rows, 'row')}; the catalog "
                 f"asks for row {int(read.rows.max())}",
                 "Run `retune-cli repair`.",
             )

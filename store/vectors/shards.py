@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from ..atomic_files import write_atomically
 from ..checksums import crc32
-from ..errors import StoreCorruptError, StoreError, StoreWriteError
+from ..errors import StoreCorruptError, StoreError, StoreWriteError, counted
 from ..fingerprint import EncoderSpec
 from .block_checks import BlockSums
 from .sparse_file import SparseFile
@@ -336,7 +336,7 @@ def _check_header(
     problems = {
         f"its type {header.dtype} is not allowed": header.dtype not in _DTYPES,
         "its vectors or keys are not contiguous": not contiguous,
-        f"it says {header.n_rows} rows and holds {sizes}": set(sizes)
+        f"it says {counted(header.n_rows, 'row')} and holds {sizes}": set(sizes)
         != {header.n_rows},
         "it lies in the folder of another fingerprint": header.path.parent.name
         != header.fingerprint,

@@ -176,7 +176,7 @@ def test_a_damaged_copy_is_named_and_the_others_come_back(store: FeatureStore) -
     assert any("copy of metrics" in problem for problem in store.verify().catalog)
     (store.path / "catalog.duckdb").unlink()
     (problem,) = store.repair().catalog
-    assert "copy of metrics of run first (1 rows)" in problem
+    assert "copy of metrics of run first (1 row)" in problem
     assert _runs(store) == ["first"]
     assert store.sql("SELECT count(*) FROM labels").fetchall() == [(120,)]
 

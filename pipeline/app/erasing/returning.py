@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from retune.store import FeatureStore
 from retune.store.erasure.tombstones import erased_among, remove_tombstones
+from retune.store.errors import counted
 from retune.store.kept_catalogs import opening_once
 
 from ...datasets.ingest import IngestPlan
@@ -57,7 +58,9 @@ def keep_erased_out(
     if un_forget:
         back = [(owner, one) for one in sorted(erased)]
         remove_tombstones(store.path, store.catalog, back)
-        return Returning(plan, f"{len(erased):,} patients who were erased come back")
+        return Returning(
+            plan, f"{counted(len(erased), 'patient', 'were')} erased and let in again"
+        )
     kept = np.array([one not in erased for one in ids], dtype=bool)
     mask = pa.array(kept)
     mask = pa.array(kept)
@@ -70,6 +73,6 @@ def keep_erased_out(
     )
     return Returning(
         less,
-        f"{int((~kept).sum()):,} images of {len(erased):,} patients who were erased "
-        "are left out (`un_forget` brings them back)",
+        f"{counted(int((~kept).sum()), 'image')} of {counted(len(erased), 'patient')} "
+        "who were erased are left out (`un_forget` brings them back)",
     )

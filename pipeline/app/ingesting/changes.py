@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 
 from retune.store import FeatureStore
+from retune.store.errors import counted
 from retune.store.queries.readings import changed_cells
 
 from ...datasets.ingest import IngestPlan
@@ -43,7 +44,7 @@ def reading_changes(
         FeatureStore(store), plan.dataset, plan.rows, plan.findings, plan.states
     )
     told += [
-        f"this changes {name} of {count:,} image{'s' * (count > 1)}"
+        f"this changes {name} of {counted(count, 'image')}"
         for name, count in cells.items()
     ]
     return tuple(told)

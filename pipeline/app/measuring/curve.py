@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from retune.store import FeatureStore
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 from retune.store.results import add_result, new_result_id
 
 from ...encode.concatenation import concatenated_encoder
@@ -113,7 +113,8 @@ class CurveResult:
         methods = list(dict.fromkeys(one.method for one in self.points))
         return (
             f"CurveResult({self.curve_id}: {', '.join(methods)}; "
-            f"{len(self.points)} points, {len(self.curve.findings)} findings)"
+            f"{counted(len(self.points), 'point')}, "
+            f"{counted(len(self.curve.findings), 'finding')})"
         )
 
 

@@ -19,7 +19,7 @@ from retune.store import (
     read_labelled_images,
 )
 from retune.store.catalog import utc_now
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 from retune.store.queries.labelled import checked_condition
 from retune.store.schema import create_table, quoted
 
@@ -232,16 +232,16 @@ def _sides(
             )
     nobody = np.array([name is None for name in group_of], dtype=bool)
     if nobody.any():
-        notes.append(f"{int(nobody.sum()):,} images have no {request.by}")
+        notes.append(f"{counted(int(nobody.sum()), 'image', 'have')} no {request.by}")
     alone = ~reference if request.reference is not None else everybody
     names = sorted(set(group_of[alone & ~nobody].tolist()))
     if request.reference is not None and reference.all():
         notes.append("all images are the reference: there is nothing to compare yet")
     elif not names or len(names) > _MOST_GROUPS:
         raise ConfigurationError(
-            f"`by` {request.by} makes {len(names):,} groups in addition to the "
-            "reference",
-            f"Choose a column with 1 to {_MOST_GROUPS} values there.",
+            f"`by` {request.by} makes {counted(len(names), 'group')} in addition to "
+            "the reference",
+            f"Choose a column with 1 to {counted(_MOST_GROUPS, 'value')} there.",
         )
     groups = {name: alone & (group_of == name) for name in names}
     return reference, groups, notes

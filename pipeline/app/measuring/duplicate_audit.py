@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from retune.store import FeatureStore
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.errors import ConfigurationError, TrainingError, counted
 from retune.store.results import add_result, new_result_id
 
 from ...learn.audit.pairs import near_pairs, whitened
@@ -95,8 +95,9 @@ class DuplicateAudit:
 
     def __repr__(self) -> str:
         return (
-            f"DuplicateAudit({self.audit_id}: {self.n_pairs:,} pairs of "
-            f"{self.n_images:,} images, {self.n_apart:,} of different patients)"
+            f"DuplicateAudit({self.audit_id}: {counted(self.n_pairs, 'pair')} of "
+            f"{counted(self.n_images, 'image')}, {self.n_apart:,} of different "
+            "patients)"
         )
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 
 from retune.store import FeatureStore
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.errors import ConfigurationError, TrainingError, counted
 from retune.store.results import add_result, new_result_id
 
 from ...learn.audit.doubts import doubt_labels
@@ -135,7 +135,8 @@ class LabelAudit:
             one.suspected_positive + one.suspected_negative for one in self.findings
         )
         return (
-            f"LabelAudit({self.audit_id}: {self.n_labels:,} labels, {suspected:,} "
+            f"LabelAudit({self.audit_id}: {counted(self.n_labels, 'label')}, "
+            f"{suspected:,} "
             "suspected)"
         )
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 from PIL import Image
 
 from retune.store import EncoderSpec, FeatureStore, Run, find_run
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.errors import ConfigurationError, TrainingError, counted
 
 from ...encode.reopened import load_encoder, reopen_backbone
 from ...encode.vector_stream import VectorBatch, stream_vectors
@@ -79,7 +79,10 @@ class Predictions:
 
     def __repr__(self) -> str:
         errors = len(self) - self.table["error"].null_count
-        return f"<Predictions: {len(self):,} rows, {errors:,} images not usable>"
+        return (
+            f"<Predictions: {counted(len(self), 'row')}, {counted(errors, 'image')} "
+            "not usable>"
+        )
 
 
 @dataclass(frozen=True)
@@ -311,6 +314,6 @@ class RunModel:
     def __repr__(self) -> str:
         known: Sequence[Any] = self.saved.findings
         return (
-            f"<RunModel {self.rule.model}: {len(known)} findings by "
+            f"<RunModel {self.rule.model}: {counted(len(known), 'finding')} by "
             f"{self.saved.method}, behind {self.backbone.spec.backbone}>"
         )

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retune.store import FeatureStore, choose_encoder
-from retune.store.errors import ConfigurationError
+from retune.store.errors import ConfigurationError, counted
 from retune.store.queries.nearest import (
     RankedVectors,
     rank_vectors,
@@ -140,7 +140,7 @@ class SearchResult(Sequence[SearchHit]):
         )
 
     def __repr__(self) -> str:
-        head = f"{self.kind}, compared with {self.n_compared:,} images"
+        head = f"{self.kind}, compared with {counted(self.n_compared, 'image')}"
         return f"{head}\n{self.hits!r}"
 
     def _repr_html_(self) -> str:

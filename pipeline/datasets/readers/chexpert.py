@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 
 from ...findings import CHEXPERT_TOKENS, NO_FINDING
 from ..arrangements import choose_arrangement
@@ -120,7 +120,7 @@ def _read_one(root: Path, split: str | None, table: TextTable) -> LabelTable:
     known = {_PATH, _SEX, _AGE, _SIDE, _VIEW, NO_FINDING, *CHEXPERT_TOKENS}
     other = [name for name in names if name not in known]
     if other:
-        warnings.append(f"{len(other)} columns not read: {', '.join(other)}")
+        warnings.append(f"{counted(len(other), 'column')} not read: {', '.join(other)}")
     return LabelTable(
         layout="chexpert",
         images=image_columns(path=_as_on_disk(root, written), **columns),

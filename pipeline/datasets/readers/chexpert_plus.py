@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import ABSENT
 
 from ...findings import CHEXPERT_TOKENS
@@ -119,12 +119,14 @@ def _states(labels: TextTable, paths: pa.StringArray) -> tuple[np.ndarray, list[
     warnings = []
     if missing.any():
         warnings.append(
-            f"{int(missing.sum()):,} images have no labels in {labels.file.name}"
+            f"{counted(int(missing.sum()), 'image', 'have')} no labels in "
+            f"{labels.file.name}"
         )
     strange = len(known) - int((~missing).sum())
     if strange:
         warnings.append(
-            f"{labels.file.name}: {strange:,} rows are of images that the table has not"
+            f"{labels.file.name}: {counted(strange, 'row', 'are')} of images that the "
+            "table has not"
         )
     return states, warnings
 

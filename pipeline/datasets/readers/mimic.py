@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import ABSENT
 
 from ...findings import CHEXPERT_TOKENS, NO_FINDING
@@ -137,7 +137,8 @@ def _states(
     if not n_missing:
         return states, []
     return states, [
-        f"{n_missing:,} images are of studies without labels in {labels.file.name}"
+        f"{counted(n_missing, 'image', 'are')} of studies without labels in "
+        f"{labels.file.name}"
     ]
 
 
@@ -175,5 +176,7 @@ def _splits(root: Path, metadata: TextTable) -> tuple[pa.Array, list[str]]:
     listed = pc.utf8_trim_whitespace(table.column(_IMAGE))
     sides = splits.take(pc.index_in(images, value_set=listed))
     lacking = sides.null_count
-    warnings = [f"{lacking:,} images are not in {file.name}"] if lacking else []
+    warnings = (
+        [f"{counted(lacking, 'image', 'are')} not in {file.name}"] if lacking else []
+    )
     return sides, warnings

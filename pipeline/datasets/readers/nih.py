@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE
 
 from ...findings import NIH_TOKENS, NO_FINDING
@@ -152,17 +152,19 @@ def _states(table: TextTable) -> tuple[np.ndarray, list[str]]:
             else:
                 unknown[token] = unknown.get(token, 0) + int(counts[i])
     warnings = [
-        f"column {_LABELS!r}: unknown label {token!r} ignored in {count:,} rows"
+        f"column {_LABELS!r}: unknown label {token!r} ignored in "
+        f"{counted(count, 'row')}"
         for token, count in sorted(unknown.items())
     ]
     if blank:
         warnings.append(
-            f"column {_LABELS!r}: blank in {blank:,} rows; nothing is known of them"
+            f"column {_LABELS!r}: blank in {counted(blank, 'row')}; nothing is known "
+            "of them"
         )
     if contradictory:
         warnings.append(
             f"column {_LABELS!r}: {NO_FINDING!r} beside a finding in"
-            f" {contradictory:,} rows; the findings were kept"
+            f" {counted(contradictory, 'row')}; the findings were kept"
         )
     return codes[rows], warnings
 
@@ -194,7 +196,7 @@ def _on_disk(root: Path, names: pa.StringArray) -> tuple[pa.StringArray, list[st
         return paths, []
     shown = ", ".join(missing[:10])
     return paths, [
-        f"{len(missing):,} of {len(names):,} images are not in images/ or"
+        f"{len(missing):,} of {counted(len(names), 'image', 'are')} not in images/ or"
         f" images_*/images/, nor in {', '.join(folders) or 'a folder of a mirror'}:"
         f" {shown}{', …' if len(missing) > 10 else ''}"
     ]
@@ -219,17 +221,20 @@ def _official_split(
         if pc.any(both).as_py():
             first = names[pc.index(both, True).as_py()].as_py()
             raise DatasetError(
-                f"{pc.sum(both).as_py():,} images are in both {' and '.join(_LISTS)},"
+                f"{counted(pc.sum(both).as_py(), 'image', 'are')} in both "
+                f"{' and '.join(_LISTS)},"
                 f" first {first!r}",
                 "Download NIH's two lists again.",
             )
         split = pc.if_else(here, value, split)
         absent = len(listed) - pc.sum(here).as_py()
         if absent:
-            warnings.append(f"{file_name}: {absent:,} images that the table has not")
+            warnings.append(
+                f"{file_name}: {counted(absent, 'image')} that the table has not"
+            )
     unlisted = split.null_count
     if 0 < unlisted < len(names):
-        warnings.append(f"{unlisted:,} images are in neither official list")
+        warnings.append(f"{counted(unlisted, 'image', 'are')} in neither official list")
     return split, warnings
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 
 from ...findings import VOCABULARY
 from ..arrangements import choose_arrangement
@@ -191,7 +191,11 @@ def _from_xml(root: Path) -> tuple[pa.Table, pa.StringArray, Places, list[str]]:
     ids = pa.array(names, pa.string())
     check_paths(ids, places)
     empty = sum(count == 0 for count in n_images)
-    warnings = [f"{empty:,} of {len(files):,} reports have no image"] if empty else []
+    warnings = (
+        [f"{empty:,} of {counted(len(files), 'report', 'have')} no image"]
+        if empty
+        else []
+    )
     path = _placed(root, pc.binary_join_element_wise(ids, ".png", ""))
     images = image_columns(path=path, patient_id=uid, study_id=uid)
     return images, mesh, places, warnings

@@ -12,7 +12,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 from ...findings import VOCABULARY, known_spelling
 from ..arrangements import choose_arrangement
@@ -100,7 +100,8 @@ def read_padchest(root: Path, options: TableOptions) -> LabelTable:
     warnings = labels.warnings(f"column {_LABELS!r}")
     if labels.unread:
         warnings.append(
-            f"{len(labels.unread):,} labels are no findings here (`findings` names or "
+            f"{counted(len(labels.unread), 'label', 'are')} not among the findings "
+            "(`findings` names or "
             f"'all' reads them): {count_tokens(labels.unread, 5)}"
         )
     images, odd = _images(root, table)

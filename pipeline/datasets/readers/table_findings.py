@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import STATE_NAMES
 
 from ...findings import NO_FINDING, alias_of, known_spelling, spelling_key
@@ -142,7 +142,7 @@ def _labels(
     if left_out:
         names = ", ".join(map(repr, left_out))
         notes.lines.append(
-            f"{len(left_out):,} columns not read, not all labels: {names}"
+            f"{counted(len(left_out), 'column')} not read, not all labels: {names}"
         )
     return read
 
@@ -151,7 +151,8 @@ def _note_missing(name: str, labels: LabelColumn, notes: TableNotes) -> None:
     count = int(labels.missing.sum())
     if count:
         notes.lines.append(
-            f"column {name!r}: {count:,} cells say that nothing is known: unlabelled"
+            f"column {name!r}: {counted(count, 'cell', 'say')} that nothing is known: "
+            "unlabelled"
         )
 
 

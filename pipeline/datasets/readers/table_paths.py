@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 
 from ..tables.delimited import TextTable
 from ..tables.image_paths import check_paths, tidy_paths
@@ -70,7 +70,9 @@ def _with_slashes(
     ]
     changed = pc.sum(has_backslash).as_py() - sum(real)
     if changed:
-        notes.lines.append(f"{changed:,} paths with backslashes read with slashes")
+        notes.lines.append(
+            f"{counted(changed, 'path')} with backslashes read with slashes"
+        )
     return pc.if_else(pa.array(real), written, slashed)
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 from retune.store.label_states import NEGATIVE, POSITIVE, UNCERTAIN
 
 from ..arrangements import choose_arrangement
@@ -272,7 +272,10 @@ def _physionet_votes(table: TextTable) -> _Votes:
         positive,
         np.bincount(image, minlength=len(images)),
         tuple(VINDR_TOKENS[name] for name in columns),
-        (f"{table.file.name}: {len(other)} columns not read: {', '.join(other)}",)
+        (
+            f"{table.file.name}: {counted(len(other), 'column')} not read: "
+            f"{', '.join(other)}",
+        )
         if other
         else (),
     )
@@ -292,7 +295,7 @@ def _check_rows(table: TextTable, image: np.ndarray) -> None:
         before, location = table.places([int(first[which[row]]), row])
         raise DatasetError(
             f"an image has two rows of one reader: {before} and {location}"
-            f" ({again.size:,} such row{'s' * (again.size > 1)})",
+            f" ({counted(again.size, 'such row')})",
             "Keep one row per image and reader.",
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE, UNCERTAIN
 
 from .delimited import TextTable
@@ -67,7 +67,7 @@ def count_values(values: pa.StringArray, most: int = 5) -> str:
     ranked = sorted(pairs, key=lambda pair: (-pair[1], pair[0]))
     shown = ", ".join(f"{value!r} ({count:,})" for value, count in ranked[:most])
     rest = len(ranked) - most
-    return shown if rest <= 0 else f"{shown} and {rest:,} other{'s' * (rest > 1)}"
+    return shown if rest <= 0 else f"{shown} and {counted(rest, 'other')}"
 
 
 def text_or_null(values: pa.StringArray) -> pa.StringArray:
@@ -103,7 +103,7 @@ def required_ids(table: TextTable, column: str) -> pa.StringArray:
         location = table.places([pc.index(blank, True).as_py()])[0]
         raise DatasetError(
             f"{location}, column {column!r}: the patient id is missing"
-            f" ({missing:,} such row{'s' * (missing > 1)})",
+            f" ({counted(missing, 'such row')})",
             "Give every row its patient: splits keep patients apart by this id.",
         )
     return ids

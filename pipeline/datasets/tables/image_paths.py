@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 
 from .delimited import CONTROLS, Places
 
@@ -105,6 +105,7 @@ def _refuse_duplicates(paths: pa.StringArray, places: Places) -> None:
     listed = "; ".join(f"{paths[row].as_py()!r}: {a} and {b}" for row, a, b in pairs)
     more = f"; and {again.size - 5:,} more" if again.size > 5 else ""
     raise DatasetError(
-        f"{again.size:,} rows list an image that was listed before: {listed}{more}",
+        f"{counted(again.size, 'row', 'list')} an image that was listed before: "
+        f"{listed}{more}",
         "Keep one row per image.",
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError
+from retune.store.errors import DatasetError, counted
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE
 
 from .delimited import Places
@@ -63,12 +63,14 @@ class ListedLabels:
             )
         if self.n_silent:
             texts.append(
-                f"{where}: {self.n_silent:,} rows say nothing about findings; nothing "
+                f"{where}: {counted(self.n_silent, 'row', 'say')} nothing about "
+                "findings; nothing "
                 "is known of them"
             )
         if self.n_contradictory:
             texts.append(
-                f"{where}: normal beside a finding in {self.n_contradictory:,} rows; "
+                f"{where}: normal beside a finding in "
+                f"{counted(self.n_contradictory, 'row')}; "
                 "the findings were kept"
             )
         return texts
@@ -83,7 +85,7 @@ def count_tokens(counts: Counter[str], most: int = 10) -> str:
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
     shown = ", ".join(f"{token!r} ({count:,})" for token, count in ranked[:most])
     rest = len(ranked) - most
-    return shown if rest <= 0 else f"{shown} and {rest:,} other{'s' * (rest > 1)}"
+    return shown if rest <= 0 else f"{shown} and {counted(rest, 'other')}"
 
 
 def read_lists(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from retune.store.errors import BackboneError
+from retune.store.errors import BackboneError, counted
 
 __all__ = [
     "MOST_PARAMETERS",
@@ -289,8 +289,8 @@ def check_config(config: Mapping[str, Any], where: str) -> None:
     n_numbers = least_parameters(model)
     if n_numbers > MOST_PARAMETERS:
         raise BackboneError(
-            f"{where} describes a model of at least {n_numbers:,} numbers; at most "
-            f"{MOST_PARAMETERS:,} are loaded",
+            f"{where} describes a model of at least {counted(n_numbers, 'number')}; at "
+            f"most {MOST_PARAMETERS:,} are loaded",
             _HINT,
         )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from retune.store.errors import BackboneError
+from retune.store.errors import BackboneError, counted
 
 from .configuration import check_config, least_parameters, read_json
 from .text_tower import (
@@ -174,7 +174,7 @@ def _check_size(
     if n_numbers > n_bytes:
         raise BackboneError(
             f"cannot load {folder}: its configuration describes at least "
-            f"{n_numbers:,} numbers, but its weights have {n_bytes:,} bytes",
+            f"{counted(n_numbers, 'number')}, but its weights have {n_bytes:,} bytes",
             "Check sizes such as width and layers, or download the weights again.",
         )
 

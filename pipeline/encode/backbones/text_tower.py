@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from retune.store.errors import BackboneError
+from retune.store.errors import BackboneError, counted
 
 from .configuration import (
     MOST_PARAMETERS,
@@ -241,7 +241,8 @@ def checked_tower(config: Mapping[str, Any], where: str | Path) -> dict[str, Any
     n_numbers = least_tower_parameters(config)
     if n_numbers > MOST_PARAMETERS:
         raise BackboneError(
-            f"{where} describes a text tower of at least {n_numbers:,} numbers; "
+            f"{where} describes a text tower of at least "
+            f"{counted(n_numbers, 'number')}; "
             f"at most {MOST_PARAMETERS:,} are loaded",
             "Copy the config.json of the text tower.",
         )

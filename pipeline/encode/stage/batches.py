@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retune.store.errors import BackboneError
+from retune.store.errors import BackboneError, counted
 
 from ..images.reading import ImageItem, ReadImage
 
@@ -62,7 +62,8 @@ def encode_contents(
     vectors, errors = _forward_in_parts(pixels, forward)
     if len(errors) == len(keys) > 1:
         raise BackboneError(
-            f"the backbone failed on {len(keys)} images one after the other: "
+            f"the backbone failed on {counted(len(keys), 'image')} one after the "
+            "other: "
             f"{next(iter(errors.values()))}",
             "Try `device` cpu or `precision` float32. What was encoded before is kept; "
             "the same command goes on from there.",

@@ -20,7 +20,7 @@ from typing import IO, Final
 import numpy as np
 import pyarrow as pa
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 from ..contract import (
     BLOCK_ROWS,
@@ -97,7 +97,8 @@ class Hdf5Table:
         names = self._texts(name)
         if len(names) != self.n_rows:
             raise ConfigurationError(
-                f"{self.path} has {self.n_rows:,} vectors and {len(names):,} ids "
+                f"{self.path} has {counted(self.n_rows, 'vector')} and "
+                f"{counted(len(names), 'id')} "
                 f"({name})",
                 "Name the dataset that belongs to the vectors with `ids`.",
             )

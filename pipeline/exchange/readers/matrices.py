@@ -20,7 +20,7 @@ import numpy.lib.format as npy
 import numpy.typing as npt
 import pyarrow as pa
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 from ..contract import (
     BLOCK_ROWS,
@@ -315,7 +315,8 @@ class ArchiveTable:
         names = strings_of(self._members[name].read(), self.path)
         if len(names) != self.n_rows:
             raise ConfigurationError(
-                f"{self.path} has {self.n_rows:,} vectors and {len(names):,} ids "
+                f"{self.path} has {counted(self.n_rows, 'vector')} and "
+                f"{counted(len(names), 'id')} "
                 f"({name})",
                 "Name the array that belongs to the vectors with `ids`.",
             )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.errors import ConfigurationError, DatasetError, counted
 
 from ..contract import ColumnNames, VectorTable
 from .columnar import ColumnarTable, text_of
@@ -86,7 +86,8 @@ def _matrices(
         return [MatrixTable(MatrixFile(path)) for path in matrices]
     if len(lists) != len(matrices):
         raise ConfigurationError(
-            f"{len(matrices)} .npy files and {len(lists)} files of ids do not pair up",
+            f"{len(matrices)} .npy files and {counted(len(lists), 'file')} of ids do "
+            "not pair up",
             "Give as many of the one as of the other, in the same order.",
         )
     return [
@@ -101,8 +102,8 @@ def _paired(
     table_of_both = MatrixTable(MatrixFile(matrix), table, names.ids)
     if len(table) != table_of_both.n_rows:
         raise ConfigurationError(
-            f"{matrix} has {table_of_both.n_rows:,} vectors, but {beside} has "
-            f"{len(table):,} rows",
+            f"{matrix} has {counted(table_of_both.n_rows, 'vector')}, but {beside} has "
+            f"{counted(len(table), 'row')}",
             "Row n of the one has to belong to row n of the other.",
         )
     return table_of_both
@@ -135,7 +136,8 @@ def _read_list(path: Path) -> pa.Table:
     for number, row in enumerate(cells, start=2):
         if len(row) != len(header):
             raise DatasetError(
-                f"{path}: row {number} has {len(row)} cells, the header {len(header)}",
+                f"{path}: row {number} has {counted(len(row), 'cell')}, the header "
+                f"{len(header)}",
                 "Repair that row.",
             )
     if len(set(header)) != len(header):

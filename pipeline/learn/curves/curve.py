@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.errors import ConfigurationError, TrainingError, counted
 
 from ...progress import Progress, ProgressCallback, silent
 from ..linear.logistic import linear_scores
@@ -193,7 +193,7 @@ def measure_curve(
                     scored = measured.influence(measured.learn(name, draw))
                     key = name, draw.n_patients
                     influences.setdefault(key, []).append((draw, scored))
-            note = f"{draw.n_patients} patients, seed {draw.seed}"
+            note = f"{counted(draw.n_patients, 'patient')}, seed {draw.seed}"
             progress(Progress("draws of patients", number, len(made), note))
     order = sorted(influences, key=lambda key: (config.methods.index(key[0]), key[1]))
     points = [measured.point(*key, influences[key]) for key in order]

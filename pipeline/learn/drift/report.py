@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from retune.store.errors import counted
+
 from ..problem.features import number_patients
 from ..stats.intervals import Z95, delong
 from ..stats.paired import holm
@@ -116,13 +118,14 @@ def compare_groups(
         both = _apart(images.patient_id, chosen, reference)
         if both.n_shared:
             notes.append(
-                f"{name}: {both.n_shared:,} patients are on both sides and left out"
+                f"{name}: {counted(both.n_shared, 'patient', 'are')} on both sides and "
+                "left out"
             )
         fewest = min(both.n_patients)
         if fewest < min_patients:
             notes.append(
-                f"{name}: not compared: {both.n_patients[0]:,} patients against "
-                f"{both.n_patients[1]:,} (at least {min_patients} are needed)"
+                f"{name}: not compared: {counted(both.n_patients[0], 'patient')} "
+                f"against {both.n_patients[1]:,} (at least {min_patients} are needed)"
             )
             continue
         rows += _one_group(images, name, both, n_permutations, seed + group_index)

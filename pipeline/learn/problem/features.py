@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import TrainingError
+from retune.store.errors import TrainingError, counted
 from retune.store.vectors.mapped_pages import release_pages
 
 __all__ = [
@@ -116,7 +116,8 @@ class Features:
         if len(both):
             name = self.patient_id[self.patient == both[0]][0]
             raise TrainingError(
-                f"{len(both)} patients stand in more than one split, such as {name}",
+                f"{counted(len(both), 'patient', 'stand')} in more than one split, "
+                f"such as {name}",
                 "Correct the split column, or split anew with `split_seed`.",
             )
 

@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.errors import ConfigurationError, TrainingError, counted
 
 from .features import PatientIds, number_patients
 from .seeds import generator
@@ -87,8 +87,8 @@ def patient_parts(
     n_patients = int(number.max(initial=-1)) + 1
     if n_patients < n_parts:
         raise TrainingError(
-            f"{n_patients} training patients cannot be divided into {n_parts} "
-            "tasks without sharing one",
+            f"{counted(n_patients, 'training patient')} cannot be divided into "
+            f"{counted(n_parts, 'task')} without sharing one",
             "Use fewer findings (`findings`), fewer `tasks`, or more data.",
         )
     shuffled = generator(seed, "parts").permutation(n_patients)
@@ -131,7 +131,9 @@ def plan_scenario(
     n_findings = len(findings)
     sequence = list(range(n_findings) if order is None else order)
     if sorted(sequence) != list(range(n_findings)):
-        raise ConfigurationError(f"{sequence} is no order of {n_findings} findings")
+        raise ConfigurationError(
+            f"{sequence} is no order of {counted(n_findings, 'finding')}"
+        )
     if visible not in get_args(Visible):
         raise ConfigurationError(
             f"unknown `visible` {visible}", "Use current or cumulative."
@@ -200,7 +202,8 @@ def _task(
     mask = targets.observed[rows] & shown
     if not mask.any():
         raise TrainingError(
-            f"the task '{name}' has no observed label among its {len(rows)} images",
+            f"the task '{name}' has no observed label among its "
+            f"{counted(len(rows), 'image')}",
             "Leave this finding out (`findings`), or change `uncertain` or `blank`.",
         )
     return Task(name, rows, mask)

@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 
 from retune.store import MetricValue
+from retune.store.errors import counted
 
 from ...progress import ProgressCallback, silent
 from ..methods.analytic.counted import check_new_images
@@ -100,7 +101,8 @@ class Experiment:
     def __repr__(self) -> str:
         return (
             f"Experiment({self.config.scenario}, {self.config.method}: "
-            f"{len(self.scenario.tasks)} tasks, {len(self.findings)} findings, "
+            f"{counted(len(self.scenario.tasks), 'task')}, "
+            f"{counted(len(self.findings), 'finding')}, "
             f"mean test AUROC {self.final.macro[0]:.3f})"
         )
 

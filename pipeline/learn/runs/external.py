@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, MetricValue, add_metrics, find_run
-from retune.store.errors import ConfigurationError, LeakageError, TrainingError
+from retune.store.errors import ConfigurationError, LeakageError, TrainingError, counted
 
 from ..problem.features import SPLITS, Features
 from ..problem.prediction import Prediction
@@ -75,8 +75,10 @@ class ExternalEvaluation:
     def __repr__(self) -> str:
         value, low, high = self.evaluation.macro
         return (
-            f"ExternalEvaluation({self.run_id}, {self.split}, {self.n_images} images: "
-            f"{len(self.findings)} findings, mean AUROC {value:.3f} ({low:.3f} to "
+            f"ExternalEvaluation({self.run_id}, {self.split}, "
+            f"{counted(self.n_images, 'image')}: "
+            f"{counted(len(self.findings), 'finding')}, mean AUROC {value:.3f} "
+            f"({low:.3f} to "
             f"{high:.3f}))"
         )
 
@@ -133,7 +135,8 @@ def evaluate_run(
     seen = find_seen_images(store, reopened, features.image_id[rows].tolist())
     if seen and split != "train" and not allow_leakage:
         raise LeakageError(
-            f"{len(seen):,} of these {len(rows):,} images are of patients, or are "
+            f"{len(seen):,} of these {counted(len(rows), 'image', 'are')} of patients, "
+            "or are "
             f"pictures, that run {run.run_id} was trained on, such as {min(seen)}",
             "Leave them out with `split` test, `datasets` or `where`, or say "
             "`allow_leakage` if you mean it.",

@@ -17,6 +17,7 @@ from retune.store import (
     read_descriptions,
     read_labelled_images,
 )
+from retune.store.errors import counted
 from retune.store.kept_catalogs import opening_once
 from retune.store.queries.tables import table_names
 
@@ -72,7 +73,7 @@ class ImageSet:
         )
         return (
             f"{type(self).__name__}({self.encoder.backbone}, D={self.encoder.dim}: "
-            f"{counts}; {len(self.features.findings)} findings)"
+            f"{counts}; {counted(len(self.features.findings), 'finding')})"
         )
 
 

@@ -20,6 +20,7 @@ from retune.store.errors import (
     ConfigurationError,
     FingerprintMismatchError,
     TrainingError,
+    counted,
 )
 from retune.store.kept_catalogs import opening_once
 
@@ -229,7 +230,7 @@ def _check_all_there(store: FeatureStore, run: Run, listed: ImageList) -> None:
         if names
     )
     raise ConfigurationError(
-        f"{len(gone):,} of the {len(listed):,} images of run {run.run_id} "
+        f"{len(gone):,} of the {counted(len(listed), 'image')} of run {run.run_id} "
         f"are gone: {told}",
         "Its metrics are of exactly these images. Ingest and embed them again, or "
         "train again on those that are left.",

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from retune.store.atomic_files import write_atomically
-from retune.store.errors import RetuneError, TrainingError
+from retune.store.errors import RetuneError, TrainingError, counted
 from retune.store.vectors.mapped_pages import release_pages
 
 from ..methods.registry import method_named
@@ -254,11 +254,13 @@ def _check_parts(described: Mapping[str, Any], prompts: torch.Tensor) -> None:
         raise ValueError(f"dim is {dim}, but prompts has shape {tuple(prompts.shape)}")
     thresholds = np.array(described["thresholds"], dtype=np.float64)
     if thresholds.shape != (len(findings),) or not np.isfinite(thresholds).all():
-        raise ValueError(f"thresholds are not {len(findings)} numbers")
+        raise ValueError(f"thresholds are not {counted(len(findings), 'number')}")
     for name in ("threshold_origins", "prevalence") if _is_new(described) else ():
         kept = described[name]
         if kept and len(kept) != len(findings):
-            raise ValueError(f"{name} has {len(kept)} values, not {len(findings)}")
+            raise ValueError(
+                f"{name} has {counted(len(kept), 'value')}, not {len(findings)}"
+            )
     rows = np.array(described["prompt_finding"])
     if not len(prompts) and not len(rows):
         return  # of an encoder that knows images only

@@ -14,7 +14,7 @@ import pyarrow as pa
 from retune.store import FeatureStore, Run, record_run
 from retune.store.changes.manifests import write_manifest
 from retune.store.erasure.tombstones import erased_among
-from retune.store.errors import ErasedDataError
+from retune.store.errors import ErasedDataError, counted
 
 from ..problem.config import untrained
 from ..problem.features import Features
@@ -103,7 +103,8 @@ def _check_not_erased(store: FeatureStore, learning_set: LearningSet) -> None:
     gone = erased_among(store.path, store.catalog, owners)
     if gone:
         raise ErasedDataError(
-            f"{len(gone):,} patients were erased while the run was being made",
+            f"{counted(len(gone), 'patient', 'were')} erased while the run was being "
+            "made",
             "Nothing was kept of the run: train again.",
         )
 

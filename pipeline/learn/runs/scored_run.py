@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from retune.store import FeatureStore, Run
-from retune.store.errors import ConfigurationError, FingerprintMismatchError
+from retune.store.errors import ConfigurationError, FingerprintMismatchError, counted
 
 from ..problem.chosen_findings import with_findings
 from ..problem.targets import Targets, make_targets
@@ -216,7 +216,7 @@ def check_comparable(
     if not same.all():
         raise ConfigurationError(
             f"runs {one.run_id} and {other.run_id} count labels differently: "
-            f"{int((~same).sum())} cells of their test images differ",
+            f"{counted(int((~same).sum()), 'cell', 'differ')} among their test images",
             "Compare runs with the same `uncertain` and `blank`.",
         )
     return first, second

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from retune.store import FeatureStore, Run
-from retune.store.errors import TrainingError
+from retune.store.errors import TrainingError, counted
 from retune.store.kept_catalogs import opening_once
 
 from ...datasets.leakage import read_identities
@@ -135,8 +135,9 @@ def check_not_learned(
         both = here & set(images.of_splits(_COUNTED).content_digest.tolist())
         if both:
             raise TrainingError(
-                f"run {run_id} has learned from {len(both):,} of these {len(here):,} "
-                "images already, and the state goes on from it: they would count twice",
+                f"run {run_id} has learned from {len(both):,} of these "
+                f"{counted(len(here), 'image')} already, and the state goes on from "
+                "it: they would count twice",
                 "Go on with other images (`datasets`, `where`), or train anew.",
             )
 
@@ -158,14 +159,14 @@ def check_states_apart(
         digests = {one.digest for one in contributions}
         here: dict[str, str] = {}
         for run_id, images in _lists_of(store, digests).items():
-            counted = images.of_splits(_COUNTED).content_digest.tolist()
-            here |= dict.fromkeys(counted, run_id)
+            of_run = images.of_splits(_COUNTED).content_digest.tolist()
+            here |= dict.fromkeys(of_run, run_id)
         both = [name for name in here if name in known]
         if both:
             raise TrainingError(
                 f"run {here[both[0]]} in state {number} and run {known[both[0]]} "
-                f"before it have learned from {len(both):,} images in common: they "
-                "would count twice",
+                f"before it have learned from {counted(len(both), 'image')} in common: "
+                "they would count twice",
                 "Merge runs on different images (`datasets`, `where`).",
             )
         known |= here

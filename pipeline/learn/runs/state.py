@@ -21,7 +21,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from retune.store.atomic_files import write_atomically
-from retune.store.errors import FingerprintMismatchError, TrainingError
+from retune.store.errors import FingerprintMismatchError, TrainingError, counted
 
 from ..methods.analytic.counted import check_apart
 from ..methods.analytic.method import merge_states
@@ -346,7 +346,9 @@ def refuse_known(new: Iterable[Contribution], known: Iterable[Contribution]) -> 
     digests = {one.digest for one in known}
     both = [one for one in new if one.digest in digests]
     if both:
-        named = ", ".join(f"{one.dataset} ({one.n_images:,} images)" for one in both)
+        named = ", ".join(
+            f"{one.dataset} ({counted(one.n_images, 'image')})" for one in both
+        )
         raise TrainingError(
             f"{named} has been learned from already: it would count twice",
             "Leave out that run, or choose other images (`datasets`, `where`).",

@@ -129,7 +129,7 @@ def calibrate(
 
     >>> few = calibrate(np.array([0.0, 1.0]), np.array([False, True]), 0.1, Line(1, 0))
     >>> few.slope > 0, round(float(1 / (1 + np.exp(-few.slope / 2 - few.offset))), 2)
-    (True, 0.1)
+    (True, 0.11)
     """
     middle = float(scores.mean()) if len(scores) else 0.0
     spread = float(scores.std()) if len(scores) else 0.0

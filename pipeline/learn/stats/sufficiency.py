@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+from retune.store.errors import counted
+
 __all__ = ["MIN_POSITIVES", "left_out_note", "sufficient_findings"]
 
 Counts = npt.NDArray[np.integer] | npt.NDArray[np.floating]
@@ -58,4 +60,7 @@ def left_out_note(
         return f"every finding has {few}: means are over all {n_both} with both classes"
     n_left_out = n_both - n_enough
     has = "has" if n_left_out == 1 else "have"
-    return f"means are over {n_enough} of {n_both} findings; {n_left_out} {has} {few}"
+    return (
+        f"means are over {n_enough} of {counted(n_both, 'finding')}; {n_left_out} "
+        f"{has} {few}"
+    )

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from retune.store.errors import counted
+
 from ...learn.problem.features import PatientIds, number_patients
 from ...learn.problem.scenarios import Scenario, Task
 from ..text_table import escaped
@@ -182,19 +184,23 @@ def tasks_saw(scenario: Scenario, patient_id: PatientIds) -> str:
     n_findings = tasks[0].mask.shape[1]
     labels = _range([int(task.mask.sum()) for task in tasks], "label")
     if len(tasks) == 1:
-        return f"The task saw {images} of {patients}: {labels} of {counts[0]} findings."
+        return (
+            f"The task saw {images} of {patients}: {labels} of "
+            f"{counted(counts[0], 'finding')}."
+        )
     if set(counts) == {n_findings}:
-        shown = f"all {n_findings} findings"
+        shown = f"all {counted(n_findings, 'finding')}"
     elif set(counts) == {1}:
         shown = "its own finding only"
     else:
-        shown = f"{min(counts)} to {max(counts)} findings"
+        shown = f"{min(counts)} to {counted(max(counts), 'finding')}"
     overlap = sum(len(task.rows) for task in tasks) > len(
         np.unique(np.concatenate([task.rows for task in tasks]))
     )
     whose = "; images recur between tasks" if overlap else ", whom no other task saw"
     return (
-        f"Each of {len(tasks)} tasks saw {images} of {patients}{whose}, and labels of "
+        f"Each of {counted(len(tasks), 'task')} saw {images} of {patients}{whose}, and "
+        "labels of "
         f"{shown} ({labels})."
     )
 
@@ -243,7 +249,7 @@ def scenario_lines(grid: ScenarioGrid) -> list[str]:
     if grid.n_left_out:
         lines.append(
             f"and {grid.n_groups - len(grid.groups):,} smaller groups of "
-            f"{grid.n_left_out:,} patients that are in other tasks together"
+            f"{counted(grid.n_left_out, 'patient')} that are in other tasks together"
         )
     return lines
 

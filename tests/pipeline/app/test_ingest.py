@@ -54,7 +54,7 @@ def test_what_a_killed_command_left_behind_is_told(data: Path) -> None:
     told: list[Progress] = []
     ingest(store.path, IngestRequest(data, "table"), told.append)
     assert [one.note for one in told] == [
-        "1 shards of an interrupted command were entered (2 vectors)"
+        "1 shard was entered that an interrupted command left (2 vectors)"
     ]
     publish_shard(store.path, encoder(), "image", keys, vectors)
     embed_stub(store.path, told.append)

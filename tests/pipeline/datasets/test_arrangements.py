@@ -71,7 +71,7 @@ def test_two_spellings_of_one_file_are_two_rows_of_one_image(
 ) -> None:
     write_table("t.csv", "path,patient_id,Edema", [f"{NFC},1,1", f"{NFD},1,0"])
     _put(tmp_path, NFC)
-    with pytest.raises(DatasetError, match="1 rows list an image that was listed"):
+    with pytest.raises(DatasetError, match="1 row lists an image that was listed"):
         read_dataset(tmp_path)
 
 

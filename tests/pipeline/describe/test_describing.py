@@ -218,7 +218,7 @@ def test_what_stays_broken_is_named_and_the_rest_is_kept(
         describe(store, asked)
     assert "Edema: " in caught.value.message
     assert said in caught.value.message
-    assert "1 findings are kept" in caught.value.hint
+    assert "1 finding is kept" in caught.value.hint
     assert "answers came: " in caught.value.hint
     assert not list_sets(store)
     server.script.clear()

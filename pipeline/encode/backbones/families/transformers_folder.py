@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from retune.store.errors import BackboneError
+from retune.store.errors import BackboneError, counted
 
 from ..configuration import check_keys, flag, number, one_of, read_json, text, whole
 from ..model_folder import own_file, pickled_refused
@@ -209,6 +209,6 @@ def _check_size(config: Mapping[str, Any], n_bytes: int, folder: Path) -> None:
     if n_numbers > n_bytes:
         raise BackboneError(
             f"cannot load {folder}: its configuration describes at least "
-            f"{n_numbers:,} numbers, but its weights have {n_bytes:,} bytes",
+            f"{counted(n_numbers, 'number')}, but its weights have {n_bytes:,} bytes",
             "Check sizes such as hidden_size, or download the weights again.",
         )

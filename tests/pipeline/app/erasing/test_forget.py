@@ -434,7 +434,7 @@ def test_a_state_that_left_is_corrected_by_what_its_owner_sends(
 def test_a_run_that_was_being_made_meanwhile_is_refused(store: FeatureStore) -> None:
     (made,) = train(store, _SUMS)
     _forget(store, 2)
-    with pytest.raises(ErasedDataError, match="1 patients were erased while"):
+    with pytest.raises(ErasedDataError, match="1 patient was erased while"):
         save_run(
             store,
             made.learning_set,  # as it was read before

@@ -190,7 +190,7 @@ def test_odd_values_and_other_columns_are_warned_of_with_their_file(
     assert table.warnings == (
         "train.csv: column 'Sex': 1 value kept as unknown: 'Unknown' (1)",
         "train.csv: column 'Age': 1 value kept as unknown: '148' (1)",
-        "train.csv: 1 columns not read: Comment",
+        "train.csv: 1 column not read: Comment",
     )
 
 

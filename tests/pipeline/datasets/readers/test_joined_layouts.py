@@ -264,10 +264,8 @@ def test_chexpert_plus_counts_images_without_labels_and_labels_without_images(
     plus.write_text(label_line(FIRST) + "\n" + label_line("train/p/s/x.jpg") + "\n")
     table = read("chexpert-plus", tmp_path)
     assert (table.states[1] == ABSENT).all()
-    assert "1 images have no labels in report_fixed.json" in table.warnings
-    assert any(
-        "1 rows are of images that the table has not" in w for w in table.warnings
-    )
+    assert "1 image has no labels in report_fixed.json" in table.warnings
+    assert any("1 row is of images that the table has not" in w for w in table.warnings)
 
 
 def test_vindr_of_physionet_counts_readers(tmp_path, write_table):

@@ -95,9 +95,9 @@ def test_tokens_are_exact_and_unknown_ones_are_counted(tmp_path, write_table):
     assert (table.states == POSITIVE).sum() == 1
     assert states_of(table, 0)["Mass"] == POSITIVE
     assert table.warnings[:3] == (
-        "column 'Finding Labels': unknown label 'Pleural Thickening' ignored in 1 rows",
+        "column 'Finding Labels': unknown label 'Pleural Thickening' ignored in 1 row",
         "column 'Finding Labels': unknown label 'Pseudonodule' ignored in 2 rows",
-        "column 'Finding Labels': unknown label 'nodule' ignored in 1 rows",
+        "column 'Finding Labels': unknown label 'nodule' ignored in 1 row",
     )
 
 
@@ -116,7 +116,7 @@ def test_no_finding_beside_a_finding_is_counted_and_the_finding_kept(
     write_table(TABLE, NIH_HEADER, [nih_row("a.png", "No Finding|Mass")])
     table = read(tmp_path)
     assert states_of(table, 0)["Mass"] == POSITIVE
-    assert "'No Finding' beside a finding in 1 rows" in table.warnings[0]
+    assert "'No Finding' beside a finding in 1 row" in table.warnings[0]
 
 
 def test_official_lists_become_the_official_split(root):
@@ -125,15 +125,15 @@ def test_official_lists_become_the_official_split(root):
     table = read(root)
     assert table.images["official_split"].to_pylist() == ["train", "train", None]
     assert table.warnings == (
-        "train_val_list.txt: 1 images that the table has not",
-        "1 images are in neither official list",
+        "train_val_list.txt: 1 image that the table has not",
+        "1 image is in neither official list",
     )
 
 
 def test_an_image_in_both_official_lists_is_an_error(root):
     (root / "train_val_list.txt").write_text("a.png\nc.png\n")
     (root / "test_list.txt").write_text("c.png\n")
-    with pytest.raises(DatasetError, match=r"1 images are in both .*first 'c\.png'"):
+    with pytest.raises(DatasetError, match=r"1 image is in both .*first 'c\.png'"):
         read(root)
 
 

@@ -28,7 +28,7 @@ def test_one_patient_cannot_be_divided_into_tasks(method: str, scenario: str) ->
         features,
         patient_id=np.where(train, "only", features.patient_id).astype(object),
     )
-    with pytest.raises(TrainingError, match="1 training patients cannot be divided"):
+    with pytest.raises(TrainingError, match="1 training patient cannot be divided"):
         run_experiment(one, prompts, _config(method, scenario))
 
 

@@ -182,7 +182,7 @@ def test_a_patient_in_two_splits_is_an_error() -> None:
     features, _ = problem()
     split = features.split.copy()
     split[0] = "test"
-    with pytest.raises(TrainingError, match="1 patients stand in more than one split"):
+    with pytest.raises(TrainingError, match="1 patient stands in more than one split"):
         _changed(split=split)
 
 
