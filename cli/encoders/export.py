@@ -115,7 +115,7 @@ def export_command(
             quiet=quiet,
         )
         return
-    from retune.pipeline.app.encoders.exchange import ExportRequest, export
+    from retune.pipeline.app.encoders.vector_export import ExportRequest, export
     from retune.store import FeatureStore
 
     request = ExportRequest(

@@ -18,7 +18,7 @@ from ..terminal.options import (
 from ..terminal.printing import print_json, print_line, progress_bar, remark
 
 if TYPE_CHECKING:
-    from retune.pipeline.app.encoders.exchange import ImportSummary
+    from retune.pipeline.app.encoders.import_request import ImportSummary
 
 __all__ = ["import_vectors_command"]
 
@@ -131,7 +131,8 @@ def import_vectors_command(
 
     keep_freed_memory()  # before the imports below start threads
 
-    from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+    from retune.pipeline.app.encoders.import_request import ImportRequest
+    from retune.pipeline.app.encoders.vector_import import import_vectors
     from retune.store import FeatureStore
 
     if not backbone_name:

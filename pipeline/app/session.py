@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from ..encode.options import EmbedSummary
     from ..learn.runs.external import ExternalEvaluation
     from .compare import Comparison
-    from .encoders.exchange import ExportSummary, ImportSummary
+    from .encoders.import_request import ImportSummary
+    from .encoders.vector_export import ExportSummary
     from .erasing.forget import ForgetSummary
     from .measuring.curve import CurveResult
     from .measuring.drift import DriftSummary
@@ -314,7 +315,8 @@ class Store:
             np.savez("theirs.npz", x=vectors, ids=np.array(ids, dtype=str))
             store.import_vectors("theirs.npz", "theirs")
         """
-        from .encoders.exchange import ImportRequest, import_vectors
+        from .encoders.import_request import ImportRequest
+        from .encoders.vector_import import import_vectors
 
         request = ImportRequest(
             _paths(files),
@@ -605,7 +607,7 @@ class Store:
         Example:
             store.export("parquet", "test.parquet", split="test", backbone="mini")
         """
-        from .encoders.exchange import ExportRequest, export
+        from .encoders.vector_export import ExportRequest, export
 
         request = ExportRequest(
             to,

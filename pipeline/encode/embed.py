@@ -24,8 +24,8 @@ from ..findings import FINDINGS
 from ..healed import tell_healed
 from ..progress import Progress, ProgressCallback, silent
 from .backbones.accelerators import count_installed, idle_accelerator
-from .backbones.loading import BackboneSource, source_of
 from .backbones.long_texts import adopt_images, of_source
+from .backbones.source import BackboneSource, source_of
 from .backbones.trained_on import trained_on_of
 from .concatenation import extend_concatenations
 from .engines.engine import Engine, LocalEngine

@@ -16,7 +16,7 @@ class EmbedOptions:
     """What a user can choose about encoding.
 
     Attributes:
-        backbone: See `retune.pipeline.encode.backbones.loading.source_of`.
+        backbone: See `retune.pipeline.encode.backbones.source.source_of`.
         precision: Arithmetic of the forward pass; ``auto``: that of the vectors that
             the store already has of this backbone, else the fastest that agrees with
             float32 on this machine.

@@ -15,7 +15,8 @@ from retune.store.errors import (
 from ..platform.memory import keep_freed_memory
 from ..platform.processor import let_threads_sleep
 from .backbones.families.names import POOLINGS
-from .backbones.loading import load_backbone, source_of
+from .backbones.loading import load_backbone
+from .backbones.source import source_of
 
 if TYPE_CHECKING:
     from .backbones.contract import Backbone

@@ -19,8 +19,8 @@ from retune.store.label_states import POSITIVE, UNCERTAIN, UNLABELLED
 from ..datasets.ingest import read_dataset
 from ..demo import write_demo
 from ..encode.backbones.contract import Backbone, weights_digest
-from ..encode.backbones.loading import mini_files
 from ..encode.backbones.mini import build_mini
+from ..encode.backbones.source import mini_files
 from ..encode.embed import EmbedOptions, embed_with
 from ..encode.images.preprocess import Preprocess
 from ..platform.memory import keep_freed_memory

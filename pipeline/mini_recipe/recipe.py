@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 
-from ..encode.backbones.loading import mini_files
 from ..encode.backbones.mini import UNKNOWN_TOKEN, build_mini
+from ..encode.backbones.source import mini_files
 from ..progress import Progress, ProgressCallback, silent
 from .phrases import compose_sentences, load_phrases
 from .pools import TrainedPool

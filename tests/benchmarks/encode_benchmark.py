@@ -17,8 +17,9 @@ from measuring import Row, in_turns
 from retune.pipeline.datasets.ingest import IngestPlan, read_dataset
 from retune.pipeline.demo import write_demo
 from retune.pipeline.encode.backbones.contract import Backbone
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
 from retune.pipeline.encode.backbones.precision import choose_precision, with_precision
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.encode.images.decode import decode_image
 from retune.pipeline.encode.images.fast.kernels import load_kernels

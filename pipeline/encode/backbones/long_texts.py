@@ -17,7 +17,7 @@ from .token_counts import count_tokens
 
 if TYPE_CHECKING:
     from .contract import Backbone
-    from .loading import BackboneSource
+    from .source import BackboneSource
 
 __all__ = [
     "adopt_images",

@@ -10,7 +10,7 @@ from ...datasets.contamination import (
     parse_trained_on,
     trained_on_of_mini,
 )
-from .loading import BackboneSource
+from .source import BackboneSource
 
 __all__ = ["trained_on_of"]
 

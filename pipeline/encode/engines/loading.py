@@ -7,7 +7,8 @@ from retune.store.errors import ConfigurationError
 
 from ...platform.memory import keep_freed_memory
 from ...platform.processor import let_threads_sleep
-from ..backbones.loading import BackboneSource, load_backbone, resolve_device
+from ..backbones.loading import load_backbone, resolve_device
+from ..backbones.source import BackboneSource
 from ..options import EmbedOptions
 
 if TYPE_CHECKING:

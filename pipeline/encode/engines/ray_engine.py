@@ -32,8 +32,8 @@ from retune.store.errors import (
 from retune.store.vectors.shards import Keys, Vectors, publish_shard
 
 from ...progress import Progress, ProgressCallback
-from ..backbones.loading import BackboneSource
 from ..backbones.long_texts import measure_texts
+from ..backbones.source import BackboneSource
 from ..images.reading import ImageItem
 from ..options import EmbedOptions, EmbedSummary
 from ..stage.sink import COMMIT_PATIENCE_SECONDS, COMMIT_SECONDS, ShardSink

@@ -7,7 +7,8 @@ import pytest
 from image_samples import write_tiny_backbone
 
 from retune.pipeline.encode.backbones.chunking import with_long_texts
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.reopened import reopen_backbone
 from retune.pipeline.encode.sentences import encode_sentences
 from retune.store import EncoderSpec, FeatureStore

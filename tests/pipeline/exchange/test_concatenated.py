@@ -11,7 +11,8 @@ from exchange_samples import IDS, D, N, make_store, telling, vectors_of, write
 
 import retune
 from retune.pipeline.app.encoders.backbones import drop_backbone
-from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+from retune.pipeline.app.encoders.import_request import ImportRequest
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.pipeline.encode.concatenation import concatenated_encoder
 from retune.store.errors import ConfigurationError
 

@@ -14,12 +14,9 @@ from hypothesis.extra.numpy import arrays
 from number_samples import finite_floats
 
 import retune
-from retune.pipeline.app.encoders.exchange import (
-    ExportRequest,
-    ImportRequest,
-    export,
-    import_vectors,
-)
+from retune.pipeline.app.encoders.import_request import ImportRequest
+from retune.pipeline.app.encoders.vector_export import ExportRequest, export
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.pipeline.exchange.contract import ColumnNames
 from retune.pipeline.exchange.exporting import FORMATS, write_export
 from retune.pipeline.exchange.outgoing import OutgoingTable

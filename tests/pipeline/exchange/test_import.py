@@ -11,7 +11,8 @@ import pytest
 from exchange_samples import IDS, KINDS, D, N, lists, make_store, vectors_of, write
 
 import retune
-from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+from retune.pipeline.app.encoders.import_request import ImportRequest
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.pipeline.exchange.identity import external_spec
 from retune.store.errors import (
     ConfigurationError,

@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import retune
-from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+from retune.pipeline.app.encoders.import_request import ImportRequest
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.pipeline.app.merge import MergeRequest, merge
 from retune.store.errors import (
     BackboneError,

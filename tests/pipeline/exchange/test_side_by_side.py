@@ -14,7 +14,8 @@ from retune.pipeline.app.encoders.comparison import (
     compare_backbones,
     draw_comparison,
 )
-from retune.pipeline.app.encoders.exchange import ImportRequest, import_vectors
+from retune.pipeline.app.encoders.import_request import ImportRequest
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.store.errors import ConfigurationError
 
 

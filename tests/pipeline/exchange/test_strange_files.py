@@ -26,11 +26,8 @@ from exchange_samples import (
 )
 
 import retune
-from retune.pipeline.app.encoders.exchange import (
-    ImportRequest,
-    ImportSummary,
-    import_vectors,
-)
+from retune.pipeline.app.encoders.import_request import ImportRequest, ImportSummary
+from retune.pipeline.app.encoders.vector_import import import_vectors
 from retune.store.errors import RetuneError
 
 V = vectors_of()

@@ -8,7 +8,8 @@ import pytest
 from image_samples import write_images
 from safetensors.torch import load_file
 
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.mini_recipe import __main__ as recipe
 from retune.pipeline.mini_recipe import measures, pools
 from retune.pipeline.mini_recipe.training import RecipeConfig

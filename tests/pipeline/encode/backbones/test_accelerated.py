@@ -19,8 +19,9 @@ from torch import nn
 from retune.pipeline.encode.backbones.compilation import compile_images
 from retune.pipeline.encode.backbones.contract import Backbone
 from retune.pipeline.encode.backbones.folding import fold_batch_norms, with_folded_norms
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
 from retune.pipeline.encode.backbones.pinned import CopyLane, CopyLanes
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.engines.loading import load_to_embed
 from retune.pipeline.encode.options import EmbedOptions
 from retune.pipeline.encode.stage.forward_gate import ForwardGate

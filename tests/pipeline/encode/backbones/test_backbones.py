@@ -14,7 +14,8 @@ from image_samples import TINY_CONFIG, write_tiny_backbone
 from PIL import Image
 
 from retune.pipeline.encode.backbones.contract import Backbone
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.images.decode import decode_image
 from retune.pipeline.encode.images.preprocess import Preprocess
 from retune.store.errors import BackboneError, ConfigurationError

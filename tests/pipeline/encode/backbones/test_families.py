@@ -15,7 +15,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from retune.pipeline.encode.backbones.contract import Backbone
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.store.errors import BackboneError, ConfigurationError
 
 _VISION = {

@@ -17,12 +17,13 @@ from image_samples import TINY_CONFIG, write_tiny_backbone
 
 from retune.pipeline.encode.backbones.configuration import check_config
 from retune.pipeline.encode.backbones.hub import read_hub_configs
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
 from retune.pipeline.encode.backbones.model_folder import (
     folder_files,
     read_model_config,
     vetted_folder,
 )
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.backbones.text_tower import (
     checked_tokenizer,
     checked_tower,

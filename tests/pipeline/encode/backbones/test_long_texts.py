@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from image_samples import write_dataset, write_tiny_backbone
 
 from retune.pipeline.encode.backbones.chunking import with_long_texts
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.encode.backbones.token_counts import count_tokens, split_text
 from retune.pipeline.encode.embed import EmbedOptions, embed
 from retune.store import FeatureStore

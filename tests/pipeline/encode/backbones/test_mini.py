@@ -11,16 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from retune.pipeline.descriptions import load_descriptions
 from retune.pipeline.encode.backbones.contract import Backbone
-from retune.pipeline.encode.backbones.loading import (
-    load_backbone,
-    mini_files,
-    source_of,
-)
+from retune.pipeline.encode.backbones.loading import load_backbone
 from retune.pipeline.encode.backbones.mini import (
     UNKNOWN_TOKEN,
     build_mini,
     save_trained,
 )
+from retune.pipeline.encode.backbones.source import mini_files, source_of
 from retune.pipeline.findings import FINDINGS
 from retune.store.errors import BackboneError
 

@@ -9,13 +9,14 @@ from image_samples import write_tiny_backbone
 
 from retune.pipeline.encode.backbones import precision as precision_module
 from retune.pipeline.encode.backbones.contract import Backbone
-from retune.pipeline.encode.backbones.loading import load_backbone, source_of
+from retune.pipeline.encode.backbones.loading import load_backbone
 from retune.pipeline.encode.backbones.precision import (
     LEAST_COSINE,
     agreement,
     choose_precision,
     with_precision,
 )
+from retune.pipeline.encode.backbones.source import source_of
 from retune.pipeline.platform.processor import has_bfloat16
 
 

@@ -180,8 +180,8 @@ def test_another_pillow_is_left_to_itself(
 
 
 def test_a_backbone_sees_the_same_pixels(loops: Kernels) -> None:
-    from retune.pipeline.encode.backbones.loading import mini_files
     from retune.pipeline.encode.backbones.mini import build_mini
+    from retune.pipeline.encode.backbones.source import mini_files
 
     _, transform, _, _ = build_mini(*mini_files())
     steps = preprocess.Preprocess.from_transform(transform)
