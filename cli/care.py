@@ -96,8 +96,7 @@ def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
         print_line(
             f"searched {counted(report.n_files, 'file')}, {report.n_bytes:,} bytes and "
             f"{counted(report.n_values, 'value')} for "
-            f"{counted(len(read.needles), 'id')}, paths, digests "
-            "and vectors"
+            f"{counted(len(read.needles), 'pattern')}: ids, paths, digests and vectors"
         )
         for column_type, count in report.values_only.items():
             print_line(
