@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .terminal.options import JsonOption, StoreOption
 from .terminal.printing import print_csv, print_json, print_line, print_table

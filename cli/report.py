@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .terminal.options import QuietOption, StoreOption
 from .terminal.printing import print_line, progress_bar, remark

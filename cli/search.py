@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .terminal.options import (
     BackboneOption,

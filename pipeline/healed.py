@@ -1,7 +1,7 @@
 """What opening a store for writing set right, told before the work begins."""
 
 from retune.store import ReconcileReport
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .progress import Progress, ProgressCallback
 

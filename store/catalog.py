@@ -17,11 +17,11 @@ from pathlib import Path
 import duckdb
 
 from .atomic_files import TEMPORARY_PREFIX
-from .catalog_errors import is_held, is_held_by_us, storage_errors, store_error
 from .commits import check_commits, count_commit, set_commits
 from .errors import StoreNotFoundError, StoreWriteError
-from .kept_catalogs import keep, let_go
-from .sandbox import CLOSED, allow_places
+from .opening.catalog_errors import is_held, is_held_by_us, storage_errors, store_error
+from .opening.kept_catalogs import keep, let_go
+from .opening.sandbox import CLOSED, allow_places
 from .schema import CREATE_TABLES, label_matrix_sql
 
 __all__ = ["CATALOG_NAME", "Catalog", "fill_catalog", "has_table", "scalar", "utc_now"]

@@ -21,7 +21,7 @@
 
 The command line catches `RetuneError` in one place and prints ``Error: message`` and
 ``Hint: hint``; exit codes 130 and 143 stand for Ctrl-C and SIGTERM. Each message says
-what happened and where; each hint says what to do. Numbers in messages are `counted`.
+what happened and where; each hint says what to do.
 """
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "StoreVersionError",
     "StoreWriteError",
     "TrainingError",
-    "counted",
 ]
 
 
@@ -171,25 +170,3 @@ class ErasedDataError(TrainingError):
     """The weights of a run depend on a patient who was erased."""
 
     code = "erased-data"
-
-
-_OF_ONE = {"are": "is", "depend": "depends", "differ": "differs", "have": "has",
-           "list": "lists", "say": "says", "seem": "seems", "stand": "stands",
-           "were": "was"}  # fmt: skip
-
-
-def counted(number: int, noun: str, verb: str = "") -> str:
-    """A number with its noun, and with a verb of `_OF_ONE` if one is given.
-
-    Args:
-        number: How many there are, at least 0.
-        noun: The noun in the singular; its plural ends in -s, or in -ies for -y.
-        verb: The verb in the plural, or nothing.
-
-    >>> counted(1, "image", "have"), counted(1200, "run"), counted(2, "study")
-    ('1 image has', '1,200 runs', '2 studies')
-    """
-    if number == 1:
-        return " ".join([f"{number:,}", noun, *([_OF_ONE[verb]] if verb else [])])
-    many = f"{noun[:-1]}ies" if noun.endswith(("dy", "py", "ry")) else f"{noun}s"
-    return " ".join([f"{number:,}", many, *([verb] if verb else [])])

@@ -14,7 +14,6 @@ import pyarrow as pa
 
 from .atomic_files import TEMPORARY_PREFIX, write_atomically
 from .catalog import CATALOG_NAME, Catalog
-from .catalog_errors import is_of_storage, store_error
 from .changes.catalog_copies import COPIES_FOLDER, refresh_copies
 from .changes.locks import LOCK_NAME, writer_lock
 from .changes.pending_runs import enter_pending
@@ -37,7 +36,8 @@ from .errors import (
     StoreVersionError,
     StoreWriteError,
 )
-from .sandbox import Allowed, refuse_files, writes_files
+from .opening.catalog_errors import is_of_storage, store_error
+from .opening.sandbox import Allowed, refuse_files, writes_files
 from .vectors.places import read_places
 from .vectors.reader import VectorReader
 from .vectors.shards import FORMAT_VERSION

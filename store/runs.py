@@ -12,9 +12,10 @@ import duckdb
 import pyarrow as pa
 
 from .changes.pending_runs import find_pending, insert_run, keep_run
-from .errors import ConfigurationError, StoreBusyError, StoreWriteError, counted
+from .errors import ConfigurationError, StoreBusyError, StoreWriteError
 from .feature_store import FeatureStore
-from .kept_catalogs import opening_once
+from .opening.kept_catalogs import opening_once
+from .plural import counted
 from .schema import create_table
 
 __all__ = [

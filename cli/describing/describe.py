@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ..terminal.options import (
     JsonOption,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ..terminal.options import DatasetsOption, JsonOption, StoreOption, split_names
 from ..terminal.printing import print_json, print_line

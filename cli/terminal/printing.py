@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from datetime import date, time
 from typing import TYPE_CHECKING, Any
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .log import log_line
 from .wording import in_options

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .printing import (
     contamination_line,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .printing import remark
 

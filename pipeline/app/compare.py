@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from retune.store import FeatureStore, find_run
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ..learn.runs.scored_run import ScoredRun, check_comparable, score_run
 from ..learn.stats.paired import (

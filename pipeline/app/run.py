@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from retune.store import FeatureStore, find_run
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ..report.records import ReportedRun, read_runs
 from .run_entries import delete_runs, name_run, tag_runs

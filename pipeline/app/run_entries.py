@@ -6,7 +6,7 @@ from datetime import datetime
 
 from retune.store import FeatureStore, find_run
 from retune.store.errors import ConfigurationError
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
 from retune.store.runs import (
     delete_run,
     read_run_names,

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from retune.store import FeatureStore, Run, choose_encoder, find_run
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 
 from ..encode.concatenation import concatenated_encoder
 from ..learn.erasing.marks import refuse_erased, refuse_superseded

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from retune.store.errors import BackboneError
 from retune.store.feature_store import FeatureStore
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
 from retune.store.queries.tables import table_names
 
 from .leakage import populations_query

@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError, counted
+from retune.store.errors import DatasetError
 from retune.store.label_states import STATE_NAMES, UNLABELLED
+from retune.store.plural import counted
 
 from .table_map import TableMap
 from .tables.delimited import CONTROLS, STEERING

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.plural import counted
 
 from .acquisition import dates_from_dicom as read_dates
 from .acquisition import shifted_dates

@@ -10,9 +10,10 @@ from typing import Final
 
 import pyarrow as pa
 
-from retune.store.errors import LeakageError, counted
+from retune.store.errors import LeakageError
 from retune.store.feature_store import FeatureStore
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
+from retune.store.plural import counted
 from retune.store.queries.labelled import checked_condition
 from retune.store.queries.tables import table_names
 

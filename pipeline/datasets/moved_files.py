@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .tables.listing import current_listing
 

@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.plural import counted
 
 __all__ = ["SPLITS", "assign_splits", "hash_fraction", "resplit"]
 

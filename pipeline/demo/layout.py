@@ -11,7 +11,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from retune.store.errors import ConfigurationError, PipelineError, counted
+from retune.store.errors import ConfigurationError, PipelineError
+from retune.store.plural import counted
 
 from .drawing import Film, FilmJob, draw_jobs
 from .labels import HEADER, train_cells, truth, valid_cells

@@ -14,7 +14,8 @@ from retune.store.description_sets import (
     read_drafts,
     save_draft,
 )
-from retune.store.errors import ConfigurationError, LanguageModelError, counted
+from retune.store.errors import ConfigurationError, LanguageModelError
+from retune.store.plural import counted
 
 from ..descriptions.sentence import Polarity, content_digest
 from ..findings import NO_FINDING, spelling_key

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import yaml
 
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 
 from ..findings import NO_FINDING, spelling_key
 from .sentence import STEERING, Polarity, is_date

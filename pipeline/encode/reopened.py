@@ -9,8 +9,8 @@ from retune.store.errors import (
     ConfigurationError,
     FingerprintMismatchError,
     StoreCorruptError,
-    counted,
 )
+from retune.store.plural import counted
 
 from ..platform.memory import keep_freed_memory
 from ..platform.processor import let_threads_sleep

@@ -15,7 +15,8 @@ from retune.store import (
     ItemFailure,
     StoreWriter,
 )
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 from retune.store.vectors.shards import to_stored
 
 from ..encode.stage.sink import ShardSink

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 
 __all__ = ["JOINS", "Match", "match_by_position", "match_ids"]
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from retune.store import EncoderSpec, StoreWriter
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.plural import counted
 from retune.store.vectors.shards import to_stored
 
 from ..descriptions.sentence import Description

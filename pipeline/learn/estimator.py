@@ -8,7 +8,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets, unique_labels
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from retune.store.errors import TrainingError, counted
+from retune.store.errors import TrainingError
+from retune.store.plural import counted
 
 from .methods.analytic.ridge import centre, solve
 from .methods.analytic.sums import Sums, add_sums, sum_rows

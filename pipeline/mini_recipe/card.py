@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from .measures import MIN_POSITIVE, Figure
 from .pools import TrainedPool

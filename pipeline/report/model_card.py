@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 __all__ = ["CardFigures", "card_text"]
 

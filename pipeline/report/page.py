@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 
 from ..learn.stats.incremental import FORMULAS
 from . import page_tables

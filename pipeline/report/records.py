@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from retune.store import FeatureStore
 from retune.store.errors import ConfigurationError
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
 
 from ..learn.runs.record import RunRecord
 from ..learn.stats.catalog_names import Bound, Metric

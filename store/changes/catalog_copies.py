@@ -28,7 +28,8 @@ from ..atomic_files import (
 )
 from ..catalog import Catalog, fill_catalog
 from ..commits import read_commits
-from ..errors import StoreCorruptError, StoreWriteError, counted
+from ..errors import StoreCorruptError, StoreWriteError
+from ..plural import counted
 from ..schema import TABLE_NAMES, label_matrix_sql, quoted
 from .entering import add_image_columns
 from .manifests import file_digest

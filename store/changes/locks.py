@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ..atomic_files import NO_LOCK_ERRORS
-from ..catalog_errors import no_locks
 from ..errors import StoreBusyError, StoreWriteError
+from ..opening.catalog_errors import no_locks
 
 __all__ = ["LOCK_NAME", "writer_lock"]
 

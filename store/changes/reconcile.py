@@ -15,7 +15,8 @@ import duckdb
 
 from ..atomic_files import find_leftovers
 from ..catalog import has_table
-from ..errors import StoreCorruptError, StoreNotFoundError, counted
+from ..errors import StoreCorruptError, StoreNotFoundError
+from ..plural import counted
 from ..vectors.shard_verification import verify_shard
 from ..vectors.shards import ShardHeader
 from .rows import drop_shard, insert_shards

@@ -17,7 +17,7 @@ from ..changes.label_versions import labels_digest
 from ..changes.rows import insert_shards
 from ..commits import count_commit
 from ..label_states import STATE_NAMES, UNLABELLED
-from ..sandbox import CLOSED
+from ..opening.sandbox import CLOSED
 from ..schema import create_table, quoted
 from ..vectors.shards import ShardHeader
 from .people import Erased, blot_out, patients_table

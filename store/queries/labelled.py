@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..catalog import scalar
-from ..errors import ConfigurationError, QueryError, counted
+from ..errors import ConfigurationError, QueryError
 from ..feature_store import FeatureStore
 from ..label_states import STATE_NAMES, UNLABELLED
+from ..plural import counted
 from ..vectors.shards import Vectors
 from .bulk import gather, room_in_file
 

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from duckdb.func import PythonUDFType
 from duckdb.sqltypes import INTEGER, VARCHAR, DuckDBPyType
 
-from ..errors import FingerprintMismatchError, StoreCorruptError, counted
+from ..errors import FingerprintMismatchError, StoreCorruptError
+from ..plural import counted
 from .mapped_pages import release_pages
 from .places import (
     ShardPlace,

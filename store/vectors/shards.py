@@ -22,8 +22,9 @@ import numpy.typing as npt
 
 from ..atomic_files import write_atomically
 from ..checksums import crc32
-from ..errors import StoreCorruptError, StoreError, StoreWriteError, counted
+from ..errors import StoreCorruptError, StoreError, StoreWriteError
 from ..fingerprint import EncoderSpec
+from ..plural import counted
 from .block_checks import BlockSums
 from .sparse_file import SparseFile
 

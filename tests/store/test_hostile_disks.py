@@ -13,7 +13,6 @@ from store_samples import filled_store
 
 from retune.store import FeatureStore
 from retune.store.atomic_files import find_leftovers, written_atomically
-from retune.store.catalog_errors import store_error
 from retune.store.errors import (
     ConfigurationError,
     StoreBusyError,
@@ -22,6 +21,7 @@ from retune.store.errors import (
     StoreVersionError,
     StoreWriteError,
 )
+from retune.store.opening.catalog_errors import store_error
 
 _PATH = Path("/s/catalog.duckdb")
 

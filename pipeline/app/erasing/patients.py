@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from retune.store import FeatureStore
 from retune.store.erasure.tombstones import erased_among
 from retune.store.errors import ConfigurationError
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
 from retune.store.queries.labelled import checked_condition
 
 from ...datasets.leakage import populations_query, read_populations

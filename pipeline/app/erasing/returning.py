@@ -7,8 +7,8 @@ import pyarrow as pa
 
 from retune.store import FeatureStore
 from retune.store.erasure.tombstones import erased_among, remove_tombstones
-from retune.store.errors import counted
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
+from retune.store.plural import counted
 
 from ...datasets.ingest import IngestPlan
 from ...datasets.leakage import population_of, read_populations

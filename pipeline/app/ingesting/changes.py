@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from os import PathLike
 
 from retune.store import FeatureStore
-from retune.store.errors import counted
+from retune.store.plural import counted
 from retune.store.queries.readings import changed_cells
 
 from ...datasets.ingest import IngestPlan

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from retune.store import FeatureStore
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 from retune.store.results import add_result, new_result_id
 
 from ...encode.concatenation import concatenated_encoder

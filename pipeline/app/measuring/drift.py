@@ -19,7 +19,8 @@ from retune.store import (
     read_labelled_images,
 )
 from retune.store.catalog import utc_now
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 from retune.store.queries.labelled import checked_condition
 from retune.store.schema import create_table, quoted
 

@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from retune.store import FeatureStore
-from retune.store.errors import ConfigurationError, TrainingError, counted
+from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.plural import counted
 from retune.store.results import add_result, new_result_id
 
 from ...learn.audit.pairs import near_pairs, whitened

@@ -10,7 +10,8 @@ import pyarrow as pa
 import torch
 
 from retune.store import FeatureStore
-from retune.store.errors import ConfigurationError, TrainingError, counted
+from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.plural import counted
 from retune.store.results import add_result, new_result_id
 
 from ...learn.audit.doubts import doubt_labels

@@ -14,7 +14,8 @@ import pyarrow as pa
 from PIL import Image
 
 from retune.store import EncoderSpec, FeatureStore, Run, find_run
-from retune.store.errors import ConfigurationError, TrainingError, counted
+from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.plural import counted
 
 from ...encode.reopened import load_encoder, reopen_backbone
 from ...encode.vector_stream import VectorBatch, stream_vectors

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from retune.store import FeatureStore
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
 
 from ...datasets.label_counts import LabelCount, count_labels
 from ...datasets.layouts import known_layouts

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from retune.store import FeatureStore
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
 
 from ...datasets.contamination import Contaminated, count_contaminated
 from ...datasets.leakage import Leak, find_leaks

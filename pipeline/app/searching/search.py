@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retune.store import FeatureStore, choose_encoder
-from retune.store.errors import ConfigurationError, counted
+from retune.store.errors import ConfigurationError
+from retune.store.plural import counted
 from retune.store.queries.nearest import (
     RankedVectors,
     rank_vectors,

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError, counted
+from retune.store.errors import DatasetError
 from retune.store.label_states import ABSENT
+from retune.store.plural import counted
 
 from ...findings import CHEXPERT_TOKENS, NO_FINDING
 from ..arrangements import choose_arrangement

@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError, counted
+from retune.store.errors import DatasetError
+from retune.store.plural import counted
 
 from ...findings import VOCABULARY
 from ..arrangements import choose_arrangement

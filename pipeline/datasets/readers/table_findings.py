@@ -8,8 +8,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError, counted
+from retune.store.errors import DatasetError
 from retune.store.label_states import STATE_NAMES
+from retune.store.plural import counted
 
 from ...findings import NO_FINDING, alias_of, known_spelling, spelling_key
 from ..contract import TableOptions

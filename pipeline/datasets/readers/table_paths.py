@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError, counted
+from retune.store.errors import DatasetError
+from retune.store.plural import counted
 
 from ..tables.delimited import TextTable
 from ..tables.image_paths import check_paths, tidy_paths

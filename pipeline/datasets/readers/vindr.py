@@ -20,8 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
 from retune.store.label_states import NEGATIVE, POSITIVE, UNCERTAIN
+from retune.store.plural import counted
 
 from ..arrangements import choose_arrangement
 from ..contract import LabelTable, TableOptions, image_columns

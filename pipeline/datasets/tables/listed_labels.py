@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import DatasetError, counted
+from retune.store.errors import DatasetError
 from retune.store.label_states import ABSENT, NEGATIVE, POSITIVE
+from retune.store.plural import counted
 
 from .delimited import Places
 

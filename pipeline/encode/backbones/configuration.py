@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from retune.store.errors import BackboneError, counted
+from retune.store.errors import BackboneError
+from retune.store.plural import counted
 
 __all__ = [
     "MOST_PARAMETERS",

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from retune.store.errors import BackboneError, counted
+from retune.store.errors import BackboneError
+from retune.store.plural import counted
 
 from .configuration import check_config, least_parameters, read_json
 from .text_tower import (

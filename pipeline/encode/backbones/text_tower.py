@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from retune.store.errors import BackboneError, counted
+from retune.store.errors import BackboneError
+from retune.store.plural import counted
 
 from .configuration import (
     MOST_PARAMETERS,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retune.store.errors import BackboneError, counted
+from retune.store.errors import BackboneError
+from retune.store.plural import counted
 
 from ..images.reading import ImageItem, ReadImage
 

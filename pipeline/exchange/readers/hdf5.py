@@ -20,7 +20,8 @@ from typing import IO, Final
 import numpy as np
 import pyarrow as pa
 
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.plural import counted
 
 from ..contract import (
     BLOCK_ROWS,

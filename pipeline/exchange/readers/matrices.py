@@ -20,7 +20,8 @@ import numpy.lib.format as npy
 import numpy.typing as npt
 import pyarrow as pa
 
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.plural import counted
 
 from ..contract import (
     BLOCK_ROWS,

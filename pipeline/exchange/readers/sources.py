@@ -11,7 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from retune.store.errors import ConfigurationError, DatasetError, counted
+from retune.store.errors import ConfigurationError, DatasetError
+from retune.store.plural import counted
 
 from ..contract import ColumnNames, VectorTable
 from .columnar import ColumnarTable, text_of

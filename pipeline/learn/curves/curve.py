@@ -8,7 +8,8 @@ import numpy.typing as npt
 import torch
 from threadpoolctl import threadpool_limits
 
-from retune.store.errors import ConfigurationError, TrainingError, counted
+from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.plural import counted
 
 from ...progress import Progress, ProgressCallback, silent
 from ..linear.logistic import linear_scores

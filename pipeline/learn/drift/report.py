@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ..problem.features import number_patients
 from ..stats.intervals import Z95, delong

@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from retune.store.errors import TrainingError, counted
+from retune.store.errors import TrainingError
+from retune.store.plural import counted
 from retune.store.vectors.mapped_pages import release_pages
 
 __all__ = [

@@ -12,7 +12,8 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from retune.store.errors import ConfigurationError, TrainingError, counted
+from retune.store.errors import ConfigurationError, TrainingError
+from retune.store.plural import counted
 
 from .features import PatientIds, number_patients
 from .seeds import generator

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 
 from retune.store import MetricValue
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ...progress import ProgressCallback, silent
 from ..methods.analytic.counted import check_new_images

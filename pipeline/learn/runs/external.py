@@ -8,7 +8,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from retune.store import FeatureStore, MetricValue, add_metrics, find_run
-from retune.store.errors import ConfigurationError, LeakageError, TrainingError, counted
+from retune.store.errors import ConfigurationError, LeakageError, TrainingError
+from retune.store.plural import counted
 
 from ..problem.features import SPLITS, Features
 from ..problem.prediction import Prediction

@@ -17,8 +17,8 @@ from retune.store import (
     read_descriptions,
     read_labelled_images,
 )
-from retune.store.errors import counted
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
+from retune.store.plural import counted
 from retune.store.queries.tables import table_names
 
 from ...datasets.contamination import read_trained_on

@@ -20,9 +20,9 @@ from retune.store.errors import (
     ConfigurationError,
     FingerprintMismatchError,
     TrainingError,
-    counted,
 )
-from retune.store.kept_catalogs import opening_once
+from retune.store.opening.kept_catalogs import opening_once
+from retune.store.plural import counted
 
 from ...datasets.leakage import read_populations
 from ...datasets.splits import resplit

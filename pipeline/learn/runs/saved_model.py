@@ -14,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from retune.store.atomic_files import write_atomically
-from retune.store.errors import RetuneError, TrainingError, counted
+from retune.store.errors import RetuneError, TrainingError
+from retune.store.plural import counted
 from retune.store.vectors.mapped_pages import release_pages
 
 from ..methods.registry import method_named

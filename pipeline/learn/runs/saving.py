@@ -14,7 +14,8 @@ import pyarrow as pa
 from retune.store import FeatureStore, Run, record_run
 from retune.store.changes.manifests import write_manifest
 from retune.store.erasure.tombstones import erased_among
-from retune.store.errors import ErasedDataError, counted
+from retune.store.errors import ErasedDataError
+from retune.store.plural import counted
 
 from ..problem.config import untrained
 from ..problem.features import Features

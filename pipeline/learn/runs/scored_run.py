@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from retune.store import FeatureStore, Run
-from retune.store.errors import ConfigurationError, FingerprintMismatchError, counted
+from retune.store.errors import ConfigurationError, FingerprintMismatchError
+from retune.store.plural import counted
 
 from ..problem.chosen_findings import with_findings
 from ..problem.targets import Targets, make_targets

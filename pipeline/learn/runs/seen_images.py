@@ -5,8 +5,9 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from retune.store import FeatureStore, Run
-from retune.store.errors import TrainingError, counted
-from retune.store.kept_catalogs import opening_once
+from retune.store.errors import TrainingError
+from retune.store.opening.kept_catalogs import opening_once
+from retune.store.plural import counted
 
 from ...datasets.leakage import read_identities
 from ...datasets.splits import resplit

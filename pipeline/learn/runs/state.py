@@ -21,7 +21,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from retune.store.atomic_files import write_atomically
-from retune.store.errors import FingerprintMismatchError, TrainingError, counted
+from retune.store.errors import FingerprintMismatchError, TrainingError
+from retune.store.plural import counted
 
 from ..methods.analytic.counted import check_apart
 from ..methods.analytic.method import merge_states

@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 __all__ = ["MIN_POSITIVES", "left_out_note", "sufficient_findings"]
 

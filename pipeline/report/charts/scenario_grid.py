@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 from ...learn.problem.features import PatientIds, number_patients
 from ...learn.problem.scenarios import Scenario, Task

@@ -235,7 +235,7 @@ def test_the_summary_counts_what_was_written(demo: Path) -> None:
     [
         ({"n_images": 1}, "demo of 1 image"),
         ({"n_images": 0}, "demo of 0 images"),
-        ({"n_images": 1_000_000}, "demo of 1000000 images"),
+        ({"n_images": 1_000_000}, "demo of 1,000,000 images"),
         ({"seed": -1}, "seed is -1"),
         ({"size": 16}, "16 pixels"),
         ({"size": 4096}, "4096 pixels"),

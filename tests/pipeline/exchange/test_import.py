@@ -375,7 +375,7 @@ def test_encoding_needs_to_be_told_with_what(
     ) as caught:
         store.predict(run, [picture])
     assert "`encode_with`" in caught.value.hint
-    with pytest.raises(FingerprintMismatchError, match="gives 1280 numbers"):
+    with pytest.raises(FingerprintMismatchError, match="gives 1,280 numbers"):
         store.predict(run, [picture], backbone="timm:tf_efficientnet_lite0")
     assert len(store.predict(run, [picture], backbone="mini"))
 

@@ -133,7 +133,7 @@ def test_a_sentence_says_which_backbone_is_missing(store: retune.Store) -> None:
         store.search("an enlarged heart")
     assert "`encode_with`" in caught.value.hint
     assert len(store.search("an enlarged heart", k=2, encode_with="mini")) == 2
-    with pytest.raises(FingerprintMismatchError, match="gives 1280 numbers"):
+    with pytest.raises(FingerprintMismatchError, match="gives 1,280 numbers"):
         store.search("a heart", encode_with="timm:tf_efficientnet_lite0")
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from retune.store.errors import BackboneError, counted
+from retune.store.errors import BackboneError
+from retune.store.plural import counted
 
 from ..configuration import check_keys, flag, number, one_of, read_json, text, whole
 from ..model_folder import own_file, pickled_refused

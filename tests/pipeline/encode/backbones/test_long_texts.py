@@ -90,7 +90,7 @@ def test_what_is_cut_is_told_and_stored_and_chunks_are_another_set(
 ) -> None:
     said = _embed(workspace)
     assert f"Cut, too long for local-dir:{workspace / 'tiny'}: {_LONG}" in said
-    assert "1 descriptions were cut" in said
+    assert "1 description was cut" in said
     store = FeatureStore(workspace / "store")
     lengths = store.sql(
         """SELECT text, n_tokens, truncated FROM text_lengths JOIN descriptions

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from retune.store.errors import counted
+from retune.store.plural import counted
 
 _ROOT = Path(__file__).resolve().parents[2]
 _NOUNS = (

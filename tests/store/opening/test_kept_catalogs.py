@@ -9,7 +9,7 @@ from store_samples import filled_store
 
 from retune.store import FeatureStore
 from retune.store.errors import QueryError
-from retune.store.kept_catalogs import kept_open, opening_once
+from retune.store.opening.kept_catalogs import kept_open, opening_once
 
 
 @pytest.fixture

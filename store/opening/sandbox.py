@@ -13,7 +13,7 @@ from pathlib import Path
 
 import duckdb
 
-from .errors import ConfigurationError, QueryError
+from ..errors import ConfigurationError, QueryError
 
 __all__ = ["CLOSED", "Allowed", "allow_places", "writes_files"]
 

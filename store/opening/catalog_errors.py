@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from .errors import (
+from ..errors import (
     StoreBusyError,
     StoreCorruptError,
     StoreError,

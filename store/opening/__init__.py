@@ -1,0 +1,1 @@
+"""Opening a catalog: what is allowed, what fails, and what stays open."""
