@@ -90,8 +90,7 @@ def _verify_erased(store: Path, receipt: str, *, json: bool) -> None:
     else:
         print_line(
             f"erasure {read.erasure_id} of {counted(len(read.patients), 'patient')} "
-            f"at {read.at}"
-            f", requested by {read.requested_by}"
+            f"at {read.at}, requested by {read.requested_by}"
         )
         print_line(
             f"searched {counted(report.n_files, 'file')}, {report.n_bytes:,} bytes and "

@@ -234,8 +234,7 @@ def embed_command(
     if summary.descriptions_cut:
         print_line(
             f"{counted(len(summary.descriptions_cut), 'description', 'were')} cut at "
-            "the end of "
-            "the context; --long chunk encodes all of each"
+            "the end of the context; --long chunk encodes all of each"
         )
     failed = summary.images_failed + summary.images_refused
     if failed:

@@ -330,8 +330,7 @@ def _show(summary: "IngestSummary", store: Path, *, quiet: bool) -> None:
         return
     print_line(
         f"{summary.dataset}: {counted(change.n_images, 'image')} ({change.added:,} "
-        "new, "
-        f"{change.removed:,} no longer in the table), "
+        f"new, {change.removed:,} no longer in the table), "
         f"{counted(change.n_findings, 'finding')}, "
         f"read as {summary.layout}; labels "
         f"{'are new:' if change.labels_changed else 'are as before:'} "

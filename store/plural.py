@@ -18,7 +18,10 @@ def counted(number: int, noun: str, verb: str = "") -> str:
     >>> counted(1, "image", "have"), counted(1200, "run"), counted(2, "study")
     ('1 image has', '1,200 runs', '2 studies')
     """
-    if number == 1:
-        return " ".join([f"{number:,}", noun, *([_OF_ONE[verb]] if verb else [])])
     many = f"{noun[:-1]}ies" if noun.endswith(("dy", "py", "ry")) else f"{noun}s"
-    return " ".join([f"{number:,}", many, *([verb] if verb else [])])
+    words = [f"{number:,}", noun if number == 1 else many]
+    if verb:
+        # Looked up whatever the number: a verb that is missing shows at once.
+        of_one = _OF_ONE[verb]
+        words.append(of_one if number == 1 else verb)
+    return " ".join(words)

@@ -136,6 +136,5 @@ def _enter(
     accepted = sum(bool(member.accepted) for member in imported.members)
     print_line(
         f"set {row.set_name}: {counted(row.n_sentences, 'sentence')}, {edited} of "
-        "them edited, "
-        f"{accepted} kept in spite of a fault"
+        f"them edited, {accepted} kept in spite of a fault"
     )

@@ -213,6 +213,5 @@ def drop_command(
         f"{counted(done.n_images, 'vector')} of images and {done.n_texts:,} of texts "
         "removed, "
         f"{done.n_bytes / 1e6:.1f} MB given back; {counted(len(done.runs), 'run')} "
-        "tagged "
-        "backbone-dropped"
+        "tagged backbone-dropped"
     )

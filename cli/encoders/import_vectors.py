@@ -176,8 +176,7 @@ def _lines(summary: "ImportSummary") -> list[str]:
     lines = [
         f"encoder {summary.fingerprint} ({summary.backbone}, D={summary.dim}, "
         f"{summary.dtype}): {summary.imported:,} of {counted(summary.rows, 'vector')} "
-        "imported, "
-        f"{summary.known:,} already there"
+        f"imported, {summary.known:,} already there"
         + (f" (joined by {summary.join})" if summary.join else "")
     ]
     for count, what, shown in (

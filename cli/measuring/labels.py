@@ -116,7 +116,6 @@ def _print(audit: "LabelAudit", store: Path) -> None:
     print_line()
     print_line(
         f"{counted(audit.n_labels, 'label')} compared; probability: by other patients' "
-        "images; "
-        "suspected: by the rule of confident learning"
+        "images; suspected: by the rule of confident learning"
     )
     print_line(f"audit {audit.audit_id} in the table label_audits of {store}")

@@ -226,7 +226,7 @@ def _print_seeds(done: "list[tuple[Run, Experiment]]", store: Path) -> None:
         (str(run.seed), run.run_id, *values)
         for (run, _), values in zip(done, table.tolist(), strict=True)
     ]
-    rows.append(("mean", f"{counted(len(done), 'seed')}", *table.mean(axis=0).tolist()))
+    rows.append(("mean", counted(len(done), "seed"), *table.mean(axis=0).tolist()))
     rows.append(("SD", "of one run", *table.std(axis=0, ddof=1).tolist()))
     rows = [tuple(None if one != one else one for one in row) for row in rows]
     run = done[0][0]

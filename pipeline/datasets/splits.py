@@ -145,8 +145,7 @@ def _official_sides(
         )
         raise DatasetError(
             f"the official split puts {counted(torn.size, 'patient')} on more than one "
-            "side:"
-            f" {shown}{', …' if torn.size > 5 else ''}",
+            f"side: {shown}{', …' if torn.size > 5 else ''}",
             "Divide all patients by their hash (`ignore_official_splits`), or repair "
             "the table.",
         )

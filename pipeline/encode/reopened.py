@@ -165,8 +165,7 @@ def _stand_in(
     if loaded.spec.dim != spec.dim:
         raise FingerprintMismatchError(
             f"'{backbone}' gives {counted(loaded.spec.dim, 'number')}, the imported "
-            "vectors of "
-            f"'{spec.backbone}' have {spec.dim}",
+            f"vectors of '{spec.backbone}' have {spec.dim}",
             "Name the model that made them with `encode_with`.",
         )
     return loaded

@@ -64,8 +64,7 @@ def encode_contents(
     if len(errors) == len(keys) > 1:
         raise BackboneError(
             f"the backbone failed on {counted(len(keys), 'image')} one after the "
-            "other: "
-            f"{next(iter(errors.values()))}",
+            f"other: {next(iter(errors.values()))}",
             "Try `device` cpu or `precision` float32. What was encoded before is kept; "
             "the same command goes on from there.",
         )

@@ -200,8 +200,7 @@ def tasks_saw(scenario: Scenario, patient_id: PatientIds) -> str:
     whose = "; images recur between tasks" if overlap else ", whom no other task saw"
     return (
         f"Each of {counted(len(tasks), 'task')} saw {images} of {patients}{whose}, and "
-        "labels of "
-        f"{shown} ({labels})."
+        f"labels of {shown} ({labels})."
     )
 
 
